@@ -1,0 +1,45 @@
+"""Every failure a user can cause or meet, each with the exit code of the command line.
+
+A message says what happened, what was seen and expected, and what to do next.  `ValueError` and `TypeError` stay what
+they are: mistakes of ours or of a caller's code, shown with their traceback.
+"""
+
+
+class FkpError(Exception):
+    """Anything the command line reports in one message, without a traceback."""
+
+    exit_code = 1
+
+
+class SourceError(FkpError):
+    """A film, image, folder or camera cannot be read."""
+
+    exit_code = 3
+
+
+class WeightsError(FkpError):
+    """A model file or its card is missing, altered or does not fit the contract."""
+
+    exit_code = 4
+
+
+class BackendError(FkpError):
+    """A runtime failed."""
+
+    exit_code = 5
+
+
+class BackendUnavailable(BackendError):
+    """A runtime cannot be used on this machine; `auto` goes on to the next one."""
+
+
+class SinkError(FkpError):
+    """An output cannot be written."""
+
+    exit_code = 6
+
+
+class DataError(FkpError):
+    """Training or test data is not what it should be."""
+
+    exit_code = 7

@@ -1,0 +1,41 @@
+"""Faces -> keypoints: cut the crops, run the network once for all of them, map the answer back to the frame.
+
+In: a BGR frame and faces with their regions (frame px).  Out: keypoints and their uncertainty, frame px.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.backends import Backend
+from tracker.crop import cut, frame_from_unit
+from tracker.spec import KEYPOINTS
+from tracker.types import Face
+
+
+class Points(NamedTuple):
+    """Keypoints of N faces in one frame, frame px."""
+
+    keypoints: NDArray[np.float32]
+    """(N, 15, 2)"""
+    sigma: NDArray[np.float32]
+    """(N, 15), standard deviation of either coordinate."""
+
+
+class Locate:
+    """`locate(image, faces)`: the network's raw answer, before smoothing."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __call__(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> Points:
+        """BGR image (H, W, 3) uint8 and N faces -> Points of N faces; one call of the backend."""
+        regions = [face.region for face in faces]
+        unit, sigma = self._backend(cut(image, regions))
+        keypoints = np.empty((len(regions), len(KEYPOINTS), 2), np.float32)
+        for i, region in enumerate(regions):
+            keypoints[i] = frame_from_unit(unit[i], region)
+        half_sides = np.array([region.side / 2 for region in regions], np.float32)
+        return Points(keypoints, sigma * half_sides[:, None])

@@ -1,0 +1,64 @@
+"""The one definition of what the tracker predicts: names, order, mirror, size and spaces.  NumPy only, no I/O.
+
+Left and right are the SUBJECT's: `left_eye_center` lies on the image's right in an unmirrored picture.
+
+Three coordinate spaces, always named where an array crosses a boundary:
+
+- frame px: pixels of the video frame or image, x right, y down; an integer names a pixel's CENTRE (as OpenCV draws).
+- crop px:  the same on the 96x96 crop, and the space of Kaggle's labels and RMSE.
+- unit:     the crop mapped to -1..1 about its centre, so that mirroring is a change of sign.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEYPOINTS: tuple[str, ...] = (
+    "left_eye_center",
+    "right_eye_center",
+    "left_eye_inner_corner",
+    "left_eye_outer_corner",
+    "right_eye_inner_corner",
+    "right_eye_outer_corner",
+    "left_eyebrow_inner_end",
+    "left_eyebrow_outer_end",
+    "right_eyebrow_inner_end",
+    "right_eyebrow_outer_end",
+    "nose_tip",
+    "mouth_left_corner",
+    "mouth_right_corner",
+    "mouth_center_top_lip",
+    "mouth_center_bottom_lip",
+)
+"""Kaggle's 15 keypoints in the order of training.csv's columns."""
+
+COLUMNS: tuple[str, ...] = tuple(f"{name}_{axis}" for name in KEYPOINTS for axis in "xy")
+"""Kaggle's 30 column names."""
+
+INDEX: dict[str, int] = {name: i for i, name in enumerate(KEYPOINTS)}
+"""Keypoint name -> its row in every (15, 2) array."""
+
+SIZE = 96
+"""Side of the square crop the network reads, px."""
+
+
+def mirrored_name(name: str) -> str:
+    """The keypoint that `name` becomes in a mirrored image: left and right change places."""
+    swap = {"left": "right", "right": "left"}
+    return "_".join(swap.get(word, word) for word in name.split("_"))
+
+
+MIRROR: tuple[int, ...] = tuple(INDEX[mirrored_name(name)] for name in KEYPOINTS)
+"""`points[..., MIRROR, :]` reorders keypoints after a horizontal flip."""
+
+CENTER_PX = (SIZE - 1) / 2
+HALF_PX = SIZE / 2
+
+
+def unit_from_crop(points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Crop px (..., 2) -> unit space (..., 2).  The crop's outer edges, -0.5 and 95.5 px, are -1 and 1."""
+    return (points - CENTER_PX) / HALF_PX
+
+
+def crop_from_unit(points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Unit space (..., 2) -> crop px (..., 2); inverse of `unit_from_crop`."""
+    return points * HALF_PX + CENTER_PX

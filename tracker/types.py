@@ -1,0 +1,82 @@
+"""What flows through the tracker: plain frozen records, each array with its shape, dtype and space.
+
+No equality is generated, because comparing arrays field by field has no single truth value.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a film, camera or folder."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) uint8 BGR, upright (rotation already applied)."""
+    index: int
+    """Counts from 0 over the frames delivered by the source."""
+    timestamp: float
+    """Seconds: presentation time of a film, capture time of a camera (since its first frame), 0 for images."""
+    name: str = ""
+    """The file name when the frame is one of several images, else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Axis-aligned face rectangle, frame px."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The oriented square of the frame that becomes the 96x96 crop, frame px.
+
+    `x`, `y` is its centre, `side` its edge length, `roll` the angle in radians of the subject's eye line, positive
+    where the face is turned clockwise as seen in the image.
+    """
+
+    x: float
+    y: float
+    side: float
+    roll: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """What a detector says of one face."""
+
+    box: Box
+    score: float
+    """0..1."""
+    region: Region
+    """The face in Kaggle's framing, estimated from whatever the detector gives (points or box)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """A face with an identity, in one frame."""
+
+    id: int
+    """Counts from 0, never reused within one run."""
+    region: Region
+    box: Box
+    score: float
+    """0..1, of the last detection that confirmed it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracked:
+    """The tracker's answer for one frame.  N faces; none is an empty array, never None."""
+
+    frame: Frame
+    faces: tuple[Face, ...]
+    keypoints: NDArray[np.float32]
+    """(N, 15, 2) float32, frame px, in the order of `spec.KEYPOINTS`."""
+    sigma: NDArray[np.float32]
+    """(N, 15) float32, frame px: standard deviation expected of either coordinate."""

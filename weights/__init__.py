@@ -1,0 +1,1 @@
+"""Model files that ship with the tracker; `tracker.weights` and `tracker.detect` load and verify them."""
