@@ -1,0 +1,30 @@
+"""Which faces train and which judge: identical pictures stay on one side, every label scheme is dealt evenly.
+
+In: each row's duplicate group and label scheme.  Out: a fold number per row.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def folds(group: NDArray[np.int64], scheme: NDArray[np.uint8], count: int, *, seed: int) -> NDArray[np.int64]:
+    """Deal rows (N,) into `count` folds (N,) int64, whole duplicate groups at a time, each scheme evenly.
+
+    The order of the rows does not matter, only group numbers, schemes and seed.
+    """
+    names, first, size = np.unique(group, return_index=True, return_counts=True)
+    shuffled = np.random.default_rng(seed).permutation(len(names))
+    fold_of = np.empty(len(names), np.int64)
+    for kind in np.unique(scheme):
+        members = [i for i in shuffled if scheme[first[i]] == kind]
+        # Large groups first, each to the fold that holds the fewest rows so far.
+        load = np.zeros(count)
+        for i in sorted(members, key=lambda i: -size[i]):
+            fold_of[i] = np.argmin(load)
+            load[fold_of[i]] += size[i]
+    return fold_of[np.searchsorted(names, group)]
+
+
+def hold_out(group: NDArray[np.int64], scheme: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.bool_]:
+    """(N,) bool: the tenth of the rows that training never sees."""
+    return folds(group, scheme, 10, seed=seed) == 0
