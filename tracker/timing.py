@@ -1,0 +1,78 @@
+"""How long stages take: wrap a callable, call it as before, read its percentiles.
+
+Durations are seconds of wall time on a monotonic clock; percentiles are milliseconds, warm-up excluded.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WARM_UP = 10
+"""First calls that are not counted: caches fill, buffers grow, the processor's clock rises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """What a latency looks like, ms.  A mean alone would hide the frames that stutter."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+def percentiles_ms(durations_s: Sequence[float], *, warm_up: int = WARM_UP) -> Percentiles | None:
+    """Percentiles in ms of durations in s without the first `warm_up`; None where nothing is left to count."""
+    counted = durations_s[warm_up:]
+    if len(counted) == 0:
+        return None
+    p50, p95, p99 = (float(value) for value in np.percentile(counted, [50, 95, 99]) * 1e3)
+    return Percentiles(p50, p95, p99)
+
+
+def rate_per_s(instants_s: Sequence[float]) -> float | None:
+    """Events per second between the first and the last instant: (n - 1) / elapsed.  None below two instants."""
+    if len(instants_s) < 2 or instants_s[-1] <= instants_s[0]:
+        return None
+    return (len(instants_s) - 1) / (instants_s[-1] - instants_s[0])
+
+
+class Timed(Generic[P, R]):
+    """A stage that notes the duration of each call; everything else about it is the stage's own."""
+
+    def __init__(self, name: str, stage: Callable[P, R], without: "Timed[..., Any] | None") -> None:
+        self.name = name
+        self.durations_s: list[float] = []
+        self.total_s = 0.0
+        self._stage = stage
+        self._without = without
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        inner_before = self._inner_total_s()
+        start = perf_counter()
+        try:
+            return self._stage(*args, **kwargs)
+        finally:
+            elapsed = perf_counter() - start
+            self.total_s += elapsed
+            self.durations_s.append(elapsed - (self._inner_total_s() - inner_before))
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._stage, attribute)
+
+    def percentiles_ms(self) -> Percentiles | None:
+        """Percentiles over all calls so far but the warm-up; None before there are any."""
+        return percentiles_ms(self.durations_s)
+
+    def _inner_total_s(self) -> float:
+        return 0.0 if self._without is None else self._without.total_s
+
+
+def timed(name: str, stage: Callable[P, R], *, without: Timed[..., Any] | None = None) -> Timed[P, R]:
+    """`stage`, timed as `name`.  What it spends calling the timed stage `without` is not counted as its own."""
+    return Timed(name, stage, without)
