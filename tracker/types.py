@@ -20,7 +20,7 @@ class Frame:
     timestamp: float
     """Seconds: presentation time of a film, capture time of a camera (since its first frame), 0 for images."""
     name: str = ""
-    """The file name when the frame is one of several images, else empty."""
+    """The file name of a picture read from disk, else empty."""
 
 
 @dataclass(frozen=True, slots=True)

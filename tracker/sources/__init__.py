@@ -1,0 +1,51 @@
+"""Where frames come from: a film, pictures, a camera, or the demo that needs none of them.
+
+`open_source` picks; each kind has its own opener.  All raise SourceError when there is nothing to read.
+"""
+
+from pathlib import Path
+
+from tracker.sources.contract import Source, SourceInfo
+
+__all__ = ["Source", "SourceInfo", "open_camera", "open_demo", "open_film", "open_images", "open_source"]
+
+
+def open_source(source: Path | None, *, camera: int = 0, demo: bool = False) -> Source:
+    """The demo when asked for; else the film, picture or folder at `source`; else camera number `camera`."""
+    if demo:
+        return open_demo()
+    if source is None:
+        return open_camera(camera)
+    from tracker.sources.images import SUFFIXES
+
+    if source.is_dir() or source.suffix.lower() in SUFFIXES:
+        return open_images(source)
+    return open_film(source)
+
+
+def open_film(path: Path) -> Source:
+    """A film with every frame at its true time; see `tracker.sources.film`."""
+    from tracker.sources import film  # PyAV is loaded only for films
+
+    return film.open_film(path)
+
+
+def open_images(path: Path) -> Source:
+    """A picture or a folder of pictures; see `tracker.sources.images`."""
+    from tracker.sources import images
+
+    return images.open_images(path)
+
+
+def open_camera(index: int = 0) -> Source:
+    """The newest frames of a camera; see `tracker.sources.camera`."""
+    from tracker.sources import camera
+
+    return camera.open_camera(index)
+
+
+def open_demo() -> Source:
+    """Ten seconds of a synthetic person in front of a webcam; see `tracker.sources.demo`."""
+    from tracker.sources import demo
+
+    return demo.open_demo()

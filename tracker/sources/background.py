@@ -1,0 +1,79 @@
+"""A thread that works ahead of the loop and hands its items over, one reader, in order."""
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Background(Generic[T]):
+    """Runs the generator `items` in a thread, at most `depth` items ahead of the reader.
+
+    When the reader is slower the thread waits, or with `newest_only` throws away what has become old.  What the
+    generator raises is raised again in the reader, after the items before it.  The generator is closed in its thread.
+    """
+
+    def __init__(self, items: Generator[T, None, None], *, depth: int, newest_only: bool = False) -> None:
+        self._items = items
+        self._depth = depth
+        self._newest_only = newest_only
+        self._ready: deque[T] = deque(maxlen=depth)
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._ended = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="fkp-source", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            with self._changed:
+                # On Windows a wait without a timeout is deaf to Ctrl-C.
+                while not self._changed.wait_for(self._has_news, timeout=0.5):
+                    pass
+                if self._closed or not self._ready:
+                    break
+                item = self._ready.popleft()
+                self._changed.notify_all()
+            yield item
+        if self._error is not None and not self._closed:
+            raise self._error
+
+    def close(self, timeout_s: float = 2.0) -> bool:
+        """Wake the thread and the reader and wait for the thread; False when it is stuck longer than `timeout_s`."""
+        with self._changed:
+            self._closed = True
+            self._ready.clear()
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _has_news(self) -> bool:
+        return bool(self._ready) or self._ended or self._closed
+
+    def _run(self) -> None:
+        try:
+            with contextlib.closing(self._items):
+                for item in self._items:
+                    if not self._hand_over(item):
+                        break
+        except BaseException as error:
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _hand_over(self, item: T) -> bool:
+        """Queue one item; False when nobody wants more."""
+        with self._changed:
+            if not self._newest_only:
+                self._changed.wait_for(lambda: len(self._ready) < self._depth or self._closed)
+            if self._closed:
+                return False
+            self._ready.append(item)  # a full deque drops its oldest
+            self._changed.notify_all()
+        return True

@@ -1,0 +1,180 @@
+"""A live camera through OpenCV: always the newest frame, and back again after a drop-out.
+
+Out: Frames, BGR uint8, as the camera sends them (not mirrored), timestamps in seconds since the first picture arrived.
+"""
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import SourceError
+from tracker.sources.background import Background
+from tracker.sources.contract import Source, SourceInfo
+from tracker.types import Frame
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+READS = 3
+"""Failures in a row that mean the camera is gone: a single one may be a picture damaged on its way."""
+
+
+class Capture(Protocol):
+    """The part of cv2.VideoCapture that is used."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802
+
+    def read(self) -> tuple[bool, NDArray[np.uint8] | None]: ...
+
+    def release(self) -> None: ...
+
+
+OpenCapture = Callable[[int], Capture]
+
+
+class _Shot(NamedTuple):
+    image: NDArray[np.uint8]
+    time: float
+    """`time.perf_counter()` when it arrived."""
+
+
+class Camera(Source):
+    """A camera being read in a thread.  Frames that nobody fetched in time are dropped, and not counted in `skipped`.
+
+    Ends only by `close()`.
+    """
+
+    def __init__(self, info: SourceInfo, device: "_Device", shots: Generator[_Shot, None, None]) -> None:
+        self.info = info
+        self._device = device
+        self._shots = Background(shots, depth=1, newest_only=True)
+
+    @property
+    def skipped(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        zero = self.info.clock_zero or 0.0
+        for index, shot in enumerate(self._shots):
+            yield Frame(shot.image, index, shot.time - zero)
+
+    def close(self) -> None:
+        self._device.stop.set()
+        self._shots.close()
+
+
+def open_camera(index: int = 0, *, open_capture: OpenCapture | None = None, retry_s: float = RETRY_S) -> Camera:
+    """Open camera `index` and wait for its first picture.
+
+    `open_capture(index)` returns something like cv2.VideoCapture; it is called again every `retry_s` seconds while the
+    camera is gone.  Raises SourceError when the camera does not exist or sends nothing.
+    """
+    device = _Device(index, _open_device if open_capture is None else open_capture, retry_s)
+    capture = device.open_capture(index)
+    image = _read(capture)
+    if image is None:
+        reason = _silent(index) if capture.isOpened() else _absent(index)
+        capture.release()
+        raise SourceError(f"camera {index} {reason}, or see it work without one: fkp-track --demo")
+    first = _Shot(image, time.perf_counter())
+    height, width = image.shape[:2]
+    info = SourceInfo("camera", str(index), width, height, None, None, clock_zero=first.time)
+    return Camera(info, device, device.shots(capture, first))
+
+
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """How to open one camera, and open it again until `stop`."""
+
+    index: int
+    open_capture: OpenCapture
+    retry_s: float
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def shots(self, capture: Capture, first: _Shot) -> Generator[_Shot, None, None]:
+        """`first`, then all that follow.  The camera is reopened and released in here, never under a running read."""
+        gone = False
+        try:
+            yield first
+            while not self.stop.is_set():
+                image = _read(capture)
+                if image is not None:
+                    gone = self._note(False, gone)
+                    yield _Shot(image, time.perf_counter())
+                    continue
+                gone = self._note(True, gone)
+                capture.release()
+                if not self.stop.wait(self.retry_s):
+                    capture = self.open_capture(self.index)
+        finally:
+            capture.release()
+
+    def _note(self, gone: bool, was_gone: bool) -> bool:
+        """Log a change, once; returns `gone`."""
+        if gone and not was_gone:
+            log.warning("camera %d sends nothing more; trying to open it every %g s", self.index, self.retry_s)
+        if was_gone and not gone:
+            log.warning("camera %d is back", self.index)
+        return gone
+
+
+def _read(capture: Capture) -> NDArray[np.uint8] | None:
+    """The next picture (H, W, 3), or None when several reads in a row fail."""
+    for _ in range(READS):
+        try:
+            arrived, image = capture.read()
+        except cv2.error:
+            continue
+        if arrived and image is not None:
+            return image
+    return None
+
+
+def _open_device(index: int) -> Capture:
+    """The real camera, with the backend that opens fastest here: on Windows MSMF takes many seconds."""
+    preferred = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
+    with _silent_opencv():
+        capture = cv2.VideoCapture(index, preferred.get(sys.platform, cv2.CAP_ANY))
+        if not capture.isOpened():  # some cameras are known to one backend only
+            capture = cv2.VideoCapture(index, cv2.CAP_ANY)
+        # What a camera does not support it ignores.  MJPG: uncompressed pictures do not fit USB 2 at 30 fps.
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    opened: Capture = capture
+    return opened
+
+
+@contextlib.contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """OpenCV reports a missing camera on stderr; ours is the one message."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _silent(index: int) -> str:
+    return f"opens but sends no picture; close other programs that use it, try another one than --camera {index}"
+
+
+def _absent(index: int) -> str:
+    """Why the camera does not open and which ones could be tried."""
+    if not sys.platform.startswith("linux"):
+        return "does not open; allow this program to use cameras, try --camera 0, 1 or 2"
+    if Path(f"/dev/video{index}").exists():
+        return f"does not open; close other programs that use it, check that you may read /dev/video{index}"
+    devices = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video*"))
+    found = f"try --camera {' or '.join(devices)}" if devices else "this machine has no /dev/video*; connect one"
+    return f"does not exist; {found}"

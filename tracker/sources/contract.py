@@ -1,0 +1,71 @@
+"""What every source of frames is and says of itself."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypeVar
+
+from tracker.errors import SourceError
+from tracker.types import Frame
+
+SourceT = TypeVar("SourceT", bound="Source")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of a source before its first frame."""
+
+    kind: Literal["film", "camera", "images", "demo"]
+    name: str
+    """What the user gave: the path, the camera's number, `demo`."""
+    width: int
+    """Of the upright picture, px as stored: a sample aspect ratio is not applied.  Images: of the first one."""
+    height: int
+    rate: Fraction | None
+    """Nominal frames per second; None for images and cameras, and where a film does not say."""
+    frames: int | None
+    """About how many frames will come, for progress; None when nobody knows."""
+    path: Path | None = None
+    """The film, for its audio; the picture or folder; None for camera and demo."""
+    clock_zero: float | None = None
+    """Camera: `time.perf_counter()` at timestamp 0, so that latency = now - clock_zero - timestamp.  Else None."""
+
+
+class Source(ABC):
+    """Frames, once, in order; use it in a `with` block.
+
+    `info` describes it; `skipped` counts what could not be read so far (corrupt packets, unreadable pictures).
+    Iterating raises SourceError when reading breaks off for good.
+    """
+
+    info: SourceInfo
+
+    @property
+    @abstractmethod
+    def skipped(self) -> int: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything and end a waiting iteration; may be called twice, and from another thread."""
+
+    def __enter__(self: SourceT) -> SourceT:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def existing(path: Path) -> Path:
+    """`path` itself.  Raises SourceError when there is nothing of that name."""
+    try:
+        path.stat()
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise SourceError(f"{path} {reason}; give a film, a picture, a folder of pictures, or try --demo") from error
+    return path
