@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tracker.spec import CENTER_PX, INDEX, MIRROR, SIZE
+from tracker.spec import INDEX, MIRROR, SIZE
 from tracker.types import Region
 
 SIDE_IOD = 2.64
@@ -115,7 +115,7 @@ def _cut_one(image: NDArray[np.uint8], region: Region, out: NDArray[np.uint8]) -
     # warpAffine wants crop px -> patch px.  A patch shrunk by k has its pixel centres at k * p + (k - 1) / 2.
     axes = _axes(region) / (SIZE / 2) / shrink
     centre = (np.array([region.x - left, region.y - top]) - (shrink - 1) / 2) / shrink
-    offset = centre - np.array([CENTER_PX, CENTER_PX]) @ axes
+    offset = centre - np.full(2, (SIZE - 1) / 2) @ axes  # warpAffine counts pixel centres from 0
     cv2.warpAffine(
         patch,
         np.column_stack([axes.T, offset]),

@@ -5,7 +5,8 @@ Left and right are the SUBJECT's: `left_eye_center` lies on the image's right in
 Three coordinate spaces, always named where an array crosses a boundary:
 
 - frame px: pixels of the video frame or image, x right, y down; an integer names a pixel's CENTRE (as OpenCV draws).
-- crop px:  the same on the 96x96 crop, and the space of Kaggle's labels and RMSE.
+- crop px:  0..96 from edge to edge of the crop; pixel i covers i..i+1.  Kaggle's labels are in this space (measured:
+            an image and its mirror agree when labels mirror as 96 - x) and its RMSE is too.
 - unit:     the crop mapped to -1..1 about its centre, so that mirroring is a change of sign.
 """
 
@@ -50,15 +51,15 @@ def mirrored_name(name: str) -> str:
 MIRROR: tuple[int, ...] = tuple(INDEX[mirrored_name(name)] for name in KEYPOINTS)
 """`points[..., MIRROR, :]` reorders keypoints after a horizontal flip."""
 
-CENTER_PX = (SIZE - 1) / 2
 HALF_PX = SIZE / 2
+"""Length of one unit, crop px."""
 
 
 def unit_from_crop(points: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Crop px (..., 2) -> unit space (..., 2).  The crop's outer edges, -0.5 and 95.5 px, are -1 and 1."""
-    return (points - CENTER_PX) / HALF_PX
+    """Crop px (..., 2) -> unit space (..., 2)."""
+    return points / HALF_PX - 1
 
 
 def crop_from_unit(points: NDArray[np.floating]) -> NDArray[np.floating]:
     """Unit space (..., 2) -> crop px (..., 2); inverse of `unit_from_crop`."""
-    return points * HALF_PX + CENTER_PX
+    return (points + 1) * HALF_PX
