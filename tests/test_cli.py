@@ -1,0 +1,327 @@
+"""`fkp-track` from outside, as a person or a script meets it: processes, files, exit codes, messages."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tracker import backends, detect
+from tracker.cli import BackendName, DetectorName
+from tracker.progress import FIRST_KEYPOINTS
+from tracker.spec import INDEX, KEYPOINTS
+from tracker.weights import DEFAULT_DIR, load
+
+FKP_TRACK = (sys.executable, "-m", "tracker.cli")
+SECONDS, RATE = 2, 25
+LONG_FRAMES = 1500
+EYES_PX = {"left_eye_center": (123, 52), "right_eye_center": (101, 50)}
+"""In the first frame of `film`."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this module's inputs lie."""
+    return tmp_path_factory.mktemp("inputs")
+
+
+@pytest.fixture
+def film(folder: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
+    """Two seconds of a face that drifts, 256x256, with sound; written once."""
+    path = folder / "face.mp4"
+    return path if path.exists() else make_film(path, drifting(portrait, SECONDS * RATE), rate=RATE, audio=True)
+
+
+@pytest.fixture
+def long_film(folder: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
+    """A film that takes seconds to track; written once."""
+    path = folder / "long.mp4"
+    return path if path.exists() else make_film(path, drifting(portrait, LONG_FRAMES), rate=RATE, audio=True)
+
+
+def drifting(portrait: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+    """The portrait at half size, 256x256 BGR, moving 1 px to the right every 10 frames."""
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    return (np.roll(small, index // 10, axis=1) for index in range(frames))
+
+
+def fkp_track(*args: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Run it to its end on a machine without a display."""
+    command = [*FKP_TRACK, *map(str, args)]
+    return subprocess.run(command, cwd=cwd, env=headless(), capture_output=True, text=True, timeout=60, check=False)
+
+
+def headless() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+
+
+def records(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def length_s(path: Path, kind: str) -> float:
+    """How long the first stream of this kind plays: the end of its last packet."""
+    with av.open(str(path)) as container:
+        (stream,) = getattr(container.streams, kind)
+        ends = [(p.pts + p.duration) * p.time_base for p in container.demux(stream) if p.pts is not None]
+        return float(max(ends))
+
+
+def frame_count(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_film_becomes_a_film_with_its_sound_and_a_line_of_keypoints_per_frame(film: Path, tmp_path: Path) -> None:
+    done = fkp_track(film, "--out", "out.mp4", "--keypoints", "out.jsonl", "--keypoints", "out.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert frame_count(tmp_path / "out.mp4") == SECONDS * RATE
+    assert length_s(tmp_path / "out.mp4", "video") == pytest.approx(length_s(film, "video"), abs=1 / RATE)
+    assert length_s(tmp_path / "out.mp4", "audio") == pytest.approx(length_s(film, "audio"), abs=1 / RATE)
+    header, *frames = records(tmp_path / "out.jsonl")
+    assert header["keypoints"] == list(KEYPOINTS)
+    assert (header["width"], header["height"], header["weights_sha256"]) == (256, 256, load().sha256)
+    assert [frame["frame"] for frame in frames] == list(range(SECONDS * RATE))
+    assert {face["id"] for frame in frames for face in frame["faces"]} == {0}
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + sum(len(frame["faces"]) for frame in frames)
+
+
+def test_the_keypoints_lie_on_the_face(film: Path, tmp_path: Path) -> None:
+    assert fkp_track(film, "--keypoints", "out.jsonl", "--no-smooth", cwd=tmp_path).returncode == 0
+    _, *frames = records(tmp_path / "out.jsonl")
+    first = next(frame for frame in frames if frame["faces"])
+    points = np.array(first["faces"][0]["points"])
+    for name, truth in EYES_PX.items():
+        assert points[INDEX[name]] == pytest.approx(truth, abs=4), name
+
+
+def test_a_folder_of_pictures_becomes_a_folder_of_pictures(portrait: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("one.png", "two.png"):
+        cv2.imwrite(str(tmp_path / "in" / name), portrait)
+    done = fkp_track("in", "--out", "out", "--keypoints", "out.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "two.png"]
+    _, *lines = records(tmp_path / "out.jsonl")
+    assert [(line["image"], len(line["faces"])) for line in lines] == [("one.png", 1), ("two.png", 1)]
+
+
+def test_the_demo_without_a_display_writes_a_film_and_replaces_none(tmp_path: Path) -> None:
+    (tmp_path / "fkp-demo.mp4").write_bytes(b"dear to me")
+    done = fkp_track("--demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "fkp-demo-2.mp4" in done.stderr
+    assert frame_count(tmp_path / "fkp-demo-2.mp4") > 100
+    assert (tmp_path / "fkp-demo.mp4").read_bytes() == b"dear to me"
+
+
+def test_the_end_of_a_run_says_what_was_done_and_which_runtime_did_it(film: Path, tmp_path: Path) -> None:
+    done = fkp_track(film, "--keypoints", "out.jsonl", cwd=tmp_path)
+    assert "backend onnxruntime" in done.stderr
+    assert f"{SECONDS * RATE} frames, 1 face" in done.stderr.splitlines()[-1]
+    assert "out.jsonl" in done.stderr.splitlines()[-1]
+
+
+def test_verbose_says_why_other_runtimes_were_not_used(film: Path, tmp_path: Path) -> None:
+    quiet = fkp_track(film, "--no-show", cwd=tmp_path).stderr
+    verbose = fkp_track(film, "--no-show", "-v", cwd=tmp_path).stderr
+    if "onnxruntime-cpu" in quiet:
+        assert "cuda not used" in verbose
+    assert "not used" not in quiet
+
+
+def missing(_: Path) -> list[str]:
+    return ["missing.mp4", "--no-show"]
+
+
+def folder_without_pictures(here: Path) -> list[str]:
+    (here / "empty").mkdir()
+    return ["empty", "--no-show"]
+
+
+def text_named_mp4(here: Path) -> list[str]:
+    (here / "text.mp4").write_text("this is no film\n" * 100)
+    return ["text.mp4", "--no-show"]
+
+
+def no_such_camera(_: Path) -> list[str]:
+    return ["--camera", "97", "--no-show"]
+
+
+def no_folder_for_the_film(_: Path) -> list[str]:
+    return ["face.mp4", "--out", "nowhere/out.mp4"]
+
+
+def a_file_as_folder(here: Path) -> list[str]:
+    (here / "file").write_text("x")
+    return ["face.mp4", "--keypoints", "file/out.jsonl"]
+
+
+def no_window_without_a_display(_: Path) -> list[str]:
+    return ["face.mp4", "--show"]
+
+
+def weights_altered(here: Path) -> list[str]:
+    for name in ("fkp.onnx", "fkp.json"):
+        shutil.copy(DEFAULT_DIR / name, here / name)
+    with (here / "fkp.onnx").open("ab") as file:
+        file.write(b"\0")
+    return ["face.mp4", "--no-show", "--weights", "."]
+
+
+def weights_missing(_: Path) -> list[str]:
+    return ["face.mp4", "--no-show", "--weights", "nowhere.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code", "says"),
+    [
+        (missing, 3, "missing.mp4"),
+        (folder_without_pictures, 3, "empty"),
+        (text_named_mp4, 3, "text.mp4"),
+        (no_such_camera, 3, "camera 97"),
+        (weights_altered, 4, "sha256"),
+        (weights_missing, 4, "nowhere.onnx"),
+        (no_folder_for_the_film, 6, "nowhere"),
+        (a_file_as_folder, 6, "out.jsonl"),
+        (no_window_without_a_display, 6, "display"),
+    ],
+)
+def test_a_failure_is_one_message_with_its_exit_code(
+    prepare: Callable[[Path], list[str]], code: int, says: str, film: Path, tmp_path: Path
+) -> None:
+    shutil.copy(film, tmp_path / "face.mp4")
+    args = prepare(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = fkp_track(*args, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("fkp-track: ")
+    assert says in message
+    assert done.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_film_cut_off_before_its_index_is_refused(film: Path, tmp_path: Path) -> None:
+    whole = film.read_bytes()
+    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    done = fkp_track("half.mp4", "--out", "out.mp4", cwd=tmp_path)
+    assert done.returncode == 3
+    (message,) = done.stderr.splitlines()
+    assert "half.mp4" in message
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.jsonl", "out.csv"])
+def test_an_existing_output_is_untouched_unless_overwriting_is_asked_for(name: str, film: Path, tmp_path: Path) -> None:
+    option = "--out" if name.endswith(".mp4") else "--keypoints"
+    (tmp_path / name).write_bytes(b"dear to me")
+    done = fkp_track(film, option, name, cwd=tmp_path)
+    assert done.returncode == 6
+    assert "--overwrite" in done.stderr
+    assert (tmp_path / name).read_bytes() == b"dear to me"
+    assert fkp_track(film, option, name, "--overwrite", cwd=tmp_path).returncode == 0
+    assert (tmp_path / name).stat().st_size > 1000
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_one_refused_output_leaves_nothing_of_the_others(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_bytes(b"dear to me")
+    done = fkp_track(film, "--keypoints", "out.jsonl", "--out", "out.mp4", cwd=tmp_path)
+    assert done.returncode == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--no-such-option",),
+        ("face.mp4", "--demo"),
+        ("face.mp4", "--camera", "0"),
+        ("face.mp4", "--keypoints", "out.txt"),
+        ("face.mp4", "--keypoints", "out.csv", "--keypoints", "./out.csv"),
+        ("face.mp4", "--out", "face.mp4", "--overwrite"),
+        ("face.mp4", "--detect-every", "0"),
+        ("face.mp4", "--backend", "abacus"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2_before_anything_is_done(args: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "face.mp4").write_bytes(b"dear to me")
+    done = fkp_track(*args, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("face.mp4", b"dear to me")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_leaves_outputs_that_can_be_used(
+    number: signal.Signals, code: int, long_film: Path, tmp_path: Path
+) -> None:
+    command = [*FKP_TRACK, str(long_film), "-v", "--out", "out.mp4", "--keypoints", "out.jsonl"]
+    with subprocess.Popen(command, cwd=tmp_path, env=headless(), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        log = ""
+        while FIRST_KEYPOINTS not in log:
+            line = process.stderr.readline()
+            assert line, log
+            log += line
+        process.send_signal(number)
+        log += process.stderr.read()
+        process.wait(timeout=30)
+    assert process.returncode == code, log
+    assert "Traceback" not in log
+    assert 1 <= frame_count(tmp_path / "out.mp4") < LONG_FRAMES
+    header, *lines = records(tmp_path / "out.jsonl")
+    assert header["fkp"] == 1
+    assert 1 <= len(lines) < LONG_FRAMES
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
+
+
+DENY_SOCKETS = """
+import runpy, sys
+def deny(event, _):
+    if event.startswith("socket."):
+        raise RuntimeError(f"a socket was touched: {event}")
+sys.addaudithook(deny)
+sys.argv = ["fkp-track", *sys.argv[1:]]
+runpy.run_module("tracker.cli", run_name="__main__")
+"""
+
+
+def test_tracking_touches_no_socket(film: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DENY_SOCKETS, str(film), "--out", "out.mp4", "--keypoints", "out.jsonl"]
+    subprocess.run(command, cwd=tmp_path, env=headless(), check=True, timeout=60)
+    assert len(records(tmp_path / "out.jsonl")) == 1 + SECONDS * RATE
+
+
+def test_tracking_works_where_there_is_no_network_at_all(film: Path, tmp_path: Path) -> None:
+    alone = ["unshare", "--net", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare and the right to use it")
+    command = [*alone, *FKP_TRACK, str(film), "--keypoints", "out.jsonl"]
+    subprocess.run(command, cwd=tmp_path, env=headless(), check=True, timeout=60)
+    assert len(records(tmp_path / "out.jsonl")) == 1 + SECONDS * RATE
+
+
+def test_the_doctor_finds_everything_that_tracking_needs(tmp_path: Path) -> None:
+    done = fkp_track("--doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for topic in ("weights", "backend cpu", "detector yunet", "codec libx264", "display", "libraries"):
+        assert topic in done.stdout
+    assert "FAIL" not in done.stdout
+
+
+def test_the_choices_of_the_command_line_are_those_that_exist() -> None:
+    assert get_args(BackendName) == ("auto", *backends.OPENERS)
+    assert get_args(DetectorName) == tuple(detect.OPENERS)

@@ -1,0 +1,97 @@
+"""What an installation holds, how light it starts, and that the papers agree with the program."""
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import tracker
+from tracker import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+INSTALLED = Path(tracker.__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level modules in a fresh interpreter after `statement`."""
+    code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert not loaded_by("import tracker") & {"numpy", "cv2", "av", "onnxruntime", "typer", "rich"}
+
+
+def test_the_command_line_answers_help_without_the_runtimes() -> None:
+    assert not loaded_by("import tracker.cli") & {"numpy", "cv2", "av", "onnxruntime"}
+
+
+def test_the_tracker_needs_neither_torch_nor_pandas_nor_the_trainer_nor_mediapipe() -> None:
+    stages = "backends.onnxruntime detect.yunet doctor draw identity pipeline progress smooth sources.film sinks.video"
+    modules = ", ".join(f"tracker.{name}" for name in ("cli", "bench", *stages.split()))
+    assert not loaded_by(f"import {modules}") & {"torch", "pandas", "train", "mediapipe"}
+
+
+@pytest.mark.parametrize("name", [name for name in tracker.__all__ if name != "__version__"])
+def test_every_name_the_package_hands_on_is_there(name: str) -> None:
+    assert getattr(tracker, name) is not None
+
+
+def test_a_name_the_package_does_not_have_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = tracker.nonsense
+
+
+def test_the_version_is_the_one_in_the_metadata() -> None:
+    assert tracker.__version__ == metadata.version("fkp")
+
+
+@pytest.mark.parametrize("folder", ["tracker", "train", "weights"])
+def test_every_file_of_the_packages_is_installed(folder: str) -> None:
+    files = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()}
+    wanted = {path for path in files if "__pycache__" not in path.parts}
+    assert wanted
+    assert [str(path) for path in sorted(wanted) if not (INSTALLED / path).is_file()] == []
+
+
+@pytest.mark.parametrize("script", ["fkp-track", "fkp-train", "fkp-bench"])
+def test_the_console_scripts_explain_themselves(script: str) -> None:
+    (entry,) = metadata.entry_points(group="console_scripts", name=script)
+    code = f"import sys; sys.argv = [{script!r}, '--help']; from {entry.module} import {entry.attr} as main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"Usage: {script}" in done.stdout
+
+
+def test_the_readme_names_every_option_of_fkp_track() -> None:
+    command = [sys.executable, "-m", "tracker.cli", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    options = set(re.findall(r"--[a-z][a-z-]+", shown))
+    assert options
+    assert sorted(option for option in options - {"--help"} if option not in README) == []
+
+
+def test_the_readme_names_every_exit_code() -> None:
+    failures = [error for error in vars(errors).values() if isinstance(error, type)]
+    codes = {error.exit_code for error in failures if issubclass(error, errors.FkpError)} | {0, 2, 130, 143}
+    assert codes == {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    """`.ci/run` takes the first line with bin/pytest, so that must be the whole command, and the only one."""
+    (command,) = [line for line in README.splitlines() if "bin/pytest" in line]
+    assert command == "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/pytest"
+    assert "grep -m 1 'bin/pytest'" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_top_level_holds_what_was_agreed_and_nothing_else() -> None:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("needs the git repository")
+    tops = {name.partition("/")[0] for name in done.stdout.splitlines()}
+    files = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore"}
+    assert tops <= files | {"tracker", "train", "weights", "tests", ".ci"}

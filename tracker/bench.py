@@ -1,0 +1,334 @@
+"""`fkp-bench`: how fast and how heavy the tracker is on this machine.
+
+Frames are read into memory once and go through the stages in one thread, so that reading does not disturb what is
+timed.  The film is then tracked by `fkp-track` in processes of its own, as a person would run it: that gives start-up,
+memory and film rate.  Every latency is a percentile in ms with the warm-up left out, never a mean.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from tracker.cli import BackendName, DetectorName
+from tracker.errors import FkpError, SourceError
+from tracker.progress import FIRST_KEYPOINTS
+from tracker.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
+from tracker.types import Frame, Tracked
+
+if TYPE_CHECKING:
+    from tracker.sources import SourceInfo
+
+FRAMES_BYTES = 512 * 2**20
+"""Frames held in memory at most: 580 of 640x480, 194 of 1280x720."""
+PROCESSES = 3
+"""Runs of `fkp-track` of which the median counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is measured."""
+
+    source: Path | None
+    """A film or folder; None for the demo's synthetic camera."""
+    frames: int
+    detector: DetectorName
+    detect_every: int
+    backend: BackendName
+    weights: Path | None
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Frames in memory."""
+
+    info: "SourceInfo"
+    frames: list[Frame]
+    decode: Timed[[], Frame | None]
+    """What fetched them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """One pass over the frames."""
+
+    frame_to_keypoints_s: list[float]
+    timed: list[Timed[..., Any]]
+    tracked: list[Tracked]
+    backend: str
+    detector: str
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One run of `fkp-track`, film to film, from outside."""
+
+    startup_s: float
+    """Process start to the first frame's keypoints."""
+    fps: float
+    """Frames per second from the first keypoints to the end of the process, which finishes the film."""
+    peak_mb: float | None
+    """Largest resident memory; None where the system does not tell."""
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Everything that `fkp-bench --json` prints.  Raises FkpError."""
+    import cv2
+
+    cv2.setNumThreads(settings.threads)
+    recording = read(settings)
+    stages = run_stages(settings, recording.frames)
+    draw = time_draw(stages.tracked)
+    with tempfile.TemporaryDirectory(prefix="fkp-bench-") as folder:
+        film = Path(folder) / "in.mp4"
+        encode = time_encode(film, stages.tracked, recording.info)
+        processes = [run_process(settings, film, len(recording.frames)) for _ in range(PROCESSES)]
+    peaks = [process.peak_mb for process in processes if process.peak_mb is not None]
+    return {
+        "frame_to_keypoints_ms": _json(percentiles_ms(stages.frame_to_keypoints_s)),
+        "stages_ms": {
+            stage.name: _json(stage.percentiles_ms()) for stage in (recording.decode, *stages.timed, draw, encode)
+        },
+        "film_fps": round(statistics.median(process.fps for process in processes), 1),
+        "startup_s": round(statistics.median(process.startup_s for process in processes), 3),
+        "peak_mb": round(statistics.median(peaks), 1) if peaks else None,
+        "machine": _machine(),
+        "settings": _settings(settings, recording, stages),
+    }
+
+
+def read(settings: Settings) -> Recording:
+    """The first frames of the source, as many as were asked for and fit into FRAMES_BYTES."""
+    from tracker.sources import open_source
+
+    with open_source(settings.source, demo=settings.source is None) as source:
+        frame_bytes = source.info.width * source.info.height * 3
+        most = min(settings.frames, FRAMES_BYTES // frame_bytes)
+        frames = iter(source)
+        decode = timed("decode", lambda: next(frames, None))
+        recorded = list(islice(iter(decode, None), most))
+    if len(recorded) <= WARM_UP:
+        raise SourceError(
+            f"{source.info.name} gave {len(recorded)} frames, and the first {WARM_UP} only warm up; give a longer film"
+        )
+    return Recording(source.info, recorded, decode)
+
+
+def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
+    """The tracking loop over frames in memory, each stage timed."""
+    from tracker.backends import Backend, open_backend
+    from tracker.detect import EveryN, open_detector
+    from tracker.identity import Identity
+    from tracker.locate import Locate
+    from tracker.pipeline import Identify, track
+    from tracker.smooth import OneEuro
+    from tracker.weights import load
+
+    with (
+        closing(open_backend(settings.backend, load(settings.weights), threads=settings.threads)) as backend,
+        closing(open_detector(settings.detector, threads=settings.threads)) as detector,
+    ):
+        detect = timed("detect", EveryN(detector, settings.detect_every))
+        identify = timed("identify", Identity(), without=detect)
+        infer = timed("infer", backend)
+        locate = timed("crop", Locate(cast(Backend, infer)), without=infer)
+        smooth = timed("smooth", OneEuro())
+        handed_in_s: list[float] = []
+        keypoints_s: list[float] = []
+        tracked = []
+        for each in track(_noting(frames, handed_in_s), detect, cast(Identify, identify), locate, smooth):
+            keypoints_s.append(perf_counter() - handed_in_s[-1])
+            tracked.append(each)
+        return StageTimes(keypoints_s, [detect, identify, locate, infer, smooth], tracked, backend.name, detector.name)
+
+
+def _noting(frames: Sequence[Frame], instants_s: list[float]) -> Iterator[Frame]:
+    """The frames, the instant of each one's handing out appended to `instants_s`."""
+    for frame in frames:
+        instants_s.append(perf_counter())
+        yield frame
+
+
+def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
+    """Draw every frame and throw the picture away."""
+    from tracker.draw import draw
+
+    stage = timed("draw", draw)
+    for each in tracked:
+        stage(each)
+    return stage
+
+
+def time_encode(film: Path, tracked: Sequence[Tracked], info: "SourceInfo") -> Timed[..., Any]:
+    """Write the bare frames to `film`.  Encoding runs behind a bounded queue, so what is timed is its pace."""
+    from tracker.sinks.video import open_video
+
+    with closing(open_video(film, replace(info, path=None), overwrite=False)) as sink:
+        stage = timed("encode", sink.write)
+        for each in tracked:
+            stage(each)
+    return stage
+
+
+def run_process(settings: Settings, film: Path, frames: int) -> Process:
+    """`fkp-track film --out ... --keypoints ...` in a new process, watched through its log and its exit."""
+    start = perf_counter()
+    with subprocess.Popen(_command(settings, film), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        log = []
+        first_s = None
+        for line in process.stderr:
+            log.append(line)
+            if FIRST_KEYPOINTS in line:
+                first_s = perf_counter()
+        peak_mb = _wait_for_peak_mb(process)
+        end = perf_counter()
+    if process.returncode != 0 or first_s is None:
+        raise FkpError(f"fkp-track failed on {film} with exit code {process.returncode}: {''.join(log).strip()}")
+    return Process(first_s - start, (frames - 1) / (end - first_s), peak_mb)
+
+
+def _command(settings: Settings, film: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "tracker.cli", str(film), "-v", "--overwrite", "--no-show"),
+        *("--out", str(film.with_name("out.mp4")), "--keypoints", str(film.with_name("out.jsonl"))),
+        *("--threads", str(settings.threads), "--backend", settings.backend),
+        *("--detector", settings.detector, "--detect-every", str(settings.detect_every)),
+        *(() if settings.weights is None else ("--weights", str(settings.weights))),
+    ]
+
+
+def _wait_for_peak_mb(process: "subprocess.Popen[str]") -> float | None:
+    """Wait for the process's end; its largest resident memory in MB where the system tells."""
+    if not hasattr(os, "wait4"):
+        process.wait()
+        return None
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB on Linux
+
+
+def _json(percentiles: Percentiles | None) -> dict[str, float] | None:
+    return None if percentiles is None else {name: round(value, 3) for name, value in asdict(percentiles).items()}
+
+
+def _machine() -> dict[str, Any]:
+    import av
+    import cv2
+    import numpy as np
+    import onnxruntime as ort
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "onnxruntime": ort.__version__,
+        "av": av.__version__,
+    }
+
+
+def _processor() -> str:
+    """The processor's name; Linux keeps it where platform.processor() does not look."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> dict[str, Any]:
+    return {
+        "source": recording.info.name,
+        "width": recording.info.width,
+        "height": recording.info.height,
+        "frames": len(recording.frames),
+        "faces_per_frame": round(statistics.fmean(len(each.faces) for each in stages.tracked), 2),
+        "detector": stages.detector,
+        "detect_every": settings.detect_every,
+        "backend": stages.backend,
+        "threads": settings.threads,
+    }
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def command(
+    *,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[SOURCE]", help="A film; without one, the demo's synthetic camera.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=WARM_UP + 1, metavar="N", help="Frames to time.")] = 300,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Processor threads.")] = 1,
+    detector: Annotated[DetectorName, typer.Option(help="What finds faces.")] = "yunet",
+    detect_every: Annotated[int, typer.Option(min=1, metavar="N", help="Detect on every N-th frame.")] = 1,
+    backend: Annotated[BackendName, typer.Option(help="What runs the network.")] = "auto",
+    weights: Annotated[Path | None, typer.Option(metavar="PATH", help="Another network.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Measure latency by stage, film rate, start-up and memory on this machine."""
+    settings = Settings(
+        source=source,
+        frames=frames,
+        detector=detector,
+        detect_every=detect_every,
+        backend=backend,
+        weights=weights,
+        threads=threads,
+    )
+    results = measure(settings)
+    if as_json:
+        print(json.dumps(results, indent=2))
+    else:
+        print_table(results)
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """The results for a person, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    machine, settings = results["machine"], results["settings"]
+    table = Table("ms", "p50", "p95", "p99", title=f"{settings['source']} {settings['width']}x{settings['height']}")
+    rows = {"frame to keypoints": results["frame_to_keypoints_ms"], **results["stages_ms"]}
+    for name, percentiles in rows.items():
+        table.add_row(name, *(f"{value:.2f}" for value in percentiles.values()))
+    console = Console()
+    console.print(table)
+    peak = "unknown" if results["peak_mb"] is None else f"{results['peak_mb']:.0f} MB"
+    console.print(
+        f"film to film {results['film_fps']:.0f} frames/s, start-up {results['startup_s']:.2f} s, memory {peak}"
+    )
+    console.print(f"{settings['backend']}, {settings['detector']}, {settings['faces_per_frame']} faces per frame")
+    console.print(f"{machine['processor']}, {machine['cores']} cores, {settings['threads']} threads used")
+
+
+def main() -> None:
+    """The program."""
+    try:
+        app()
+    except FkpError as error:
+        print(f"fkp-bench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
