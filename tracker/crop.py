@@ -95,9 +95,12 @@ region_from_keypoints = Framing(MEAN_SHAPE, _BELIEF)
 """Keypoints (15, 2), frame px -> the region a tracker should cut around this face next."""
 
 
-def cut(image: NDArray[np.uint8], regions: Sequence[Region]) -> NDArray[np.uint8]:
-    """The gray crops of all `regions` of a BGR `image` (H, W, 3): (N, 1, 96, 96) uint8, edges replicated outside."""
-    crops = np.empty((len(regions), 1, SIZE, SIZE), np.uint8)
+def cut(image: NDArray[np.uint8], regions: Sequence[Region], size: int = SIZE) -> NDArray[np.uint8]:
+    """The gray crops of all `regions` of an `image`, BGR (H, W, 3) or gray (H, W): (N, 1, size, size) uint8.
+
+    What lies outside the image repeats its edge.
+    """
+    crops = np.empty((len(regions), 1, size, size), np.uint8)
     for crop, region in zip(crops, regions, strict=True):
         _cut_one(image, region, crop[0])
     return crops
@@ -110,34 +113,37 @@ def _axes(region: Region) -> NDArray[np.float64]:
 
 
 def _cut_one(image: NDArray[np.uint8], region: Region, out: NDArray[np.uint8]) -> None:
-    """Write the crop of one region to `out` (96, 96)."""
-    patch, left, top, shrink = _patch(image, region)
+    """Write the crop of one region to `out` (size, size)."""
+    size = len(out)
+    patch, left, top, shrink = _patch(image, region, size)
     # warpAffine wants crop px -> patch px.  A patch shrunk by k has its pixel centres at k * p + (k - 1) / 2.
-    axes = _axes(region) / (SIZE / 2) / shrink
+    axes = _axes(region) / (size / 2) / shrink
     centre = (np.array([region.x - left, region.y - top]) - (shrink - 1) / 2) / shrink
-    offset = centre - np.full(2, (SIZE - 1) / 2) @ axes  # warpAffine counts pixel centres from 0
+    offset = centre - np.full(2, (size - 1) / 2) @ axes  # warpAffine counts pixel centres from 0
     cv2.warpAffine(
         patch,
         np.column_stack([axes.T, offset]),
-        (SIZE, SIZE),
+        (size, size),
         dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
 
 
-def _patch(image: NDArray[np.uint8], region: Region) -> tuple[NDArray[np.uint8], int, int, int]:
+def _patch(image: NDArray[np.uint8], region: Region, size: int) -> tuple[NDArray[np.uint8], int, int, int]:
     """The gray part of the frame that the region can touch, shrunk so that bilinear sampling does not alias.
 
     Returns (patch, left, top, shrink): patch pixel (0, 0) starts at frame pixel (left, top); each patch pixel is the
     mean of shrink x shrink frame pixels.
     """
     height, width = image.shape[:2]
-    shrink = max(1, round(region.side / SIZE))
+    shrink = max(1, round(region.side / size))
     reach = region.side / 2 * (abs(math.cos(region.roll)) + abs(math.sin(region.roll))) + 2 * shrink
     left, right = _clamp_span(region.x - reach, region.x + reach, width)
     top, bottom = _clamp_span(region.y - reach, region.y + reach, height)
-    gray = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_BGR2GRAY)
+    gray = image[top:bottom, left:right]
+    if gray.ndim == 3:
+        gray = cv2.cvtColor(gray, cv2.COLOR_BGR2GRAY)
     if shrink > 1:
         gray = _shrunk(gray, shrink)
     return gray, left, top, shrink

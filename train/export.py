@@ -1,0 +1,151 @@
+"""A trained net -> the files of weights/: two ONNX networks and their card.
+
+`fkp.onnx` draws scheme A's points and is what the tracker runs; `fkp-schemes.onnx` holds every scheme's points and is
+what `fkp-train evaluate` and `submit` read.  Both take raw pixels: normalisation lies inside the graph.
+"""
+
+import copy
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tracker.spec import KEYPOINTS, SIZE
+from tracker.weights import CARD_VERSION, CONTRACT, CROP
+from train.model import HEADS, Block, Net, mac_count, parameter_count
+
+SELU_ALPHA = 1.67326324235437728481704
+SELU_GAMMA = 1.05070098735548049341933
+"""Klambauer et al. 2017, equation 14; written on every node because some parsers assume rounded ones."""
+
+
+def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
+    """Write `fkp.onnx`, `fkp-schemes.onnx` and `fkp.json` to `folder`; `facts` is what the card says beyond the files.
+
+    The card comes last, so a folder whose writing was cut short is refused instead of half believed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
+    every = served(net, range(len(HEADS)))
+    networks = {"fkp.onnx": onnx_bytes(shown), "fkp-schemes.onnx": onnx_bytes(every)}
+    for name, content in networks.items():
+        _replace(folder / name, content)
+    card = {
+        "fkp_card": CARD_VERSION,
+        "sha256": hashlib.sha256(networks["fkp.onnx"]).hexdigest(),
+        "parameters": parameter_count(shown),
+        "macs": mac_count(shown),
+        "keypoints": list(KEYPOINTS),
+        "crop": CROP,
+        "contract": CONTRACT,
+        "schemes": {
+            "file": "fkp-schemes.onnx",
+            "sha256": hashlib.sha256(networks["fkp-schemes.onnx"]).hexdigest(),
+            "heads": [[scheme, KEYPOINTS[keypoint]] for scheme, keypoint in HEADS],
+        },
+        **facts,
+    }
+    _replace(folder / "fkp.json", (json.dumps(card, indent=2) + "\n").encode())
+
+
+def served(net: Net, heads: Sequence[int]) -> Net:
+    """A copy of `net` on the CPU with only these outputs and the residual gains folded into their convolutions."""
+    net = copy.deepcopy(net).cpu().eval()
+    chosen = torch.tensor(list(heads))
+    with torch.no_grad():
+        for layer in (net.maps, net.doubt):
+            layer.weight = nn.Parameter(layer.weight[chosen])
+            layer.bias = nn.Parameter(layer.bias[chosen])
+        net.spread_weight = nn.Parameter(net.spread_weight[chosen])
+        for parent in list(net.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, Block):
+                    setattr(parent, name, _FoldedBlock(child))
+    return net
+
+
+def calibrated(net: Net, scale: NDArray[np.floating]) -> Net:
+    """A copy of `net` whose sigma is `scale` (34,) times as large."""
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        net.doubt.bias += torch.from_numpy(np.log(scale)).to(net.doubt.bias)
+    return net
+
+
+def onnx_bytes(net: Net) -> bytes:
+    """The network as ONNX: `faces` uint8 (N, 1, 96, 96) -> `points` (N, K, 2), `sigma` (N, K) float32, N free."""
+    if net.training:
+        raise ValueError("export wants a network in eval mode: dropout must not be part of the graph")
+    example = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)
+    exporter = logging.getLogger("torch.onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        level = exporter.level
+        exporter.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                net,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                input_names=["faces"],
+                output_names=["points", "sigma"],
+                verbose=False,
+            )
+        finally:
+            exporter.setLevel(level)
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model = program.model_proto
+    _spell_out_selu(model)
+    _forget_source_paths(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+class _FoldedBlock(nn.Module):
+    """A `Block` without its gain."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.depthwise, self.expand, self.project = block.depthwise, block.expand, block.project
+        self.project.weight *= block.gain
+        assert self.project.bias is not None
+        self.project.bias *= block.gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.project(nn.functional.selu(self.expand(self.depthwise(x))))
+
+
+def _spell_out_selu(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        if node.op_type == "Selu":
+            del node.attribute[:]
+            node.attribute.append(onnx.helper.make_attribute("alpha", SELU_ALPHA))
+            node.attribute.append(onnx.helper.make_attribute("gamma", SELU_GAMMA))
+
+
+def _forget_source_paths(model: onnx.ModelProto) -> None:
+    """The exporter notes file names and stack traces of the machine it ran on."""
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

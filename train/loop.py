@@ -1,0 +1,145 @@
+"""The training loop: draws augmented batches, steps the optimiser, keeps an averaged copy of the weights.
+
+Faces, augmentation and network live on one device, CPU or CUDA (there in bfloat16 where that is safe).  A checkpoint
+holds everything that the next step depends on, so a resumed run continues exactly.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from train.augment import Augmentation, Bank, draw
+from train.losses import LossConfig, loss
+from train.model import Net, standardised
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """One training run."""
+
+    steps: int = 20_000
+    batch: tuple[int, ...] = (192, 64)
+    """Faces drawn from each bank per step."""
+    learning_rate: float = 2e-3
+    warm_up: float = 0.05
+    """Share of the steps in which the learning rate rises; then it falls along a cosine."""
+    weight_decay: float = 0.01
+    average: float = 0.999
+    """Decay of the weights' exponential moving average, which is what training delivers."""
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+class Fit:
+    """A training run in progress: `net` learns, `averaged` is the result."""
+
+    def __init__(self, net: Net, banks: Sequence[Bank], config: FitConfig, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.banks = [bank.to(device) for bank in banks]
+        self.net = net.to(device, memory_format=torch.channels_last).train()
+        self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.step_count = 0
+        self._loss_sum = torch.zeros((), device=device)
+        self._optimizer = torch.optim.AdamW(
+            _decay_groups(self.net, config.weight_decay),
+            lr=config.learning_rate,
+            betas=(0.9, 0.99),
+            foreach=True,
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.step_count >= self.config.steps
+
+    def run(self, steps: int) -> float:
+        """Take up to `steps` further steps; returns their mean loss."""
+        steps = min(steps, self.config.steps - self.step_count)
+        self._loss_sum.zero_()
+        for _ in range(steps):
+            self._set_rate()
+            self._step()
+            self.step_count += 1
+        return float(self._loss_sum) / max(steps, 1)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint (safetensors), in one move."""
+        partial = path.with_suffix(".partial")
+        safetensors.torch.save_file({k: v.contiguous() for k, v in self._state().items()}, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Continue from a checkpoint of the same configuration."""
+        self._load_state(safetensors.torch.load_file(path))
+
+    def _set_rate(self) -> None:
+        done = self.step_count / self.config.steps
+        rising = min(1.0, (done + 1e-6) / max(self.config.warm_up, 1e-6))
+        falling = 0.5 * (1 + math.cos(math.pi * max(0.0, done - self.config.warm_up) / (1 - self.config.warm_up)))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(rising, falling)
+
+    def _step(self) -> None:
+        with torch.no_grad():
+            drawn = [
+                draw(bank, count, self.config.augmentation)
+                for bank, count in zip(self.banks, self.config.batch, strict=True)
+            ]
+            crops, targets, weights = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+            crops = standardised(crops).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits, deepest = self.net.heat(crops)
+        points, sigma = self.net.read(logits, deepest)
+        value = loss(points, sigma, logits, self.net.axis, targets, weights, self.config.loss)
+        self._optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0, foreach=True)
+        self._optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.net.parameters()), 1 - self.config.average)
+            self._loss_sum += value.detach()
+
+    def _state(self) -> dict[str, Tensor]:
+        """Everything the next step depends on, as named tensors."""
+        state = {"step_count": torch.tensor(self.step_count), "random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        for name, parameter in self.net.named_parameters():
+            state[f"net.{name}"] = parameter.detach()
+            for key, moment in self._optimizer.state[parameter].items():
+                state[f"optimizer.{key}.{name}"] = moment
+        for name, parameter in self.averaged.named_parameters():
+            state[f"averaged.{name}"] = parameter
+        return state
+
+    def _load_state(self, state: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.net.named_parameters():
+                parameter.copy_(state[f"net.{name}"])
+                moments = ("step", "exp_avg", "exp_avg_sq")
+                self._optimizer.state[parameter] = {
+                    key: state[f"optimizer.{key}.{name}"].to(self._moment_device(key)) for key in moments
+                }
+            for name, parameter in self.averaged.named_parameters():
+                parameter.copy_(state[f"averaged.{name}"])
+        self.step_count = int(state["step_count"])
+        torch.set_rng_state(state["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random.cuda"], self.device)
+
+    def _moment_device(self, key: str) -> torch.device:
+        return torch.device("cpu") if key == "step" and self.device.type != "cuda" else self.device
+
+
+def _decay_groups(net: Net, decay: float) -> list[dict[str, object]]:
+    """Weights of convolutions and linear layers decay; biases and scalars do not."""
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    vectors = [p for p in net.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]

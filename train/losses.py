@@ -1,0 +1,58 @@
+"""What training minimises.  All arguments are in unit space; all sums are over weighted targets.
+
+Three terms: how far the points are off, how well the heat maps are concentrated around the target, and how well sigma
+says how far the points are off.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tracker.spec import HALF_PX
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    huber_px: float = 1.0
+    """Errors below count by their square, those above by their size."""
+    heat: float = 0.1
+    """Weight of the heat maps' cross entropy with a Gaussian around the target."""
+    heat_px: float = 3.0
+    """That Gaussian's standard deviation, crop px."""
+    sigma: float = 0.1
+    """Weight of the likelihood that teaches sigma; it does not move the points."""
+
+
+def loss(
+    points: Tensor, sigma: Tensor, logits: Tensor, axis: Tensor, targets: Tensor, weights: Tensor, config: LossConfig
+) -> Tensor:
+    """Scalar.  points, targets (N, 34, 2); sigma, weights (N, 34); logits (N, 34, h, h);
+    axis (h,) the cells' centres."""
+    total = weights.sum().clamp(min=1.0)
+    error_px = (points - targets) * HALF_PX
+    off = (_pseudo_huber(error_px, config.huber_px).sum(2) * weights).sum()
+    blur = (_cross_entropy(logits.float(), axis, targets, config.heat_px / HALF_PX) * weights).sum()
+    doubt = (_student_t(error_px.detach(), sigma * HALF_PX).sum(2) * weights).sum()
+    return (off + config.heat * blur + config.sigma * doubt) / total
+
+
+def _pseudo_huber(error: Tensor, delta: float) -> Tensor:
+    return delta**2 * (torch.sqrt(1 + (error / delta).square()) - 1)
+
+
+def _cross_entropy(logits: Tensor, axis: Tensor, targets: Tensor, width: float) -> Tensor:
+    """(N, 34): cross entropy of each heat map with a Gaussian of standard deviation `width` around its target.
+
+    The Gaussian is a product of one along x and one along y, so its mean over the logits needs no map of its own.
+    """
+    across = torch.softmax(-(targets[..., :1] - axis).square() / (2 * width**2), -1)
+    down = torch.softmax(-(targets[..., 1:] - axis).square() / (2 * width**2), -1)
+    expected = torch.einsum("nkyx,nky,nkx->nk", logits, down, across)
+    return torch.logsumexp(logits.flatten(2), -1) - expected
+
+
+def _student_t(error: Tensor, sigma: Tensor, freedom: float = 5.0) -> Tensor:
+    """Negative log likelihood per coordinate up to a constant; heavy tails keep a bad label from inflating sigma."""
+    ratio = (error / sigma[..., None]).square()
+    return (freedom + 1) / 2 * torch.log1p(ratio / freedom) + torch.log(sigma)[..., None]

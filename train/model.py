@@ -1,0 +1,192 @@
+"""The network: a compact U-shaped SELU CNN that ends in one heat map per keypoint and label scheme.
+
+In: gray crops (N, 1, 96, 96) uint8, or float 0..255 in training.
+Out: points (N, 34, 2) and sigma (N, 34), both in unit space: scheme A's 15 keypoints, B's 15, C's 4 (`HEADS`).
+
+There is no batch norm: SELU keeps activations near mean 0 and variance 1 when weights start LeCun normal
+(Klambauer et al. 2017, "Self-Normalizing Neural Networks"); each residual branch starts small (SkipInit, De & Smith
+2020).  A keypoint is the mean of its heat map (soft-argmax; "integral regression", Sun et al. 2018), its uncertainty
+comes from the map's spread and from what the deepest layer saw.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tracker.spec import INDEX, KEYPOINTS, MIRROR, SIZE
+
+SCHEME_KEYPOINTS: dict[str, tuple[str, ...]] = {
+    "A": KEYPOINTS,
+    "B": KEYPOINTS,
+    "C": ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip"),
+}
+"""Kaggle's rows were labelled by three conventions that disagree on nose tip and lips; each has its own maps."""
+
+HEADS: tuple[tuple[str, int], ...] = tuple(
+    (scheme, INDEX[name]) for scheme, names in SCHEME_KEYPOINTS.items() for name in names
+)
+"""(scheme, keypoint) of each of the network's 34 outputs."""
+
+HEAD_MIRROR: tuple[int, ...] = tuple(HEADS.index((scheme, MIRROR[keypoint])) for scheme, keypoint in HEADS)
+"""`points[:, HEAD_MIRROR]` reorders outputs after a horizontal flip."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetConfig:
+    """Sizes of the network.  The defaults are the net that ships."""
+
+    stem: int = 16
+    """Channels at 48x48."""
+    widths: tuple[int, ...] = (32, 64, 96)
+    """Channels at 24x24, 12x12, 6x6 ..."""
+    depths: tuple[int, ...] = (1, 2, 2)
+    """Residual blocks on the way down, at each of those."""
+    up_depths: tuple[int, ...] = (1, 0)
+    """Residual blocks on the way up, at each of those but the last."""
+    expand: float = 2.0
+    """Inner width of a residual block over its outer width."""
+    kernel: int = 5
+    """Side of the depthwise convolutions."""
+    stem_depth: int = 0
+    """Residual blocks at 48x48; above zero they also feed the heat maps, which then are 48x48."""
+    dropout: float = 0.0
+    """Alpha dropout before the heads."""
+
+
+class Block(nn.Module):
+    """x + gain * project(selu(expand(depthwise(x)))): one activation per residual branch, as in ConvNeXt."""
+
+    def __init__(self, width: int, inner: int, kernel: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.expand = nn.Conv2d(width, inner, 1)
+        self.project = nn.Conv2d(inner, width, 1)
+        self.gain = nn.Parameter(torch.tensor(0.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.gain * self.project(nn.functional.selu(self.expand(self.depthwise(x))))
+
+
+class Net(nn.Module):
+    """See the module's head for inputs and outputs."""
+
+    axis: Tensor
+    moments: Tensor
+
+    def __init__(self, config: NetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or NetConfig()
+        widths = config.widths
+        self.stem = nn.Conv2d(1, config.stem, 5, stride=2, padding=2)
+        self.stem_blocks = self._blocks(config.stem, config.stem_depth)
+        self.down = nn.ModuleList(
+            nn.Conv2d(before, after, 2, stride=2)
+            for before, after in zip((config.stem, *widths[:-1]), widths, strict=True)
+        )
+        self.down_blocks = nn.ModuleList(
+            self._blocks(width, depth) for width, depth in zip(widths, config.depths, strict=True)
+        )
+        self.up = nn.ModuleList(nn.Conv2d(below, width, 1) for width, below in zip(widths, widths[1:], strict=False))
+        self.up_blocks = nn.ModuleList(
+            self._blocks(width, depth) for width, depth in zip(widths, config.up_depths, strict=False)
+        )
+        self.up_stem = nn.Conv2d(widths[0], config.stem, 1) if config.stem_depth else None
+        map_width = config.stem if config.stem_depth else widths[0]
+        self.dropout = nn.AlphaDropout(config.dropout) if config.dropout else nn.Identity()
+        self.smooth = nn.Conv2d(map_width, map_width, 3, padding=1, groups=map_width)
+        self.maps = nn.Conv2d(map_width, len(HEADS), 1)
+        self.spread_weight = nn.Parameter(torch.full((len(HEADS),), 0.5))
+        self.doubt = nn.Linear(widths[-1], len(HEADS))
+        map_size = SIZE // 2 if config.stem_depth else SIZE // 4
+        self.register_buffer("axis", (torch.arange(map_size) + 0.5) / map_size * 2 - 1, persistent=False)
+        self.register_buffer("moments", _moments(self.axis), persistent=False)
+        self.apply(_lecun_normal)
+        with torch.no_grad():
+            self.doubt.weight.zero_()
+            self.doubt.bias.fill_(-2.0)
+
+    def _blocks(self, width: int, depth: int) -> nn.Sequential:
+        inner = round(width * self.config.expand)
+        return nn.Sequential(*(Block(width, inner, self.config.kernel) for _ in range(depth)))
+
+    def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 1, 96, 96) uint8 or 0..255 -> points (N, 34, 2), sigma (N, 34), float32, unit space."""
+        logits, deepest = self.heat(standardised(faces))
+        return self.read(logits, deepest)
+
+    def heat(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised crops (N, 1, 96, 96) -> logits of the heat maps (N, 34, h, w), deepest features (N, C)."""
+        x = self.stem_blocks(nn.functional.selu(self.stem(x)))
+        stem, skips = x, []
+        for down, blocks in zip(self.down, self.down_blocks, strict=True):
+            x = blocks(nn.functional.selu(down(x)))
+            skips.append(x)
+        deepest = x.mean((2, 3))
+        for up, blocks, skip in reversed(list(zip(self.up, self.up_blocks, skips, strict=False))):
+            x = blocks(skip + _doubled(up(x)))
+        if self.up_stem is not None:
+            x = stem + _doubled(self.up_stem(x))
+        x = nn.functional.selu(x + self.smooth(x))
+        return self.maps(self.dropout(x)), deepest
+
+    def read(self, logits: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat map logits (N, 34, h, w) and deepest features (N, C) -> points (N, 34, 2), sigma (N, 34)."""
+        density = logits.float().flatten(2).softmax(-1)
+        moments = density @ self.moments
+        points = moments[..., :2]
+        variance = (moments[..., 2:] - points.square()).sum(-1) / 2
+        log_spread = 0.5 * torch.log(variance + 1e-5)
+        log_sigma = self.spread_weight * log_spread + self.doubt(deepest.float())
+        return points, torch.exp(log_sigma.clamp(-8.0, 1.0))
+
+
+def standardised(faces: Tensor) -> Tensor:
+    """Each crop with mean 0 and standard deviation 1, so that exposure and contrast do not matter."""
+    x = faces.float()
+    x = x - x.mean((1, 2, 3), keepdim=True)
+    return x * torch.rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 16.0)
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Trainable numbers."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def mac_count(net: Net) -> int:
+    """Multiply-adds of one 96x96 crop in all convolutions, linear layers and the soft-argmax."""
+    total = 0
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += output[0].numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            total += module.weight.numel()
+
+    hooks = [module.register_forward_hook(count) for module in net.modules()]
+    with torch.no_grad():
+        net(torch.zeros(1, 1, SIZE, SIZE, device=net.moments.device))
+    for hook in hooks:
+        hook.remove()
+    return total + len(HEADS) * net.moments.numel()
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _moments(axis: Tensor) -> Tensor:
+    """Cell centres (h,) along one axis -> (h * h, 4): x, y, x^2, y^2 of each cell, unit space."""
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    xy = torch.stack([x.flatten(), y.flatten()], 1)
+    return torch.cat([xy, xy.square()], 1)
+
+
+def _lecun_normal(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        fan_in = module.weight[0].numel()
+        nn.init.normal_(module.weight, std=1 / math.sqrt(fan_in))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

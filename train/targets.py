@@ -1,0 +1,107 @@
+"""Labels of every convention -> what the network's 34 outputs should say, and back.
+
+In: Kaggle's `Faces` (crop px, one of three schemes a row) and 68-landmark crops.  Out: `Bank`s for the training loop,
+targets in unit space.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tracker.crop import cut, region_from_keypoints, unit_from_frame
+from tracker.spec import KEYPOINTS, SIZE, crop_from_unit, unit_from_crop
+from tracker.types import Region
+from train.augment import Bank
+from train.data import SCHEMES, Faces
+from train.faces68 import Crops68, keypoints_from_68
+from train.model import HEADS
+
+LABEL_OFFSET_PX: dict[str, tuple[float, float]] = {"A": (0.0, 0.0), "B": (0.0, 0.0), "C": (0.4, 0.0)}
+"""What a label says minus the place that its mirror image would give, crop px.
+
+Scheme C's labels lie 0.4 px to the right of where flipping is consistent (registration of eyes on their mirrored
+partners: A 0.41, B 0.46, C 0.93 px from integer pixel centres); trained as they are, a face and its mirror would
+disagree by twice that.
+"""
+
+CANVAS = 184
+"""Side of the canvases cut around faces with 68 landmarks, px: room to rotate, shift and scale a 96 px crop."""
+
+DRAW_CHANCE = {"A": 1.0, "B": 2.0, "C": 1.0}
+"""How often a row of each scheme is drawn: B's rows are few and count twice as much in Kaggle's score as their share."""
+
+TRUST_68 = {"A": 0.5, "B": 0.3, "C": 0.3}
+"""Weight of targets derived from 68 landmarks, whose convention is only nearly Kaggle's."""
+
+_HEAD_SCHEME = np.array([SCHEMES.index(scheme) for scheme, _ in HEADS])
+_HEAD_KEYPOINT = np.array([keypoint for _, keypoint in HEADS])
+
+
+def kaggle_bank(faces: Faces, chosen: NDArray[np.bool_]) -> Bank:
+    """The `chosen` (N,) rows of Kaggle's faces; rows known to be bad and rows without labels are left out."""
+    targets, weights = head_targets(faces.points, faces.scheme)
+    chosen = chosen & ~faces.problem & (weights.sum(1) > 0)
+    chance = np.array([DRAW_CHANCE[name] for name in SCHEMES])[faces.scheme]
+    return _bank(faces.images[chosen, None], targets[chosen], weights[chosen], chance[chosen])
+
+
+def faces68_bank(crops: Sequence[Crops68]) -> Bank:
+    """All faces of some 68-landmark sets, each on a canvas around the region that its landmarks give."""
+    canvases, targets = [], []
+    for crop_set in crops:
+        points = {scheme: keypoints_from_68(crop_set.landmarks, scheme) for scheme in SCHEMES}
+        for i, image in enumerate(crop_set.images):
+            region = region_from_keypoints(points["A"][i])
+            wide = Region(region.x, region.y, region.side * CANVAS / SIZE, region.roll)
+            canvases.append(cut(image, [wide], CANVAS)[0])
+            by_head = np.stack([points[scheme][i, keypoint] for scheme, keypoint in HEADS])
+            targets.append(unit_from_frame(by_head, region))
+    weights = np.array([TRUST_68[scheme] for scheme, _ in HEADS]) * np.isfinite(targets).all(2)
+    return _bank(np.array(canvases), np.nan_to_num(targets), weights, np.ones(len(canvases)))
+
+
+def head_targets(
+    points: NDArray[np.floating], scheme: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Labels (N, 15, 2) crop px of rows of `scheme` (N,) -> targets (N, 34, 2) unit, weights (N, 34) of 0 and 1."""
+    offset = np.array([LABEL_OFFSET_PX[name] for name in SCHEMES])
+    targets = unit_from_crop(points[:, _HEAD_KEYPOINT] - offset[_HEAD_SCHEME])
+    mine = (_HEAD_SCHEME == scheme[:, None]) & np.isfinite(targets).all(2)
+    return np.nan_to_num(targets).astype(np.float32), mine.astype(np.float32)
+
+
+def labels_from_heads(outputs: NDArray[np.floating], scheme: str) -> NDArray[np.float32]:
+    """The network's outputs (N, 34, 2), unit -> what a labeller of `scheme` would write, (N, 15, 2) crop px.
+
+    NaN for the keypoints which that scheme does not label.
+    """
+    heads = _HEAD_SCHEME == SCHEMES.index(scheme)
+    labels = np.full((len(outputs), len(KEYPOINTS), 2), np.nan, np.float32)
+    labels[:, _HEAD_KEYPOINT[heads]] = crop_from_unit(outputs[:, heads]) + LABEL_OFFSET_PX[scheme]
+    return labels
+
+
+def sigma_from_heads(sigma: NDArray[np.floating], scheme: str) -> NDArray[np.float32]:
+    """The network's uncertainties (N, 34), unit -> (N, 15) crop px for the keypoints of `scheme`, else NaN."""
+    heads = _HEAD_SCHEME == SCHEMES.index(scheme)
+    labels = np.full((len(sigma), len(KEYPOINTS)), np.nan, np.float32)
+    labels[:, _HEAD_KEYPOINT[heads]] = sigma[:, heads] * (SIZE / 2)
+    return labels
+
+
+def _bank(
+    images: NDArray[np.uint8],
+    targets: NDArray[np.floating],
+    weights: NDArray[np.floating],
+    chance: NDArray[np.floating],
+) -> Bank:
+    cumulative = np.cumsum(chance / chance.sum())
+    cumulative[-1] = 1.0
+    return Bank(
+        torch.from_numpy(images),
+        torch.from_numpy(np.asarray(targets, np.float32)),
+        torch.from_numpy(np.asarray(weights, np.float32)),
+        torch.from_numpy(cumulative.astype(np.float32)),
+    )
