@@ -1,0 +1,1 @@
+"""Rebuilds the weights: data, network, training, evaluation, export."""

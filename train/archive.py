@@ -1,0 +1,111 @@
+"""Finds one csv of a download and opens it: bare, in a zip, in a zip within a zip, or somewhere in a folder.
+
+Members of a zip are read as streams; nothing is unpacked to disk, so no name inside an archive is ever used as a path.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tracker.errors import DataError
+
+MAX_CSV_BYTES = 1 << 30
+"""Kaggle's training.csv has 238,064,810 bytes; a member that declares four times as much is not ours."""
+
+MAX_ZIP_BYTES = 1 << 29
+"""Largest zip within a zip, held in memory: Kaggle's training.zip has some 60 MB."""
+
+
+def find(path: Path, name: str) -> Path:
+    """The file at or below `path` to read csv `name` from: the csv itself or a zip that promises to hold it.
+
+    A file is taken as it is.  In a folder the bare csv comes first, then its own zip (`training.zip` for
+    `training.csv`), then any zip that lists it; the shallowest wins.  Raises DataError.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise DataError(f"{path} does not exist; expected {name}, a zip that holds it, or a folder with either")
+    for wanted in (name, f"{Path(name).stem}.zip"):
+        found = [p for p in _shallowest_first(path, wanted) if p.is_file()]
+        if found:
+            return found[0]
+    for archive in _shallowest_first(path, "*.zip"):
+        if _lists(archive, name):
+            return archive
+    raise DataError(f"{path} holds neither {name} nor a zip with it; expected the Kaggle download or part of it")
+
+
+@contextmanager
+def open_csv(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """Stream csv `name` out of `path`, a csv or a zip as `find` gives it; whatever goes wrong is a DataError."""
+    try:
+        with path.open("rb") as file:
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive, _open_member(archive, path, name) as stream:
+                    yield stream
+            elif path.suffix.lower() == ".zip":
+                raise DataError(f"{path} is not a zip file, or an incomplete one; download it again")
+            else:
+                _limit(path.stat().st_size, MAX_CSV_BYTES, str(path))
+                file.seek(0)
+                yield file
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path} is damaged ({error}); download it again") from error
+    except (RuntimeError, NotImplementedError) as error:  # what zipfile raises for passwords and unknown compression
+        raise DataError(f"{path} cannot be unpacked ({error}); unpack it yourself and give the folder") from error
+
+
+def _shallowest_first(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.rglob(pattern), key=lambda p: (len(p.parts), p))
+
+
+def _lists(path: Path, name: str) -> bool:
+    """Whether a zip names the csv, or a zip named after it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _member(archive, name) is not None or _member(archive, f"{Path(name).stem}.zip") is not None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
+    return next((m for m in archive.infolist() if PurePosixPath(m.filename).name == name), None)
+
+
+@contextmanager
+def _open_member(archive: zipfile.ZipFile, path: Path, name: str) -> Iterator[IO[bytes]]:
+    """Stream `name` out of an open zip, looking into a zip named after it.  A member never yields more than it
+    declares, because zipfile stops there, so the declared size is the one to limit."""
+    if member := _member(archive, name):
+        _limit(member.file_size, MAX_CSV_BYTES, f"{path}: {member.filename}")
+        with archive.open(member) as stream:
+            yield stream
+    elif inner := _member(archive, f"{Path(name).stem}.zip"):
+        _limit(inner.file_size, MAX_ZIP_BYTES, f"{path}: {inner.filename}")
+        with zipfile.ZipFile(io.BytesIO(archive.read(inner))) as nested:
+            member = _member(nested, name)
+            if member is None:
+                raise _not_listed(nested, f"{path}: {inner.filename}", name)
+            _limit(member.file_size, MAX_CSV_BYTES, f"{path}: {member.filename}")
+            with nested.open(member) as stream:
+                yield stream
+    else:
+        raise _not_listed(archive, str(path), name)
+
+
+def _not_listed(archive: zipfile.ZipFile, place: str, name: str) -> DataError:
+    names = archive.namelist()
+    listing = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return DataError(f"{place} holds no {name}, only {listing or 'nothing'}; is it the Kaggle download?")
+
+
+def _limit(size: int, limit: int, place: str) -> None:
+    if size > limit:
+        raise DataError(f"{place} declares {size:,} bytes, expected at most {limit:,}; this is not Kaggle's file")

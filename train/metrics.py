@@ -1,0 +1,191 @@
+"""How far predictions are from labels.  NumPy only.
+
+In: predicted and labelled points (N, 15, 2) in the same crop px (Kaggle's own coordinates for a Kaggle figure), NaN
+where unlabelled; each face predicted by its own scheme.  Out: numbers, gathered in a `Report`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from tracker.spec import INDEX, KEYPOINTS
+from train.schemes import SCHEMES, C
+
+C_SHARE = 0.35
+"""Part of Kaggle's score that falls on four-point images: 9,532 of the 27,124 values."""
+
+WORST_SHARE = 0.01
+
+WITHIN = (1, 2)
+"""Multiples of sigma at which calibration is read; a normal error lies within in 68.3 and 95.4 % of the cases."""
+
+Points = NDArray[np.floating]
+
+
+def rmse(predicted: Points, labels: Points) -> float:
+    """Root of the mean squared error over all labelled coordinates, px; NaN if none is labelled."""
+    squares = _squares(predicted, labels)
+    return math.sqrt(squares.mean()) if squares.size else math.nan
+
+
+def kaggle_weighted(predicted: Points, labels: Points, scheme: NDArray[np.uint8]) -> float:
+    """sqrt(0.65 MSE(A and B pooled) + 0.35 MSE(C)), px: comparable to Kaggle's score, but on a hold-out."""
+    fifteen = scheme != C
+    mse_fifteen = rmse(predicted[fifteen], labels[fifteen]) ** 2
+    mse_four = rmse(predicted[~fifteen], labels[~fifteen]) ** 2
+    return math.sqrt((1 - C_SHARE) * mse_fifteen + C_SHARE * mse_four)
+
+
+def rmse_by_scheme(predicted: Points, labels: Points, scheme: NDArray[np.uint8]) -> dict[str, float]:
+    """Scheme -> RMSE of its faces, px, for the schemes that occur."""
+    return {SCHEMES[s]: rmse(predicted[scheme == s], labels[scheme == s]) for s in np.unique(scheme)}
+
+
+def rmse_by_keypoint(predicted: Points, labels: Points) -> dict[str, float]:
+    """Keypoint -> RMSE over its labelled coordinates, px, for the keypoints that are labelled."""
+    each = {name: rmse(predicted[:, i], labels[:, i]) for i, name in enumerate(KEYPOINTS)}
+    return {name: value for name, value in each.items() if not math.isnan(value)}
+
+
+def face_rmse(predicted: Points, labels: Points) -> NDArray[np.float64]:
+    """(N,) RMSE of each face over its own labelled coordinates, px; 0 for a face without labels."""
+    labelled = ~np.isnan(labels)
+    squares = np.where(labelled, predicted - labels, 0.0).astype(np.float64) ** 2
+    return np.asarray(np.sqrt(squares.sum((1, 2)) / np.maximum(labelled.sum((1, 2)), 1)))
+
+
+def without_worst(predicted: Points, labels: Points, share: float = WORST_SHARE) -> NDArray[np.bool_]:
+    """(N,) bool: all faces but the `share` (rounded to whole faces) of largest `face_rmse`, schemes together."""
+    keep = np.ones(len(labels), np.bool_)
+    dropped = round(share * len(labels))
+    keep[np.argsort(face_rmse(predicted, labels), kind="stable")[len(labels) - dropped :]] = False
+    return keep
+
+
+def nme_percent(predicted: Points, labels: Points) -> float:
+    """Mean distance of the 15 points in % of the distance between the labelled outer eye corners.
+
+    Mean over points, then over the faces that have all 15 labelled; NaN if none has.
+    """
+    complete = ~np.isnan(labels).any((1, 2))
+    if not complete.any():
+        return math.nan
+    distance = np.linalg.norm(predicted[complete] - labels[complete], axis=2).mean(1)
+    eyes = labels[complete, INDEX["left_eye_outer_corner"]] - labels[complete, INDEX["right_eye_outer_corner"]]
+    return float(100 * np.mean(distance / np.linalg.norm(eyes, axis=1)))
+
+
+def calibration(predicted: Points, labels: Points, sigma: NDArray[np.floating]) -> dict[str, tuple[float, ...]]:
+    """Keypoint -> share of its labelled coordinates whose error is at most 1 and 2 `sigma` (N, 15) px.
+
+    "all" pools every keypoint; keypoints without labels are left out.
+    """
+    ratio = np.abs(predicted - labels) / sigma[..., None]
+    columns = {"all": ratio} | {name: ratio[:, i] for i, name in enumerate(KEYPOINTS)}
+    shares = {}
+    for name, column in columns.items():
+        labelled = column[~np.isnan(column)]
+        if labelled.size:
+            shares[name] = tuple(float((labelled <= k).mean()) for k in WITHIN)
+    return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything an evaluation says.  Errors in px of the 96 px crop; NaN where the data cannot say."""
+
+    faces: int
+    faces_by_scheme: dict[str, int]
+    kaggle_weighted: float
+    kaggle_weighted_trimmed: float
+    """Without the worst 1 % of faces."""
+    by_scheme: dict[str, float]
+    by_scheme_trimmed: dict[str, float]
+    """Without the worst 1 % of faces, which are picked over all schemes together."""
+    by_keypoint: dict[str, dict[str, float]]
+    """Scheme -> keypoint -> RMSE."""
+    nme_percent: float
+    """Of the faces with all 15 points, % of the outer-eye distance."""
+    calibration: dict[str, tuple[float, ...]]
+    """Keypoint or "all" -> share of errors within 1 and 2 sigma; empty if no sigma was given."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict for `json.dumps(..., allow_nan=False)`: NaN becomes None."""
+        return {name: _json_ready(getattr(self, name)) for name in self.__slots__}
+
+    def table(self) -> Table:
+        """For a terminal: one row per scheme and the Kaggle-weighted figure, then one row per keypoint."""
+        schemes = list(self.by_scheme)
+        table = Table(title=f"RMSE in px, {self.faces} faces", caption=self._caption())
+        table.add_column("")
+        for scheme in schemes:
+            table.add_column(f"scheme {scheme}", justify="right")
+        table.add_column("Kaggle-weighted", justify="right")
+        table.add_column("errors within 1, 2 sigma", justify="right")
+        table.add_row("faces", *(str(self.faces_by_scheme[s]) for s in schemes))
+        table.add_row(
+            "all points", *(_px(self.by_scheme[s]) for s in schemes), _px(self.kaggle_weighted), self._within("all")
+        )
+        table.add_row(
+            "without the worst 1 %",
+            *(_px(self.by_scheme_trimmed.get(s)) for s in schemes),
+            _px(self.kaggle_weighted_trimmed),
+            end_section=True,
+        )
+        for name in KEYPOINTS:
+            cells = [_px(self.by_keypoint[s].get(name)) for s in schemes]
+            if any(cells):
+                table.add_row(name, *cells, "", self._within(name))
+        return table
+
+    def _within(self, name: str) -> str:
+        return ", ".join(f"{share:.0%}" for share in self.calibration.get(name, ()))
+
+    def _caption(self) -> str:
+        weighting = f"Kaggle-weighted: sqrt({1 - C_SHARE:.2f} MSE(A, B) + {C_SHARE:.2f} MSE(C)), not a Kaggle score."
+        if math.isnan(self.nme_percent):
+            return weighting
+        return f"{weighting}\nMean error of the 15 points: {self.nme_percent:.2f} % of the outer-eye distance."
+
+
+def report(
+    predicted: Points, labels: Points, scheme: NDArray[np.uint8], sigma: NDArray[np.floating] | None = None
+) -> Report:
+    """Judge predictions (N, 15, 2) by labels (N, 15, 2) of schemes (N,), and sigma (N, 15) if there is one; crop px."""
+    keep = without_worst(predicted, labels)
+    return Report(
+        faces=len(labels),
+        faces_by_scheme={SCHEMES[s]: int((scheme == s).sum()) for s in np.unique(scheme)},
+        kaggle_weighted=kaggle_weighted(predicted, labels, scheme),
+        kaggle_weighted_trimmed=kaggle_weighted(predicted[keep], labels[keep], scheme[keep]),
+        by_scheme=rmse_by_scheme(predicted, labels, scheme),
+        by_scheme_trimmed=rmse_by_scheme(predicted[keep], labels[keep], scheme[keep]),
+        by_keypoint={
+            SCHEMES[s]: rmse_by_keypoint(predicted[scheme == s], labels[scheme == s]) for s in np.unique(scheme)
+        },
+        nme_percent=nme_percent(predicted, labels),
+        calibration={} if sigma is None else calibration(predicted, labels, sigma),
+    )
+
+
+def _squares(predicted: Points, labels: Points) -> NDArray[np.float64]:
+    """Squared errors of the labelled coordinates, flat.  A prediction must not be NaN where there is a label."""
+    labelled = ~np.isnan(labels)
+    squares: NDArray[np.float64] = (predicted[labelled].astype(np.float64) - labels[labelled]) ** 2
+    return squares
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _json_ready(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_json_ready(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _px(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.3f}"
