@@ -190,6 +190,8 @@ class _Decoder:
                     in_a_row = 0
                     yield packet
                 return
+            except IndexError:  # PyAV 18, at the very end: a stream that showed up while reading is unknown to it
+                return
             except av.InvalidDataError:
                 in_a_row += 1
                 self.skipped += 1
@@ -215,7 +217,7 @@ def _reason(path: Path, error: av.FFmpegError) -> str:
     if not head:
         return "it is empty; get a complete copy"
     if head[4:8] == b"ftyp":
-        return "it starts as MP4 but its index (moov) is missing, so it was cut off; get a complete copy"
+        return "it starts as MP4 but its index (moov) is missing or damaged, probably cut off; get a complete copy"
     return "its content is no film format that FFmpeg knows; check that it is what its name says"
 
 
