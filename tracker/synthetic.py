@@ -23,7 +23,7 @@ EXPOSURES = 9
 FROM_HALF = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
 """Pixel centres of a halved image -> the image's own."""
 
-PORTRAIT = Path(__file__).resolve().parent / "demo" / "portrait.jpg"
+PORTRAIT = Path(__file__).resolve().with_name("portrait.jpg")
 
 
 class Pose(NamedTuple):
