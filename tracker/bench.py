@@ -24,6 +24,7 @@ import typer
 
 from tracker.cli import BackendName, DetectorName
 from tracker.errors import FkpError, SourceError
+from tracker.program import run_program
 from tracker.progress import FIRST_KEYPOINTS
 from tracker.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
 from tracker.types import Frame, Tracked
@@ -70,6 +71,7 @@ class StageTimes:
     tracked: list[Tracked]
     backend: str
     detector: str
+    weights_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,9 @@ def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
     from tracker.smooth import OneEuro
     from tracker.weights import load
 
+    weights = load(settings.weights)
     with (
-        closing(open_backend(settings.backend, load(settings.weights), threads=settings.threads)) as backend,
+        closing(open_backend(settings.backend, weights, threads=settings.threads)) as backend,
         closing(open_detector(settings.detector, threads=settings.threads)) as detector,
     ):
         detect = timed("detect", EveryN(detector, settings.detect_every))
@@ -152,7 +155,8 @@ def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
         for each in track(_noting(frames, handed_in_s), detect, cast(Identify, identify), locate, smooth):
             keypoints_s.append(perf_counter() - handed_in_s[-1])
             tracked.append(each)
-        return StageTimes(keypoints_s, [detect, identify, locate, infer, smooth], tracked, backend.name, detector.name)
+        stages: list[Timed[..., Any]] = [detect, identify, locate, infer, smooth]
+        return StageTimes(keypoints_s, stages, tracked, backend.name, detector.name, weights.sha256)
 
 
 def _noting(frames: Sequence[Frame], instants_s: list[float]) -> Iterator[Frame]:
@@ -263,6 +267,7 @@ def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> d
         "detector": stages.detector,
         "detect_every": settings.detect_every,
         "backend": stages.backend,
+        "weights_sha256": stages.weights_sha256,
         "threads": settings.threads,
     }
 
@@ -323,11 +328,7 @@ def print_table(results: dict[str, Any]) -> None:
 
 def main() -> None:
     """The program."""
-    try:
-        app()
-    except FkpError as error:
-        print(f"fkp-bench: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_program(app, "fkp-bench")
 
 
 if __name__ == "__main__":

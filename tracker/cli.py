@@ -5,18 +5,15 @@ an exit code.  What happens to a frame is the business of the stages.
 """
 
 import logging
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tracker.errors import FkpError
+from tracker.program import run_program
 
 if TYPE_CHECKING:  # numpy, OpenCV and the runtimes are imported when a run starts, so that --help answers at once
     from tracker.backends import Backend
@@ -66,7 +63,7 @@ def run(options: Options, tally: "Tally") -> None:
 
     from tracker.backends import open_backend
     from tracker.detect import EveryN, open_detector
-    from tracker.identity import Identity
+    from tracker.identity import EachAlone, Identity
     from tracker.locate import Locate
     from tracker.pipeline import track
     from tracker.progress import open_progress
@@ -86,8 +83,10 @@ def run(options: Options, tally: "Tally") -> None:
         suppress(Quit),
     ):
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
-        smooth = OneEuro() if options.smooth else unsmoothed
-        for tracked in track(source, EveryN(detector, options.detect_every), Identity(), Locate(backend), smooth):
+        moving = source.info.kind != "images"  # pictures have nothing to do with each other
+        identify = Identity() if moving else EachAlone()
+        smooth = OneEuro() if moving and options.smooth else unsmoothed
+        for tracked in track(source, EveryN(detector, options.detect_every), identify, Locate(backend), smooth):
             for sink in sinks:
                 sink.write(tracked)
             tally.count(tracked)
@@ -240,34 +239,7 @@ def command(
 
 def main() -> None:
     """The program: runs the command line and exits with the documented code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    try:
-        app()
-    except FkpError as error:
-        print(f"fkp-track: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except ImportError as error:
-        if "cannot open shared object file" not in str(error):
-            raise
-        print(f"fkp-track: {error}; on a bare Debian or Ubuntu: apt-get install libgl1 libglib2.0-0", file=sys.stderr)
-        sys.exit(FkpError.exit_code)
-    except Stopped as stopped:
-        sys.exit(stopped.exit_code)
-
-
-class Stopped(BaseException):
-    """Ctrl-C or SIGTERM arrived.  No `Exception`, so that nothing takes it for a failure it can handle."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # from here on the outputs are being finished; a second Ctrl-C must not
-    raise Stopped(number)
+    run_program(app, "fkp-track")
 
 
 def _log_to_stderr(verbose: int) -> None:

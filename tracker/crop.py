@@ -64,15 +64,15 @@ class Framing:
 def _symmetric_shape() -> NDArray[np.float64]:
     """(15, 2) unit space: the mean of Kaggle's scheme A faces and their mirror images."""
     one_side = {
-        "left_eye_center": (0.385, -0.220),
-        "left_eye_inner_corner": (0.244, -0.204),
-        "left_eye_outer_corner": (0.531, -0.201),
-        "left_eyebrow_inner_end": (0.179, -0.389),
-        "left_eyebrow_outer_end": (0.670, -0.363),
-        "nose_tip": (0.0, 0.186),
-        "mouth_left_corner": (0.313, 0.590),
-        "mouth_center_top_lip": (0.0, 0.491),
-        "mouth_center_bottom_lip": (0.0, 0.752),
+        "left_eye_center": (0.385, -0.230),
+        "left_eye_inner_corner": (0.244, -0.214),
+        "left_eye_outer_corner": (0.531, -0.211),
+        "left_eyebrow_inner_end": (0.179, -0.399),
+        "left_eyebrow_outer_end": (0.670, -0.373),
+        "nose_tip": (0.0, 0.176),
+        "mouth_left_corner": (0.313, 0.580),
+        "mouth_center_top_lip": (0.0, 0.481),
+        "mouth_center_bottom_lip": (0.0, 0.742),
     }
     shape = np.zeros((len(INDEX), 2))
     for name, (x, y) in one_side.items():

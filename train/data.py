@@ -5,7 +5,7 @@ crop's edges in schemes A and B) and with what the csv does not say: label schem
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,18 @@ class Faces:
     """Of the csv that was read, whatever archive it came in."""
     name: str
     """File name of what was read."""
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Faces":
+        """The rows where `chosen` (N,) is true."""
+        return replace(
+            self,
+            images=self.images[chosen],
+            points=self.points[chosen],
+            scheme=self.scheme[chosen],
+            row=self.row[chosen],
+            group=self.group[chosen],
+            problem=self.problem[chosen],
+        )
 
 
 def read_training(path: Path, *, index: Path | None = None, cache: bool = True) -> Faces:

@@ -63,6 +63,7 @@ def served(net: Net, heads: Sequence[int]) -> Net:
     chosen = torch.tensor(list(heads))
     with torch.no_grad():
         for layer in (net.maps, net.doubt):
+            assert layer.bias is not None
             layer.weight = nn.Parameter(layer.weight[chosen])
             layer.bias = nn.Parameter(layer.bias[chosen])
         net.spread_weight = nn.Parameter(net.spread_weight[chosen])
@@ -77,7 +78,7 @@ def calibrated(net: Net, scale: NDArray[np.floating]) -> Net:
     """A copy of `net` whose sigma is `scale` (34,) times as large."""
     net = copy.deepcopy(net)
     with torch.no_grad():
-        net.doubt.bias += torch.from_numpy(np.log(scale)).to(net.doubt.bias)
+        net.doubt.bias.add_(torch.from_numpy(np.log(scale)))
     return net
 
 

@@ -23,14 +23,14 @@ from train.model import Net, standardised
 class FitConfig:
     """One training run."""
 
-    steps: int = 20_000
-    batch: tuple[int, ...] = (192, 64)
+    steps: int = 14_000
+    batch: tuple[int, ...] = (108, 20)
     """Faces drawn from each bank per step."""
     learning_rate: float = 2e-3
     warm_up: float = 0.05
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
     weight_decay: float = 0.01
-    average: float = 0.999
+    average: float = 0.998
     """Decay of the weights' exponential moving average, which is what training delivers."""
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -42,9 +42,10 @@ class Fit:
 
     def __init__(self, net: Net, banks: Sequence[Bank], config: FitConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
+        torch.set_flush_denormal(True)  # tails of soft-argmax and of averages slow a CPU several times over
         self.config, self.device = config, device
         self.banks = [bank.to(device) for bank in banks]
-        self.net = net.to(device, memory_format=torch.channels_last).train()
+        self.net = net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.step_count = 0
         self._loss_sum = torch.zeros((), device=device)
@@ -99,7 +100,7 @@ class Fit:
         points, sigma = self.net.read(logits, deepest)
         value = loss(points, sigma, logits, self.net.axis, targets, weights, self.config.loss)
         self._optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0, foreach=True)
         self._optimizer.step()
         with torch.no_grad():

@@ -14,7 +14,7 @@ from tracker.spec import HALF_PX
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    huber_px: float = 1.0
+    huber_px: float = 2.0
     """Errors below count by their square, those above by their size."""
     heat: float = 0.1
     """Weight of the heat maps' cross entropy with a Gaussian around the target."""

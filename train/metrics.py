@@ -121,11 +121,11 @@ class Report:
         """For a terminal: one row per scheme and the Kaggle-weighted figure, then one row per keypoint."""
         schemes = list(self.by_scheme)
         table = Table(title=f"RMSE in px, {self.faces} faces", caption=self._caption())
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for scheme in schemes:
             table.add_column(f"scheme {scheme}", justify="right")
         table.add_column("Kaggle-weighted", justify="right")
-        table.add_column("errors within 1, 2 sigma", justify="right")
+        table.add_column("within 1, 2 sigma", justify="right")
         table.add_row("faces", *(str(self.faces_by_scheme[s]) for s in schemes))
         table.add_row(
             "all points", *(_px(self.by_scheme[s]) for s in schemes), _px(self.kaggle_weighted), self._within("all")

@@ -9,6 +9,7 @@ There is no batch norm: SELU keeps activations near mean 0 and variance 1 when w
 comes from the map's spread and from what the deepest layer saw.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class NetConfig:
 
     stem: int = 16
     """Channels at 48x48."""
-    widths: tuple[int, ...] = (32, 64, 96)
+    widths: tuple[int, ...] = (24, 40, 96)
     """Channels at 24x24, 12x12, 6x6 ..."""
     depths: tuple[int, ...] = (1, 2, 2)
     """Residual blocks on the way down, at each of those."""
@@ -88,7 +89,7 @@ class Net(nn.Module):
         self.down_blocks = nn.ModuleList(
             self._blocks(width, depth) for width, depth in zip(widths, config.depths, strict=True)
         )
-        self.up = nn.ModuleList(nn.Conv2d(below, width, 1) for width, below in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(nn.Conv2d(below, width, 1) for width, below in itertools.pairwise(widths))
         self.up_blocks = nn.ModuleList(
             self._blocks(width, depth) for width, depth in zip(widths, config.up_depths, strict=False)
         )

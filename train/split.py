@@ -6,6 +6,9 @@ In: each row's duplicate group and label scheme.  Out: a fold number per row.
 import numpy as np
 from numpy.typing import NDArray
 
+SPLIT_SEED = 0
+"""The hold-out stays the same whatever else a run draws at random, so that figures of runs can be compared."""
+
 
 def folds(group: NDArray[np.int64], scheme: NDArray[np.uint8], count: int, *, seed: int) -> NDArray[np.int64]:
     """Deal rows (N,) into `count` folds (N,) int64, whole duplicate groups at a time, each scheme evenly.
@@ -25,6 +28,6 @@ def folds(group: NDArray[np.int64], scheme: NDArray[np.uint8], count: int, *, se
     return fold_of[np.searchsorted(names, group)]
 
 
-def hold_out(group: NDArray[np.int64], scheme: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.bool_]:
+def hold_out(group: NDArray[np.int64], scheme: NDArray[np.uint8], *, seed: int = SPLIT_SEED) -> NDArray[np.bool_]:
     """(N,) bool: the tenth of the rows that training never sees."""
     return folds(group, scheme, 10, seed=seed) == 0

@@ -30,7 +30,7 @@ CANVAS = 184
 """Side of the canvases cut around faces with 68 landmarks, px: room to rotate, shift and scale a 96 px crop."""
 
 DRAW_CHANCE = {"A": 1.0, "B": 2.0, "C": 1.0}
-"""How often a row of each scheme is drawn: B's rows are few and count twice as much in Kaggle's score as their share."""
+"""How often a row of each scheme is drawn: B's rows are few, and Kaggle's score asks for fifteen points of each."""
 
 TRUST_68 = {"A": 0.5, "B": 0.3, "C": 0.3}
 """Weight of targets derived from 68 landmarks, whose convention is only nearly Kaggle's."""

@@ -1,0 +1,40 @@
+"""How each of our programs starts and ends: signals, exit codes, and one message for what a user can mend."""
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from tracker.errors import FkpError
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM arrived.  No `Exception`, so that nothing takes it for a failure it can handle."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+def run_program(app: Callable[[], object], name: str) -> None:
+    """Run the command line `app`; leave with the documented code where it fails or is stopped."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app()
+    except FkpError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except ImportError as error:
+        if "cannot open shared object file" not in str(error):
+            raise
+        print(f"{name}: {error}; on a bare Debian or Ubuntu: apt-get install libgl1 libglib2.0-0", file=sys.stderr)
+        sys.exit(FkpError.exit_code)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # from here on the outputs are being finished; a second Ctrl-C must not
+    raise Stopped(number)

@@ -1,0 +1,132 @@
+"""`fkp-train`: rebuild the weights, judge them, write a Kaggle submission."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tracker.program import run_program
+
+if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
+    from train.rebuild import Options
+
+log = logging.getLogger(__name__)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or their folder."
+INDEX_HELP = "A csv row,kaggle_row,duplicate_group,scheme,known_problem for data that is not Kaggle's whole file."
+WEIGHTS_HELP = "A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]"
+
+
+@app.callback(invoke_without_command=True)
+def train(
+    context: typer.Context,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help=DATA_HELP)] = None,
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    extra: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be given again."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.")] = Path("runs/fkp"),
+    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.")] = 14_000,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random, except the hold-out.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again where a run exists.")] = False,
+) -> None:
+    """Rebuild the weights from the data; `fkp-train COMMAND --help` for the rest.
+
+    Example: fkp-train --data facial-keypoints-detection.zip --out runs/mine
+    """
+    logging.basicConfig(format="fkp-train: %(message)s")
+    logging.getLogger("train").setLevel(logging.INFO)  # what the ONNX exporter tells at that level is its own business
+    if context.invoked_subcommand is not None:
+        return
+    if data is None:
+        raise typer.BadParameter("give --data PATH, or a command", param_hint="--data")
+    from train.loop import FitConfig
+    from train.rebuild import Options
+
+    extras = tuple(extra or ())
+    fit = FitConfig(steps=steps, seed=seed, batch=(108, 20) if extras else (128,))
+    _train_and_show(
+        Options(
+            data=data, index=index, extra=extras, out=out, resume=resume, overwrite=overwrite, device=device, fit=fit
+        )
+    )
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+    hold_out: Annotated[
+        bool, typer.Option("--hold-out", help="Judge only by the rows that training never saw.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """RMSE per scheme, per keypoint and Kaggle-weighted, each row read by its own scheme's outputs."""
+    from train import evaluate as judge
+    from train.data import read_training
+
+    faces = read_training(data, index=index)
+    report = judge.evaluate(judge.held_out(faces) if hold_out else faces, weights)
+    if as_json:
+        print(json.dumps(report.to_json(), allow_nan=False))
+        return
+    from rich.console import Console
+
+    Console().print(report.table())
+
+
+@app.command()
+def submit(
+    test: Annotated[Path, typer.Option(metavar="PATH", help="test.csv, a zip with it, or their folder.")],
+    lookup: Annotated[Path, typer.Option(metavar="CSV", help="Kaggle's IdLookupTable.csv.")],
+    out: Annotated[Path, typer.Option(metavar="CSV", help="The submission.")] = Path("submission.csv"),
+    weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+) -> None:
+    """Write a submission for Kaggle's Facial Keypoints Detection: 27,124 values, clipped to 0..96."""
+    from train.data import read_test
+    from train.evaluate import predicted_labels
+    from train.submit import asked_scheme, refuse_existing, write_submission
+
+    refuse_existing(out, overwrite=overwrite)
+    images, image_ids = read_test(test)
+    schemes = asked_scheme(lookup)
+    points = predicted_labels(images, [schemes.get(int(i), "C") for i in image_ids], weights)
+    write_submission(points, image_ids, lookup, out, overwrite=overwrite)
+    log.info("%d faces -> %s", len(images), out)
+
+
+def _train_and_show(options: "Options") -> None:
+    """Run the training with a progress bar on stderr, or a line per report where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from train.rebuild import rebuild
+
+    quiet = not sys.stderr.isatty()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task("reading the data", total=options.fit.steps)
+        for progress in rebuild(options):
+            bar.update(task, completed=progress.step, description=str(progress))
+            if quiet:
+                log.info("step %d of %d: %s", progress.step, options.fit.steps, progress)
+    log.info("weights in %s; try: fkp-track --weights %s --demo", options.out, options.out)
+
+
+def main() -> None:
+    """The program."""
+    run_program(app, "fkp-train")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""`fkp-train --data`: from the data to weights that the tracker runs.
+
+In: Kaggle's training data, optionally faces with 68 landmarks.  Out: a folder with `fkp.onnx`, `fkp-schemes.onnx`,
+`fkp.json` (the card), `history.jsonl` and, until training is done, `checkpoint.safetensors`.
+"""
+
+import json
+import logging
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tracker import __version__
+from tracker.errors import DataError
+from train.data import SCHEMES, Faces, read_training
+from train.evaluate import judged
+from train.export import write_weights
+from train.faces68 import read_faces68
+from train.loop import Fit, FitConfig
+from train.metrics import Report
+from train.model import Net, NetConfig
+from train.split import SPLIT_SEED, hold_out
+from train.targets import faces68_bank, kaggle_bank
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
+CONVENTION = (
+    "Scheme A of Kaggle's labels: nose tip on the tip, lip points on the outer borders of the lips. "
+    "Left and right are the subject's."
+)
+LICENCE = (
+    "The network is released under Apache-2.0 as far as it is ours. It was trained on Kaggle's Facial Keypoints "
+    "Detection data (competition rules) and, where `extra` lists any, on faces annotated by iBUG 300-W, whose "
+    "annotations are for research only: ask before commercial use."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything a training run depends on."""
+
+    data: Path
+    out: Path
+    index: Path | None = None
+    extra: tuple[Path, ...] = ()
+    resume: bool = False
+    overwrite: bool = False
+    device: str = "auto"
+    report_every: int = 250
+    """Steps between checkpoints, history lines and a look at the hold-out."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    net: NetConfig = field(default_factory=NetConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is; handed out after every `report_every` steps."""
+
+    step: int
+    loss: float
+    report: Report
+    faces_per_s: float
+
+    def __str__(self) -> str:
+        schemes = " ".join(f"{name} {value:.2f}" for name, value in self.report.by_scheme.items())
+        return f"hold-out {self.report.kaggle_weighted:.3f} px ({schemes})"
+
+
+def rebuild(options: Options) -> Iterator[Progress]:
+    """Train, yielding as it goes; whatever ends it, the best so far lies in `options.out`, ready for the tracker.
+
+    Raises DataError for bad data and for an `out` that already holds a run which neither `resume` nor `overwrite`
+    covers.
+    """
+    _refuse_lost_work(options)
+    faces = read_training(options.data, index=options.index)
+    extra = [read_faces68(path) for path in options.extra]
+    judges = hold_out(faces.group, faces.scheme)
+    banks = [kaggle_bank(faces, ~judges), *([faces68_bank(extra)] if extra else [])]
+    torch.manual_seed(options.fit.seed)
+    device = torch.device(_device(options.device))
+    fit = Fit(Net(options.net), banks, options.fit, device)
+    options.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = options.out / CHECKPOINT
+    if options.resume and checkpoint.exists():
+        fit.resume(checkpoint)
+    judge = _Judge(faces, judges & ~faces.problem)
+    with _exported_at_the_end(fit, judge, options, faces):
+        while not fit.done:
+            started, before = time.perf_counter(), fit.step_count
+            loss = fit.run(options.report_every)
+            rate = (fit.step_count - before) * sum(options.fit.batch) / (time.perf_counter() - started)
+            progress = Progress(fit.step_count, loss, judge(fit.averaged), rate)
+            fit.save(checkpoint)
+            _note(options.out / HISTORY, progress)
+            yield progress
+    checkpoint.unlink(missing_ok=True)
+
+
+class _Judge:
+    """`judge(net)` -> Report on the hold-out faces that are not known to be bad."""
+
+    def __init__(self, faces: Faces, chosen: NDArray[np.bool_]) -> None:
+        self.count = int(chosen.sum())
+        self._images = torch.from_numpy(faces.images[chosen, None])
+        self._points, self._scheme = faces.points[chosen], faces.scheme[chosen]
+
+    def __call__(self, net: Net) -> Report:
+        points, sigma = predicted(net, self._images)
+        return judged(points, sigma, self._points, self._scheme)
+
+
+@torch.no_grad()
+def predicted(net: Net, images: torch.Tensor, batch: int = 256) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The net's outputs for crops (N, 1, 96, 96) uint8: points (N, 34, 2), sigma (N, 34), unit space."""
+    device = net.axis.device
+    answers = [net(part.to(device)) for part in torch.split(images, batch)]
+    points, sigma = (torch.cat(parts).cpu().numpy() for parts in zip(*answers, strict=True))
+    return points, sigma
+
+
+def _refuse_lost_work(options: Options) -> None:
+    held = [name for name in (CHECKPOINT, "fkp.onnx") if (options.out / name).exists()]
+    if held and not (options.resume or options.overwrite):
+        raise DataError(
+            f"{options.out} already holds {' and '.join(held)}; add --resume to go on with that run, --overwrite to "
+            "start again, or choose another --out"
+        )
+    if not options.resume:
+        for name in (CHECKPOINT, HISTORY):
+            (options.out / name).unlink(missing_ok=True)
+
+
+def _device(choice: str) -> str:
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if choice.startswith("cuda") and not torch.cuda.is_available():
+        raise DataError(f"--device {choice}: torch {torch.__version__} sees no NVIDIA GPU; use --device cpu")
+    return choice
+
+
+@contextmanager
+def _exported_at_the_end(fit: Fit, judge: _Judge, options: Options, faces: Faces) -> Iterator[None]:
+    """Export the averaged weights however the block ends, Ctrl-C included."""
+    started = time.time()
+    try:
+        yield
+    finally:
+        if fit.step_count:
+            write_weights(fit.averaged, options.out, _facts(fit, judge, options, faces, time.time() - started))
+
+
+def _note(path: Path, progress: Progress) -> None:
+    line = {"step": progress.step, "loss": round(progress.loss, 5), "faces_per_s": round(progress.faces_per_s, 1)}
+    line |= {"kaggle_weighted": round(progress.report.kaggle_weighted, 4)}
+    line |= {scheme: round(value, 4) for scheme, value in progress.report.by_scheme.items()}
+    with path.open("a", encoding="ascii") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _facts(fit: Fit, judge: _Judge, options: Options, faces: Faces, seconds: float) -> dict[str, Any]:
+    """What the card says of where the weights come from and how good they are."""
+    return {
+        "name": "fkp",
+        "version": __version__,
+        "convention": CONVENTION,
+        "licence": LICENCE,
+        "training": {
+            "command": shlex.join(["fkp-train", *sys.argv[1:]]),
+            "data": {"file": faces.name, "sha256_of_csv": faces.sha256, "rows": _rows_by_scheme(faces)},
+            "extra": [{"file": path.name, "sha256": _sha256(path)} for path in options.extra],
+            "rows_left_out": faces.row[faces.problem].tolist(),
+            "steps": fit.step_count,
+            "finished": fit.done,
+            "minutes": round(seconds / 60, 1),
+            "on": f"{fit.device.type}, torch {torch.__version__}, {platform.machine()}",
+            "fit": asdict(options.fit),
+            "net": asdict(options.net),
+        },
+        "metrics": {
+            "split": f"hold-out: {judge.count} rows, a tenth of the duplicate groups, seed {SPLIT_SEED}, "
+            "single net, no test-time averaging, rows known to be bad left out",
+            **judge(fit.averaged).to_json(),
+        },
+    }
+
+
+def _rows_by_scheme(faces: Faces) -> dict[str, int]:
+    return {name: int((faces.scheme == i).sum()) for i, name in enumerate(SCHEMES)}
+
+
+def _sha256(path: Path) -> str | None:
+    """Of a file; a folder has none."""
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else None
