@@ -32,7 +32,7 @@ THRESHOLD = 0.5
 REPORTS_SINCE = (0, 10, 35)
 
 FRAMING = Framing(
-    shape=((-0.381, -0.195), (0.381, -0.195), (0.0, 0.251), (0.0, 0.621), (-0.802, -0.032), (0.802, -0.032)),
+    shape=((-0.381, -0.203), (0.381, -0.203), (0.0, 0.243), (0.0, 0.613), (-0.802, -0.040), (0.802, -0.040)),
     weights=(2, 2, 0, 1, 0, 0),
 )
 """Where right eye, left eye, nose tip, mouth and the ears lie in the crop (unit space), and how much each is believed.
