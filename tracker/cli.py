@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # numpy, OpenCV and the runtimes are imported when a run star
 log = logging.getLogger(__name__)
 
 DetectorName = Literal["yunet", "mediapipe"]
-BackendName = Literal["auto", "cpu", "cuda"]
+BackendName = Literal["auto", "cuda", "cpu"]
 RECORDS = (".jsonl", ".csv")
 """Suffixes of keypoint files, each naming its format."""
 
@@ -116,23 +116,23 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
     """
     from tracker.draw import draw
     from tracker.sinks import Annotate, Sink
+    from tracker.sinks.files import refuse_existing
+    from tracker.sinks.window import open_window
 
+    for path in options.keypoints:  # all are looked at before the first is begun
+        refuse_existing(path, overwrite=options.overwrite)
     with ExitStack() as stack:
 
         def use(sink: Sink) -> Sink:
             return stack.enter_context(closing(sink))
 
-        sinks = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
         pictures = []
         if options.out is not None:
             pictures.append(use(open_picture(options.out, info, options.overwrite)))
         if options.show:
-            from tracker.sinks.window import open_window
-
             pictures.append(use(open_window(f"fkp-track: {info.name}", info)))
-        if pictures:
-            sinks.append(Annotate(draw, pictures))
-        yield sinks
+        records = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
+        yield [*records, Annotate(draw, pictures)] if pictures else records
 
 
 def open_record(path: Path, header: "Header", overwrite: bool) -> "Sink":
