@@ -1,0 +1,106 @@
+"""Annotated pictures: pictures in, pictures out.
+
+In: `Tracked` whose frame has a name and an annotated image, BGR.  Out: a folder with the same names in the same
+formats, or one file where one picture came in.  Each file appears whole or not at all.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import SinkError
+from tracker.sinks import Sink
+from tracker.sinks.files import refuse_existing, write_whole
+from tracker.sources.contract import SourceInfo
+from tracker.types import Tracked
+
+JPEG_QUALITY = 95
+FORMATS: dict[str, list[int]] = {
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
+    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
+    ".jpe": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
+    ".jp2": [],
+    ".png": [],
+    ".bmp": [],
+    ".tif": [],
+    ".tiff": [],
+    ".webp": [cv2.IMWRITE_WEBP_QUALITY, JPEG_QUALITY],
+}
+"""The suffixes that are written, each with OpenCV's options."""
+
+
+class Images:
+    """Writes each frame's image to the file that `place` names."""
+
+    def __init__(self, place: Callable[[str], Path], *, overwrite: bool) -> None:
+        self._place = place
+        self._overwrite = overwrite
+
+    def write(self, tracked: Tracked) -> None:
+        """Write one picture.  Raises SinkError when it cannot be written or its file exists without `overwrite`."""
+        target = self._place(tracked.frame.name)
+        write_whole(target, encode(tracked.frame.image, target), overwrite=self._overwrite)
+
+    def close(self) -> None:
+        """Nothing: every picture is whole once it is written."""
+
+
+def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
+    """Annotated pictures in the folder `path`, which is made if need be; one picture may go to a file instead.
+
+    Raises SinkError when a file that would be written exists without `overwrite` or is the source itself, when `path`
+    fits neither a folder nor a picture, or when the folder cannot be made.
+    """
+    if info.path is None:
+        raise ValueError("open_images needs the folder or file that the pictures come from")
+    place = _to_file(path) if _names_a_picture(path) and info.path.is_file() else _to_folder(path)
+    for picture in info.path.iterdir() if info.path.is_dir() else [info.path]:
+        target = place(picture.name)
+        if target.exists() and target.samefile(picture):
+            raise SinkError(f"{target} is the source itself; choose another place")
+        if picture.is_file():
+            refuse_existing(target, overwrite=overwrite)
+    _make_folder(place("").parent)
+    return Images(place, overwrite=overwrite)
+
+
+def output_name(name: str) -> str:
+    """The name itself; where its format cannot be written, with `.png` after it."""
+    return name if Path(name).suffix.lower() in FORMATS else f"{name}.png"
+
+
+def encode(image: NDArray[np.uint8], target: Path) -> bytes:
+    """A BGR image (H, W, 3) in the format of `target`'s suffix.  Raises SinkError when the format cannot hold it."""
+    suffix = target.suffix.lower()
+    try:
+        _, content = cv2.imencode(suffix, image, FORMATS[suffix])
+    except cv2.error as error:
+        height, width = image.shape[:2]
+        raise SinkError(
+            f"cannot write {target}: {width}x{height} px do not fit {suffix} ({error.err}); choose .png"
+        ) from error
+    return bytes(content)
+
+
+def _names_a_picture(path: Path) -> bool:
+    return path.suffix.lower() in FORMATS and not path.is_dir()
+
+
+def _to_file(path: Path) -> Callable[[str], Path]:
+    return lambda name: path
+
+
+def _to_folder(path: Path) -> Callable[[str], Path]:
+    if path.suffix and not path.is_dir():
+        raise SinkError(f"{path} looks like a file, but these pictures need a folder; try {path.with_suffix('')}")
+    return lambda name: path / output_name(name)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot make the folder {path}: {error.strerror}; choose another place") from error

@@ -1,0 +1,55 @@
+"""Keypoints as JSON Lines: a header line, then one line per frame, also for frames without a face.
+
+    {"fkp": 1, "source": .., "width": .., "height": .., "keypoints": [15 names], "space": "frame px", ..}
+    {"frame": 0, "time": 0.0, "faces": [{"id": 0, "score": .., "box": [..4], "points": [[x, y]..15], "sigma": [..15]}]}
+
+Frames of a folder of pictures also say which one: `"image": "name.jpg"`.  ASCII throughout.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tracker.sinks import Sink
+from tracker.sinks.records import TIME_DECIMALS, Header, Lines, faces_of, open_lines
+from tracker.spec import KEYPOINTS
+from tracker.types import Tracked
+
+VERSION = 1
+"""Of this format; grows when a reader has to be changed."""
+
+
+class Jsonl:
+    """A JSON Lines file being written."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def write(self, tracked: Tracked) -> None:
+        """Append the frame's line.  Raises SinkError when it cannot be written."""
+        frame = tracked.frame
+        record: dict[str, Any] = {"frame": frame.index, "time": round(frame.timestamp, TIME_DECIMALS)}
+        if frame.name:
+            record["image"] = frame.name
+        self._lines.write(_line(record | {"faces": faces_of(tracked)}))
+
+    def close(self) -> None:
+        """Move the file into place."""
+        self._lines.close()
+
+
+def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
+    """Begin a JSON Lines file with its header.
+
+    Raises SinkError when `path` exists without `overwrite`, or cannot be written.
+    """
+    lines = open_lines(path, overwrite=overwrite)
+    origin = dataclasses.asdict(header)
+    size = {name: origin.pop(name) for name in ("source", "width", "height")}
+    lines.write(_line({"fkp": VERSION, **size, "keypoints": KEYPOINTS, "space": "frame px", **origin}))
+    return Jsonl(lines)
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":")) + "\n"

@@ -1,0 +1,104 @@
+"""What every keypoint file says, whatever its format: its origin, and the numbers of each frame.
+
+In: `Tracked`, frame px.  Out: plain Python values, rounded to what they are worth, and whole lines on the disk.
+"""
+
+import dataclasses
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tracker.errors import SinkError
+from tracker.sinks.files import PartialFile, open_partial
+from tracker.types import Tracked
+
+PX_DECIMALS = 3
+SCORE_DECIMALS = 4
+TIME_DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Where the keypoints of a file come from."""
+
+    source: str
+    """What the user gave: a path, a camera's number, `demo`."""
+    width: int
+    """Of the upright frames, px."""
+    height: int
+    weights_sha256: str
+    backend: str
+    detector: str
+
+
+def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
+    """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15]; frame px."""
+    points = _rounded(tracked.keypoints)
+    sigmas = _rounded(tracked.sigma)
+    return [
+        {
+            "id": face.id,
+            "score": round(float(face.score), SCORE_DECIMALS),
+            "box": _rounded(dataclasses.astuple(face.box)),
+            "points": face_points,
+            "sigma": face_sigmas,
+        }
+        for face, face_points, face_sigmas in zip(tracked.faces, points, sigmas, strict=True)
+    ]
+
+
+def _rounded(px: ArrayLike) -> Any:
+    """Nested lists; in float64, because a rounded float32 prints with all its digits again."""
+    return np.round(np.asarray(px, np.float64), PX_DECIMALS).tolist()
+
+
+class Lines:
+    """A text file that holds only whole lines at any moment, even when the process is killed."""
+
+    def __init__(self, partial: PartialFile, file: BinaryIO) -> None:
+        self._partial = partial
+        self._file = file
+        self._whole = 0
+        """Bytes of the lines that are on the disk."""
+
+    def write(self, text: str) -> None:
+        """Append `text`, one or more lines each ending in a line feed, as UTF-8 in one write.
+
+        Raises SinkError when the disk is full; the lines before stay.
+        """
+        content = text.encode("utf-8", "backslashreplace")
+        try:
+            if self._file.write(content) != len(content):
+                raise OSError("the disk is full")
+        except OSError as error:
+            self._give_up()
+            reason = error.strerror or str(error)
+            raise SinkError(
+                f"cannot write {self._partial.target}: {reason}; the lines until then are in {self._partial.path}"
+            ) from error
+        self._whole += len(content)
+
+    def close(self) -> None:
+        """Move the file into place, unless writing failed; a second call does nothing.
+
+        Raises SinkError when it cannot be moved.
+        """
+        if self._file.closed:
+            return
+        self._file.close()
+        self._partial.move_into_place()
+
+    def _give_up(self) -> None:
+        with suppress(OSError):
+            self._file.truncate(self._whole)
+        self._file.close()
+
+
+def open_lines(path: Path, *, overwrite: bool) -> Lines:
+    """Begin a text file.  Raises SinkError as `files.open_partial` does."""
+    partial = open_partial(path, overwrite=overwrite)
+    return Lines(partial, partial.path.open("wb", buffering=0))

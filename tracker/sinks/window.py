@@ -1,0 +1,197 @@
+"""A live window: the annotated picture with frame rate and latency, and a few keys.
+
+In: `Tracked` with an annotated image.  Keys: `q` or Esc quits, `s` saves a snapshot, space pauses and goes on; closing
+the window quits too.  Films run at their own speed, a picture stays until space asks for the next.  Whether a display is there is found out before the window opens, because Qt without one ends the process.
+"""
+
+import ctypes
+import logging
+import os
+import sys
+import time
+from collections import deque
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.draw import overlay_text
+from tracker.errors import SinkError
+from tracker.sinks import Quit, Sink
+from tracker.sinks.files import free_name, write_whole
+from tracker.sources.contract import SourceInfo
+from tracker.timing import rate_per_s
+from tracker.types import Tracked
+
+log = logging.getLogger(__name__)
+
+Image = NDArray[np.uint8]
+
+QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})
+SNAPSHOT_KEYS = frozenset({ord("s"), ord("S")})
+PAUSE_KEY = ord(" ")
+RATE_WINDOW_S = 2.0
+"""The frame rate shown is that of the last seconds."""
+LARGEST = (1600, 900)
+"""Width and height, px, at which the window opens at most; it can be dragged larger."""
+
+_ADVICE = "use --no-show, with --out FILE to see the result"
+
+
+class Window:
+    """An open window.  Must be used from the main thread."""
+
+    def __init__(self, title: str, info: SourceInfo, *, pace: bool) -> None:
+        self._title = title
+        self._clock_zero = info.clock_zero
+        self._pace = Pace() if pace and info.kind in ("film", "demo") else None
+        self._hold = pace and info.kind == "images"
+        self._rate = _Rate()
+
+    def write(self, tracked: Tracked) -> None:
+        """Show one frame, and obey the keys pressed since the last.  Raises Quit when the viewer wants to stop."""
+        now = time.perf_counter()
+        image = tracked.frame.image
+        cv2.imshow(self._title, overlay_text(image, self._status(now, tracked.frame.timestamp)))
+        wait_s = 0.0 if self._pace is None else self._pace.wait_s(now, tracked.frame.timestamp)
+        if self._obey(cv2.waitKey(max(1, int(wait_s * 1e3))), image) or self._hold:
+            self._pause(image)
+
+    def close(self) -> None:
+        """Close the window; a second call does nothing."""
+        if _is_open(self._title):
+            cv2.destroyWindow(self._title)
+            cv2.waitKey(1)  # Qt closes it while it handles events
+
+    def _status(self, now: float, timestamp: float) -> list[str]:
+        if self._hold:
+            return ["space: next"]
+        fps = self._rate(now)
+        lines = [] if fps is None else [f"{fps:.1f} fps"]
+        if self._clock_zero is not None:
+            lines.append(f"{(now - self._clock_zero - timestamp) * 1e3:.0f} ms")
+        return lines
+
+    def _obey(self, key: int, image: Image) -> bool:
+        """Do what `key` (of `cv2.waitKey`, -1 for none) says; True when it says pause."""
+        key &= 0xFF if key >= 0 else -1  # some window systems add modifier bits
+        if key in QUIT_KEYS or not _is_open(self._title):
+            raise Quit
+        if key in SNAPSHOT_KEYS:
+            _snapshot(image)
+        return key == PAUSE_KEY
+
+    def _pause(self, image: Image) -> None:
+        """Wait for another space."""
+        began = time.perf_counter()
+        while not self._obey(cv2.waitKey(30), image):
+            pass
+        self._rate = _Rate()
+        if self._pace is not None:
+            self._pace.skip(time.perf_counter() - began)
+
+
+class _Rate:
+    """Frames per second over the last seconds."""
+
+    def __init__(self) -> None:
+        self._instants_s: deque[float] = deque()
+
+    def __call__(self, now: float) -> float | None:
+        """Count a frame shown at `now`, s; None for the first one."""
+        instants = self._instants_s
+        instants.append(now)
+        while len(instants) > 2 and now - instants[0] > RATE_WINDOW_S:
+            instants.popleft()
+        return rate_per_s(instants)
+
+
+class Pace:
+    """Holds films back to their own speed."""
+
+    def __init__(self) -> None:
+        self._zero: float | None = None
+
+    def wait_s(self, now: float, timestamp: float) -> float:
+        """How long to show a frame so that the next one is not early; `now` and `timestamp` in seconds."""
+        if self._zero is None or now - self._zero > timestamp:
+            self._zero = now - timestamp  # the first frame, or too slow: do not hurry to catch up
+        return self._zero + timestamp - now
+
+    def skip(self, pause_s: float) -> None:
+        """Let `pause_s` pass without a frame being due."""
+        if self._zero is not None:
+            self._zero += pause_s
+
+
+def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
+    """Open a window for a source's frames.
+
+    With `pace` films and the demo run no faster than their timestamps and pictures wait for a key; without it nothing
+    is held up, for when another output is the purpose.  Latency is shown for sources with a `clock_zero`, from the capture of a frame until it is shown.  Raises SinkError
+    when there is no display or OpenCV was built without windows.
+    """
+    reason = _why_no_window()
+    if reason is not None:
+        raise SinkError(f"cannot open a window: {reason}; {_ADVICE}")
+    try:
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+    except cv2.error as error:
+        raise SinkError(f"cannot open a window: {error.err}; {_ADVICE}") from error
+    shrink = min(1.0, LARGEST[0] / info.width, LARGEST[1] / info.height)
+    cv2.resizeWindow(title, round(info.width * shrink), round(info.height * shrink))
+    return Window(title, info, pace=pace)
+
+
+def has_display() -> bool:
+    """Whether `open_window` has a chance here; nothing is shown."""
+    return _why_no_window() is None
+
+
+def _why_no_window() -> str | None:
+    toolkit = cv2.currentUIFramework()
+    if not toolkit:
+        return "this OpenCV is built without windows (opencv-python-headless?); pip install opencv-python instead"
+    if sys.platform != "linux" or not toolkit.startswith("QT"):
+        return None  # these raise an ordinary cv2.error
+    if not _x_server_answers():
+        display = os.environ.get("DISPLAY")
+        return f"the display {display} does not answer" if display else "there is no display"
+    os.environ["QT_QPA_PLATFORM"] = "xcb"  # what was just tried; OpenCV's wheels have no other, whatever is set here
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # they complain of fonts that they do not need
+    return None
+
+
+def _x_server_answers() -> bool:
+    """Whether an X server takes our connection, with the library through which Qt will ask."""
+    try:
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError:
+        return False
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    xcb.xcb_connection_has_error.argtypes = xcb.xcb_disconnect.argtypes = [ctypes.c_void_p]
+    connection = xcb.xcb_connect(None, None)
+    answers = xcb.xcb_connection_has_error(connection) == 0
+    xcb.xcb_disconnect(connection)
+    return answers
+
+
+def _is_open(title: str) -> bool:
+    try:
+        return bool(cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) > 0)
+    except cv2.error:  # no window was ever opened, or the last one is gone
+        return False
+
+
+def _snapshot(image: Image) -> None:
+    """Save the picture as shown, without the overlay, in the current folder; never over another file."""
+    target = free_name(Path(f"fkp-{datetime.now():%Y%m%d-%H%M%S}.png"))
+    _, content = cv2.imencode(".png", image)
+    try:
+        write_whole(target, bytes(content), overwrite=False)
+    except SinkError as error:
+        log.warning("no snapshot: %s", error)
+    else:
+        log.warning("snapshot saved as %s", target.resolve())
