@@ -67,6 +67,14 @@ def test_the_console_scripts_explain_themselves(script: str) -> None:
     assert f"Usage: {script}" in done.stdout
 
 
+def test_a_missing_extra_is_named_instead_of_a_traceback() -> None:
+    code = "import sys; sys.modules['torch'] = None; sys.argv = ['fkp-train', '--data', '.']; import train.cli as cli; "
+    done = subprocess.run([sys.executable, "-c", code + "cli.main()"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (message,) = done.stderr.splitlines()
+    assert "pip install 'fkp[train]'" in message
+
+
 def test_the_readme_names_every_option_of_fkp_track() -> None:
     command = [sys.executable, "-m", "tracker.cli", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

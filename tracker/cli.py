@@ -130,7 +130,8 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         if options.out is not None:
             pictures.append(use(open_picture(options.out, info, options.overwrite)))
         if options.show:
-            pictures.append(use(open_window(f"fkp-track: {info.name}", info)))
+            only_watched = options.out is None and not options.keypoints
+            pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=only_watched)))
         records = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
         yield [*records, Annotate(draw, pictures)] if pictures else records
 
@@ -211,7 +212,7 @@ def command(
 ) -> None:
     """Follow the 15 keypoints of every face in a film, a camera or pictures.
 
-    Keys in the window: q or Esc quits, s takes a snapshot, space pauses.
+    Keys in the window: q or Esc quits, s takes a snapshot, space pauses and goes on to the next picture.
     """
     _log_to_stderr(verbose)
     if doctor:

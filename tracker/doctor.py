@@ -43,7 +43,7 @@ class Finding:
 
     def __str__(self) -> str:
         mark = "ok" if self.works else "FAIL" if self.needed else "no"
-        return f"{mark:<5}{self.topic:<18}{self.detail}"
+        return f"{mark:<5}{self.topic:<20}{self.detail}"
 
 
 def examine() -> int:

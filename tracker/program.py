@@ -16,8 +16,11 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
-def run_program(app: Callable[[], object], name: str) -> None:
-    """Run the command line `app`; leave with the documented code where it fails or is stopped."""
+def run_program(app: Callable[[], object], name: str, *, extra: str | None = None) -> None:
+    """Run the command line `app`; leave with the documented code where it fails or is stopped.
+
+    `extra` is the optional part of the installation whose packages the program needs.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
@@ -26,12 +29,20 @@ def run_program(app: Callable[[], object], name: str) -> None:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except ImportError as error:
-        if "cannot open shared object file" not in str(error):
-            raise
-        print(f"{name}: {error}; on a bare Debian or Ubuntu: apt-get install libgl1 libglib2.0-0", file=sys.stderr)
+        print(f"{name}: {error}; {_way_out(error, extra)}", file=sys.stderr)
         sys.exit(FkpError.exit_code)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
+
+
+def _way_out(error: ImportError, extra: str | None) -> str:
+    """What to install; an import that fails for another reason is our bug and is raised again."""
+    if "cannot open shared object file" in str(error):
+        return "on a bare Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
+    ours = (error.name or "").partition(".")[0] in ("tracker", "train", "weights")
+    if extra is None or ours or not isinstance(error, ModuleNotFoundError):
+        raise error
+    return f"this needs more than the base installation: pip install 'fkp[{extra}]'"
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
