@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from tracker.crop import MEAN_SHAPE, frame_from_unit
+from tracker.detect import EveryN
 from tracker.identity import EachAlone, Identity
-from tracker.types import Box, Detection, Face, Frame, Region, Tracked
+from tracker.locate import Points
+from tracker.types import Box, Detection, Face, Frame, Region
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 RATE = 30
@@ -31,6 +33,8 @@ class Scene:
         self.identity = Identity() if identity is None else identity
         self.index = 0
         self.start = start
+        self.detect: EveryN | None = None
+        """Asked in place of the detections handed in."""
 
     def __call__(
         self,
@@ -42,15 +46,16 @@ class Scene:
     ) -> tuple[Face, ...]:
         frame = Frame(IMAGE, self.index, self.start + self.index / RATE)
         self.index += 1
-        faces = self.identity(frame, lambda image: detections)
+        faces = self.identity(frame, self.detect or (lambda image: detections))
         found = np.empty((len(faces), 15, 2), np.float32)
         for row, face in zip(found, faces, strict=True):
             near = [region for region in truth if math.hypot(region.x - face.region.x, region.y - face.region.y) < 60]
             row[:] = frame_from_unit(MEAN_SHAPE, near[0] if near else face.region)
             if keypoints is not None:
                 row[:] = keypoints
-        self.identity.remember(Tracked(frame, faces, found, np.full((len(faces), 15), sigma_px, np.float32)))
-        return faces
+        settled, points = self.identity.settle(faces, Points(found, np.full((len(faces), 15), sigma_px, np.float32)))
+        assert len(settled) == len(points.keypoints) == len(points.sigma)
+        return settled
 
     def ids(self, detections: Sequence[Detection] | None, truth: Sequence[Region] = ()) -> list[int]:
         return [face.id for face in self(detections, truth)]
@@ -116,7 +121,7 @@ def test_a_missed_face_is_carried_along_by_its_keypoints() -> None:
     scene([seen(HERE)], [HERE])
     for i in range(1, 6):
         (face,) = scene([], [shifted(HERE, 5 * i)])
-    assert face.region.x == pytest.approx(HERE.x + 20)
+    assert face.region.x == pytest.approx(HERE.x + 25, abs=5)
 
 
 @pytest.mark.parametrize(("where", "id"), [(shifted(HERE, 40, 30), 0), (THERE, 1), (shifted(HERE, grow=2), 1)])
@@ -146,11 +151,12 @@ def test_between_looks_a_face_and_its_box_follow_the_keypoints() -> None:
         (face,) = scene(None if i % 4 else [seen(moved)], [moved])
     assert face.id == first.id
     assert face.region.x == pytest.approx(HERE.x + 32, abs=6)
-    (after,) = scene(None, [moved])
-    assert after.region.x == pytest.approx(moved.x, abs=0.1)
-    assert after.region.roll == pytest.approx(0.16, abs=0.01)
-    assert (after.box.left + after.box.right) / 2 == pytest.approx(moved.x, abs=0.5)
-    assert after.box.right - after.box.left == pytest.approx(moved.side * 0.8, rel=0.02)
+    for _ in range(3):
+        (after,) = scene(None, [moved])
+    assert after.region.x == pytest.approx(moved.x, abs=0.03 * moved.side)
+    assert after.region.roll == pytest.approx(0.16, abs=0.04)
+    assert (after.box.left + after.box.right) / 2 == pytest.approx(moved.x, abs=0.03 * moved.side)
+    assert after.box.right - after.box.left == pytest.approx(moved.side * 0.8, rel=0.04)
 
 
 def test_looking_every_tenth_frame_survives_a_miss_shorter_than_the_patience() -> None:
@@ -176,24 +182,43 @@ def test_looking_every_tenth_frame_survives_a_miss_shorter_than_the_patience() -
 def test_keypoints_that_make_no_sense_are_not_followed(keypoints: np.ndarray) -> None:
     scene = Scene()
     scene([seen(HERE)], [HERE])
-    scene(None, keypoints=keypoints)
+    assert scene(None, keypoints=keypoints) == ()
     assert scene.ids(None) == []
     assert scene.ids([seen(HERE)]) == [0]
 
 
-def test_keypoints_that_the_network_is_unsure_of_are_not_followed() -> None:
+def test_a_missed_face_is_gone_in_the_same_frame_when_the_network_is_unsure_of_it_too() -> None:
+    """The film cuts to another picture."""
     scene = Scene()
-    scene([seen(HERE)], [HERE])
-    scene(None, sigma_px=20.0)
-    assert scene.ids(None) == []
+    scene([seen(HERE)], [HERE], sigma_px=1.0)
+    assert scene([], sigma_px=1.8) == ()
+
+
+def test_what_counts_as_unsure_is_learned_from_each_face() -> None:
+    scene = Scene()
+    scene([seen(HERE)], [HERE], sigma_px=4.0)
+    assert len(scene([], [HERE], sigma_px=4.5)) == 1
+
+
+def test_a_followed_face_that_becomes_unsure_calls_the_detector() -> None:
+    identity, looks = Identity(), []
+
+    def detector(image: np.ndarray) -> list[Detection]:
+        looks.append(scene.index - 1)
+        return [seen(HERE)]
+
+    scene = Scene(identity)
+    scene.detect = EveryN(detector, 10, identity.in_doubt)  # type: ignore[arg-type]
+    for sigma_px in (1.0, 1.0, 1.0, 1.3, 1.0, 1.0, 1.6, 1.0):
+        scene(None, [HERE], sigma_px=sigma_px)
+    assert looks == [0, 4, 7]
 
 
 def test_a_face_that_leaves_the_picture_is_not_followed() -> None:
     scene = Scene()
     at_edge = Region(20.0, 200.0, 100.0, 0.0)
     scene([seen(at_edge)], [at_edge])
-    scene(None, [shifted(at_edge, -25)])
-    assert scene.ids(None) == []
+    assert scene(None, [shifted(at_edge, -25)]) == ()
 
 
 def test_a_detected_face_is_shown_however_bad_its_keypoints() -> None:
@@ -212,7 +237,17 @@ def test_a_noisy_detector_does_not_shake_the_crop() -> None:
         (face,) = scene([seen(shifted(HERE, dx, dy, math.exp(size), roll))], [HERE])
         regions.append([face.region.x, face.region.y, face.region.side, face.region.roll])
     spread = np.std(regions[5:], axis=0)
-    assert (spread < [0.2, 0.2, 0.6, 0.01]).all()
+    assert (spread < [0.1, 0.1, 1.0, 0.01]).all()
+
+
+def test_the_crop_of_a_still_face_stands_still() -> None:
+    scene, rng = Scene(), np.random.default_rng(1)
+    regions = set()
+    for i in range(60):
+        dx, dy, size, roll = rng.normal(0, [0.3, 0.3, 0.005, 0.005])
+        (face,) = scene([seen(HERE)], [shifted(HERE, dx, dy, math.exp(size), roll)])
+        regions |= {face.region} if i > 10 else set()
+    assert len(regions) < 5
 
 
 def test_keypoints_cannot_carry_the_crop_away_from_the_detection() -> None:
@@ -229,7 +264,15 @@ def test_the_crop_keeps_up_with_a_fast_head() -> None:
     for i in range(20):
         where = shifted(HERE, 10 * i)  # three of its own widths per second
         (face,) = scene([seen(where)], [where])
-    assert face.region.x == pytest.approx(where.x, abs=7)
+    assert face.region.x == pytest.approx(where.x, abs=3)
+
+
+def test_a_fast_head_is_followed_between_looks() -> None:
+    scene = Scene()
+    for i in range(20):
+        where = shifted(HERE, 10 * i)
+        (face,) = scene([seen(where)] if i % 5 == 0 else None, [where])
+    assert face.region.x == pytest.approx(where.x, abs=3)
 
 
 def test_the_crop_takes_its_roll_from_the_keypoints_where_the_detector_sees_too_little() -> None:
@@ -237,7 +280,7 @@ def test_the_crop_takes_its_roll_from_the_keypoints_where_the_detector_sees_too_
     rolled = shifted(HERE, roll=math.radians(40))
     for _ in range(3):
         (face,) = scene([seen(shifted(HERE, roll=math.radians(10)))], [rolled])
-    assert math.degrees(face.region.roll) == pytest.approx(40, abs=0.1)
+    assert math.degrees(face.region.roll) == pytest.approx(40, abs=2.1)
 
 
 def test_a_face_followed_onto_another_is_dropped() -> None:
@@ -266,4 +309,4 @@ def test_pictures_of_their_own_number_their_faces_from_zero() -> None:
     assert scene.ids([seen(HERE, 0.65), seen(THERE)]) == [0, 1]
     assert scene.ids([seen(THERE)]) == [0]
     assert scene.ids([]) == []
-    assert scene.ids(None) == []
+    assert scene.identity.in_doubt()

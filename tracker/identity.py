@@ -7,11 +7,17 @@ Distances are measured in sides of the face's region, so that near and far faces
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tracker.crop import region_from_keypoints
+from tracker.locate import Points
 from tracker.pipeline import Detect
-from tracker.types import Box, Detection, Face, Frame, Region, Tracked
+from tracker.types import Box, Detection, Face, Frame, Region
 
 SAME_FACE_SIDES = 0.6
 """A detection further than this from where a face was is another face.  Fast heads move 0.2 a frame at 15 fps."""
@@ -22,17 +28,38 @@ RETURN_SIDES = 1.2
 ONE_FACE_SIDES = 0.35
 """Two followed faces whose centres come this close are one face followed twice."""
 
-SLACK_SIDES = 0.06
-SLACK_LOG_SIDE = 0.12
-SLACK_ROLL = math.radians(60)
-"""How far the region of the keypoints may stay from the detector's: two to three times the detector's own noise."""
-SLACK_TURN = math.radians(15)
-"""A detector that misjudges the roll by this much misjudges the place twice as far."""
+DOUBT = 1.25
+"""A face without a detection whose sigma is higher than usual by this factor calls for the detector."""
+SIGMA_SHARE = 0.1
+"""Share of each new sigma in what is usual."""
+
+STILL_SIDES = 0.02
+"""Motion in one frame below which a face counts as still; 10 times what the keypoints' own noise moves it."""
+FORESIGHT_S = 0.2
+"""Motion older than this says nothing about where a face is now."""
 
 STRAY_SIDES = 0.3
 STRAY_RATIO = 1.4
 STRAY_ROLL = math.radians(60)
 """Keypoints whose region lies further than this from the crop they were found in are no face's keypoints."""
+
+
+class _Slack(NamedTuple):
+    """How far one region may stay from another that pulls it along."""
+
+    sides: float
+    """Each coordinate of the centre, in sides."""
+    log_side: float
+    roll: float
+    """Radians."""
+
+
+FROM_DETECTION = _Slack(0.06, 0.16, math.radians(60))
+"""Two to three times the noise of the detector's region; its roll is hardly known (see `detect.yunet.FRAMING`)."""
+FROM_KEYPOINTS = _Slack(STILL_SIDES, 0.03, math.radians(2))
+"""Less than the network notices, so that the crop of a still face stands still: a quarter less jitter."""
+TURN_DOUBLING_SLACK = math.radians(15)
+"""A detector that misjudges the roll by this much misjudges the place twice as far."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +68,11 @@ class _Known:
 
     id: int | None
     region: Region
-    """Where to look next, frame px."""
+    """Where to look for it in the current frame; frame px."""
+    settled: Region
+    """Where its keypoints last put it, or the detector where they made no sense; frame px."""
+    settled_at: float
+    """Timestamp of `settled`, s."""
     box: Box
     box_region: Region
     """The region that the detector gave with `box`; without a detection the box moves and grows as the face does."""
@@ -49,7 +80,11 @@ class _Known:
     detected_at: float
     """Timestamp of the last detection, s."""
     followed: bool = False
-    """Shown in this frame without a detection."""
+    """Looked for in the current frame without a detection."""
+    velocity: tuple[float, float] = (0.0, 0.0)
+    """Of the region's centre, frame px per second."""
+    usual_sigma: float | None = None
+    """Mean sigma of its keypoints while the detector sees it, in sides of the region."""
 
 
 class Identity:
@@ -60,7 +95,8 @@ class Identity:
     patience_s: how long a face that the detector misses is carried on by its keypoints.
         Lower flickers, higher clings to faces that have gone.
     memory_s: how long a lost face keeps its id for a return to the same place.
-    max_sigma_sides: expected error of the keypoints, in sides of the region, above which they are not followed.
+    max_doubt: a face without a detection is dropped when the sigma of its keypoints exceeds what is usual for this
+        face by this factor.  Lower loses blurred faces, higher shows keypoints where no face is any more.
     """
 
     def __init__(
@@ -69,19 +105,24 @@ class Identity:
         certain_score: float = 0.7,
         patience_s: float = 0.3,
         memory_s: float = 2.0,
-        max_sigma_sides: float = 0.06,
+        max_doubt: float = 1.5,
     ) -> None:
         self._certain_score = certain_score
         self._patience_s = patience_s
         self._memory_s = memory_s
-        self._max_sigma_sides = max_sigma_sides
+        self._max_doubt = max_doubt
         self._known: list[_Known] = []
         self._lost: list[_Known] = []
         self._next_id = 0
         self._looked_before = False
+        self._frame: Frame | None = None
+        self._in_doubt = False
 
     def __call__(self, frame: Frame, detect: Detect) -> tuple[Face, ...]:
-        """The faces of this frame in order of their ids."""
+        """The faces to look for in this frame, in order of their ids."""
+        self._frame = frame
+        for known in self._known:
+            known.region = _foreseen(known, frame.timestamp)
         detections = detect(frame.image)
         if detections is None:
             for known in self._known:
@@ -92,20 +133,37 @@ class Identity:
         shown = sorted((known.id, known) for known in self._known if known.id is not None)
         return tuple(Face(id, known.region, _box(known), known.score) for id, known in shown)
 
-    def remember(self, tracked: Tracked) -> None:
-        """Learn from the keypoints where each face is; stop following those whose keypoints make no sense."""
+    def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
+        """Learn from the raw points where each face is; drop a face whose points make no sense, unless detected."""
         known_by_id = {known.id: known for known in self._known}
-        height, width = tracked.frame.image.shape[:2]
-        stray = []
-        for face, keypoints, sigma in zip(tracked.faces, tracked.keypoints, tracked.sigma, strict=True):
-            known = known_by_id[face.id]
-            region = region_from_keypoints(keypoints)
-            sure = float(sigma.mean()) <= self._max_sigma_sides * region.side
-            if sure and _is_near(region, face.region) and 0 <= region.x < width and 0 <= region.y < height:
-                known.region = region
-            elif known.followed:
-                stray.append(known)
-        self._drop(stray)
+        known_faces = [known_by_id[face.id] for face in faces]
+        self._in_doubt = False
+        stays = [self._learn(*each) for each in zip(known_faces, faces, *points, strict=True)]
+        self._drop([known for known, stay in zip(known_faces, stays, strict=True) if not stay])
+        if all(stays):
+            return faces, points
+        return tuple(compress(faces, stays)), Points(points.keypoints[stays], points.sigma[stays])
+
+    def in_doubt(self) -> bool:
+        """Whether a face became unsure or was lost in the last frame: time for the detector to look again."""
+        return self._in_doubt
+
+    def _learn(self, known: _Known, face: Face, keypoints: NDArray[np.float32], sigma: NDArray[np.float32]) -> bool:
+        """Take note of one face's raw keypoints (15, 2) and sigma (15,); False when it is no face any more."""
+        assert self._frame is not None
+        region, now = region_from_keypoints(keypoints), self._frame.timestamp
+        sensible = _is_near(region, face.region) and _is_inside(region, self._frame.image)
+        sigma_sides = float(sigma.mean()) / face.region.side
+        usual = sigma_sides if known.usual_sigma is None else known.usual_sigma
+        if sensible:
+            _settle(known, region, now)
+        else:
+            known.settled, known.settled_at, known.velocity = face.region, now, (0.0, 0.0)
+        if not known.followed:
+            known.usual_sigma = usual + SIGMA_SHARE * (sigma_sides - usual) if sensible else known.usual_sigma
+            return True
+        self._in_doubt |= not sensible or sigma_sides > DOUBT * usual
+        return sensible and sigma_sides <= self._max_doubt * usual
 
     def _look(self, detections: Sequence[Detection], now: float) -> None:
         """Bring what is known in line with what the detector sees at time `now`."""
@@ -118,7 +176,8 @@ class Identity:
         self._lost = [known for known in self._lost if now - known.detected_at <= self._memory_s]
         returned, self._lost, new = _match(self._lost, fresh, RETURN_SIDES)
         for known, detection in returned:
-            known.region = detection.region
+            known.region = known.settled = detection.region
+            known.settled_at, known.velocity = now, (0.0, 0.0)
             self._confirm(known, detection, now)
             self._known.append(known)
         self._known += [self._born(detection, now) for detection in new]
@@ -127,7 +186,7 @@ class Identity:
     def _confirm(self, known: _Known, detection: Detection, now: float) -> None:
         if known.id is None:
             known.id = self._new_id()
-        known.region = _leashed(known.region, detection.region)
+        known.region = _leashed(known.region, detection.region, FROM_DETECTION)
         known.box, known.box_region = detection.box, detection.region
         known.score, known.detected_at, known.followed = detection.score, now, False
 
@@ -135,7 +194,8 @@ class Identity:
         """A face never seen before.  The very first look is trusted, so that a film starts with its faces."""
         certain = detection.score >= self._certain_score or not self._looked_before
         region = detection.region
-        return _Known(self._new_id() if certain else None, region, detection.box, region, detection.score, now)
+        id = self._new_id() if certain else None
+        return _Known(id, region, region, now, detection.box, region, detection.score, now)
 
     def _new_id(self) -> int:
         self._next_id += 1
@@ -157,8 +217,13 @@ class EachAlone:
         detections = detect(frame.image) or ()
         return tuple(Face(id, seen.region, seen.box, seen.score) for id, seen in enumerate(detections))
 
-    def remember(self, tracked: Tracked) -> None:
-        """Nothing carries over to the next picture."""
+    def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
+        """All of them, unchanged: nothing carries over to the next picture."""
+        return faces, points
+
+    def in_doubt(self) -> bool:
+        """Always: each picture has to be looked at."""
+        return True
 
 
 def _match(
@@ -188,17 +253,42 @@ def _distance(a: Region, b: Region, reach_sides: float) -> float | None:
     return apart + growth if apart <= reach_sides and growth <= math.log(SAME_FACE_RATIO) else None
 
 
-def _leashed(region: Region, detected: Region) -> Region:
-    """`region`, pulled just far enough to agree with the detector: steady where it agrees, unable to drift away."""
-    turn = _clip(_turn(detected.roll, region.roll), SLACK_ROLL)
-    slack = SLACK_SIDES * detected.side * (1 + abs(turn) / SLACK_TURN)
-    growth = _clip(math.log(region.side / detected.side), SLACK_LOG_SIDE)
+def _leashed(region: Region, holder: Region, slack: _Slack) -> Region:
+    """`region`, pulled just far enough towards `holder`: steady while they agree, unable to drift away."""
+    turn = _clip(math.remainder(region.roll - holder.roll, math.tau), slack.roll)
+    growth = _clip(math.log(region.side / holder.side), slack.log_side)
+    reach = slack.sides * holder.side * (1 + abs(turn) / TURN_DOUBLING_SLACK)
     return Region(
-        detected.x + _clip(region.x - detected.x, slack),
-        detected.y + _clip(region.y - detected.y, slack),
-        detected.side * math.exp(growth),
-        detected.roll + turn,
+        holder.x + _clip(region.x - holder.x, reach),
+        holder.y + _clip(region.y - holder.y, reach),
+        holder.side * math.exp(growth),
+        holder.roll + turn,
     )
+
+
+def _foreseen(known: _Known, now: float) -> Region:
+    """Where to look for the face: where it should be if it moves on as it did, or right where it was if it is still."""
+    elapsed = now - known.settled_at
+    x, y = known.velocity
+    step = math.hypot(x, y) * elapsed
+    still = STILL_SIDES * known.settled.side
+    if not 0 < elapsed <= FORESIGHT_S or step <= still:
+        return _leashed(known.region, known.settled, FROM_KEYPOINTS)
+    ahead = elapsed * (1 - still / step)
+    return replace(known.settled, x=known.settled.x + x * ahead, y=known.settled.y + y * ahead)
+
+
+def _settle(known: _Known, region: Region, now: float) -> None:
+    """Note where the keypoints put a face, and how fast it got there."""
+    elapsed = now - known.settled_at
+    if elapsed > 0:
+        known.velocity = ((region.x - known.settled.x) / elapsed, (region.y - known.settled.y) / elapsed)
+    known.settled, known.settled_at = region, now
+
+
+def _is_inside(region: Region, image: NDArray[np.uint8]) -> bool:
+    height, width = image.shape[:2]
+    return 0 <= region.x < width and 0 <= region.y < height
 
 
 def _is_near(region: Region, crop: Region) -> bool:
@@ -207,7 +297,7 @@ def _is_near(region: Region, crop: Region) -> bool:
     return (
         apart <= STRAY_SIDES * crop.side
         and crop.side / STRAY_RATIO <= region.side <= crop.side * STRAY_RATIO
-        and abs(_turn(crop.roll, region.roll)) <= STRAY_ROLL
+        and abs(math.remainder(region.roll - crop.roll, math.tau)) <= STRAY_ROLL
     )
 
 
@@ -234,11 +324,6 @@ def _box(known: _Known) -> Box:
         new.x + (box.right - old.x) * growth,
         new.y + (box.bottom - old.y) * growth,
     )
-
-
-def _turn(start: float, end: float) -> float:
-    """The angle from `start` to `end`, radians, -pi..pi."""
-    return math.remainder(end - start, math.tau)
 
 
 def _clip(value: float, bound: float) -> float:

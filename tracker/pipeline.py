@@ -14,12 +14,12 @@ Detect = Callable[[NDArray[np.uint8]], "Sequence[Detection] | None"]
 
 
 class Identify(Protocol):
-    """Gives faces their identities; learns from each answer where to look for them next."""
+    """Gives faces their identities and says where to look for each."""
 
     def __call__(self, frame: Frame, detect: Detect) -> tuple[Face, ...]: ...
 
-    def remember(self, tracked: Tracked) -> None:
-        """Take note of the final keypoints of this frame."""
+    def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
+        """Learn from the raw points where each face is, and hand on the faces that are really there."""
         ...
 
 
@@ -33,8 +33,6 @@ def track(
 ) -> Iterator[Tracked]:
     """Follow every face through `frames`, yielding one `Tracked` per frame in order."""
     for frame in frames:
-        faces = identify(frame, detect)
-        points = locate(frame.image, faces)  # one batch for all faces
-        tracked = Tracked(frame, faces, *smooth(faces, points, frame.timestamp))
-        identify.remember(tracked)
-        yield tracked
+        sought = identify(frame, detect)
+        faces, points = identify.settle(sought, locate(frame.image, sought))  # one batch for all faces
+        yield Tracked(frame, faces, *smooth(faces, points, frame.timestamp))

@@ -67,14 +67,18 @@ def open_detector(name: str, *, threshold: float | None = None, input_size: int 
 
 
 class EveryN:
-    """A detector that looks at the first and then every n-th frame, and answers None in between."""
+    """A detector that looks at the first and then every n-th frame, and answers None in between.
 
-    def __init__(self, detector: Detector, n: int) -> None:
+    It looks sooner where `sooner()` is true, e.g. `Identity.in_doubt`, and counts from there.
+    """
+
+    def __init__(self, detector: Detector, n: int, sooner: Callable[[], bool] = lambda: False) -> None:
         if n < 1:
             raise ValueError(f"n is {n}, expected 1 or more")
         self._detector = detector
         self._n = n
-        self._calls = 0
+        self._sooner = sooner
+        self._until_next = 0
 
     @property
     def name(self) -> str:
@@ -82,9 +86,11 @@ class EveryN:
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection] | None:
         """The faces, or None where this frame was not looked at."""
-        looks = self._calls % self._n == 0
-        self._calls += 1
-        return self._detector(image) if looks else None
+        if self._until_next > 0 and not self._sooner():
+            self._until_next -= 1
+            return None
+        self._until_next = self._n - 1
+        return self._detector(image)
 
     def close(self) -> None:
         self._detector.close()
