@@ -2,7 +2,8 @@
 
 One Euro (Casiez, Roussel, Vogel: "1 Euro Filter", CHI 2012) is a low-pass whose cutoff rises with speed: still points
 stop jittering, fast ones do not lag.  Speed is measured in face widths (sides of the face's region) per second, so
-that a face behaves the same near and far, in a small and in a large picture.
+that a face behaves the same near and far, in a small and in a large picture; and it is the speed of a point, not of
+each coordinate, so that no direction is preferred.
 """
 
 import math
@@ -40,9 +41,13 @@ class OneEuro:
         Higher lags less in fast motion and passes more jitter there.
     derivative_cutoff_hz: how much the speed itself is smoothed before it raises the cutoff.  Lower reacts later to
         a sudden start, higher lets noise raise the cutoff.
+
+    The defaults lie where the two curves cross on moving portraits with known truth and on two clips of nearly still
+    faces: jitter an eighth of the raw points' on a still portrait and half in the clips, whose faces do move a
+    little; error in motion 1.1 % of the interocular distance where the raw points have 0.9 %.
     """
 
-    def __init__(self, *, min_cutoff_hz: float = 1.0, beta: float = 5.0, derivative_cutoff_hz: float = 1.0) -> None:
+    def __init__(self, *, min_cutoff_hz: float = 1.0, beta: float = 20.0, derivative_cutoff_hz: float = 2.0) -> None:
         self._min_cutoff_hz = min_cutoff_hz
         self._beta = beta
         self._derivative_cutoff_hz = derivative_cutoff_hz
@@ -70,7 +75,7 @@ class OneEuro:
             return _State(timestamp, raw.astype(np.float64), np.zeros(raw.shape))
         speed = (raw - last.points) / (side * elapsed)
         velocity = last.velocity + _share(self._derivative_cutoff_hz, elapsed) * (speed - last.velocity)
-        cutoff_hz = self._min_cutoff_hz + self._beta * np.abs(velocity)
+        cutoff_hz = self._min_cutoff_hz + self._beta * np.hypot(velocity[:, :1], velocity[:, 1:])
         return _State(timestamp, last.points + _share(cutoff_hz, elapsed) * (raw - last.points), velocity)
 
 
