@@ -5,11 +5,17 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from tracker.crop import MEAN_SHAPE, Framing, cut, frame_from_unit, unit_from_frame
+from tracker.spec import SIZE, crop_from_unit
+from tracker.synthetic import astronaut
+from tracker.types import Region
 
 Image = NDArray[np.uint8]
 
@@ -33,6 +39,41 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the clips and data in {SHARED}")
     return SHARED
+
+
+class LabelledCrops(NamedTuple):
+    """Crops of one face whose keypoints are known."""
+
+    images: Image
+    """(N, 96, 96) gray."""
+    points: NDArray[np.float64]
+    """(N, 15, 2) crop px."""
+
+
+@pytest.fixture(scope="session")
+def make_faces() -> Callable[..., LabelledCrops]:
+    """The function `cut_faces`, so that tests need no import."""
+    return cut_faces
+
+
+def cut_faces(count: int, *, size: int = SIZE, seed: int = 0) -> LabelledCrops:
+    """The portrait in Kaggle's framing, `count` times, each moved, turned and scaled differently.
+
+    Its keypoints are those of the mean face, which fits it well enough to learn from.  On canvases of `size` > 96 the
+    nominal crop lies in the middle, and points count from that crop's corner.
+    """
+    portrait, random = astronaut(), np.random.default_rng(seed)
+    face = Framing(MEAN_SHAPE[:2], [1, 1])(np.array([portrait.left_eye, portrait.right_eye]))
+    points = frame_from_unit(MEAN_SHAPE, face)
+    images, labels = [], []
+    for across, down, turn, grow in random.normal(size=(count, 4)).clip(-2, 2):
+        region = Region(
+            face.x + 5 * across, face.y + 5 * down, face.side * math.exp(0.08 * grow), face.roll + 0.1 * turn
+        )
+        canvas = Region(region.x, region.y, region.side * size / SIZE, region.roll)
+        images.append(cut(portrait.image, [canvas], size)[0, 0])
+        labels.append(crop_from_unit(unit_from_frame(points, region)))
+    return LabelledCrops(np.array(images), np.array(labels))
 
 
 @pytest.fixture

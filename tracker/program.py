@@ -2,10 +2,14 @@
 
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from tracker.errors import FkpError
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
@@ -21,7 +25,7 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
 
     `extra` is the optional part of the installation whose packages the program needs.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         signal.signal(number, _stop)
     try:
         app()
@@ -45,7 +49,24 @@ def _way_out(error: ImportError, extra: str | None) -> str:
     return f"this needs more than the base installation: pip install 'fkp[{extra}]'"
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is through, so that they leave nothing half changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    arrived: list[int] = []
+    handlers = {each: signal.signal(each, lambda number, _frame: arrived.append(number)) for each in STOPS}
+    try:
+        yield
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    for number in arrived[:1]:
+        signal.raise_signal(number)
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in STOPS:
         signal.signal(each, signal.SIG_IGN)  # from here on the outputs are being finished; a second Ctrl-C must not
     raise Stopped(number)

@@ -49,10 +49,10 @@ def load(path: Path | None = None) -> Weights:
     keypoints, crop geometry or contract are not this tracker's.
     """
     onnx_path = _onnx_path(DEFAULT_DIR if path is None else path)
-    onnx = _read_bytes(onnx_path)
-    card = read_card(onnx_path.with_suffix(".json"))
-    sha256 = hashlib.sha256(onnx).hexdigest()
     card_path = onnx_path.with_suffix(".json")
+    onnx = _read_bytes(onnx_path)
+    card = read_card(card_path)
+    sha256 = hashlib.sha256(onnx).hexdigest()
     _expect(card_path, "sha256", sha256, card.get("sha256"), f"{onnx_path.name} is not the file its card describes")
     _expect(card_path, "keypoints", list(KEYPOINTS), card.get("keypoints"))
     _expect(card_path, "crop", CROP, card.get("crop"))

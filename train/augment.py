@@ -44,6 +44,8 @@ class Augmentation:
     """In unit space: 0.05 is 2.4 px."""
     flip: float = 0.5
     """Chance of mirroring."""
+    brightness: float = 25.0
+    """Light added everywhere, gray levels."""
     contrast: float = 0.25
     shade: float = 0.25
     """Strength of a linear light gradient across the crop."""
@@ -55,13 +57,12 @@ class Augmentation:
     jpeg_chance: float = 0.3
     occlude_chance: float = 0.3
     calm: float = 0.15
-    """Share of crops left as they are but for the flip."""
+    """Share of crops cut exactly where the nominal one lies, but for the flip."""
 
 
 def draw(bank: Bank, count: int, settings: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
     """`count` augmented faces: crops (count, 1, 96, 96) float 0..255, targets (count, 34, 2), weights (count, 34)."""
     chosen = torch.searchsorted(bank.chances, torch.rand(count, device=bank.chances.device))
-    chosen = chosen.clamp(max=len(bank.chances) - 1)
     crops, targets, weights = warped(bank.images[chosen], bank.targets[chosen], bank.weights[chosen], settings)
     return disturbed(crops, settings), targets, weights
 
@@ -78,16 +79,11 @@ def warped(images: Tensor, targets: Tensor, weights: Tensor, settings: Augmentat
     sign = torch.where(mirrored, -1.0, 1.0)
     # source = axes @ crop + shift, both in unit space
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    axes = torch.stack(
-        [torch.stack([cos * aspect * sign, -sin / aspect], 1), torch.stack([sin * aspect * sign, cos / aspect], 1)], 1
+    axes = _matrices(cos * aspect * sign, -sin / aspect, sin * aspect * sign, cos / aspect)
+    inverse = (
+        _matrices(cos / aspect * sign, sin / aspect * sign, -sin * aspect, cos * aspect) / scale.square()[:, None, None]
     )
     crops = _sampled(images, axes, shift)
-    inverse = (
-        torch.stack(
-            [torch.stack([axes[:, 1, 1], -axes[:, 0, 1]], 1), torch.stack([-axes[:, 1, 0], axes[:, 0, 0]], 1)], 1
-        )
-        / (axes[:, 0, 0] * axes[:, 1, 1] - axes[:, 0, 1] * axes[:, 1, 0])[:, None, None]
-    )
     moved = (targets - shift[:, None]) @ inverse.transpose(1, 2)
     order = torch.tensor(HEAD_MIRROR, device=device)
     moved = torch.where(mirrored[:, None, None], moved[:, order], moved)
@@ -104,7 +100,7 @@ def disturbed(crops: Tensor, settings: Augmentation) -> Tensor:
     y, x = _grid(device)
     slope = torch.randn(2, count, 1, 1, 1, device=device) * settings.shade
     gain = torch.exp(_normal(count, device) * settings.contrast).view(-1, 1, 1, 1)
-    offset = _normal(count, device).view(-1, 1, 1, 1) * 25.0
+    offset = _normal(count, device).view(-1, 1, 1, 1) * settings.brightness
     mean = crops.mean((2, 3), keepdim=True)
     crops = (crops - mean) * gain * (1 + slope[0] * x + slope[1] * y).clamp(0.2, 2.5) + mean + offset
     crops = crops + slope[0] * x * mean + slope[1] * y * mean
@@ -116,6 +112,11 @@ def disturbed(crops: Tensor, settings: Augmentation) -> Tensor:
 def _normal(count: int, device: torch.device) -> Tensor:
     """(count,) standard normal, cut at 2.5 standard deviations."""
     return torch.randn(count, device=device).clamp(-2.5, 2.5)
+
+
+def _matrices(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """Four times (N,) -> (N, 2, 2): [[a, b], [c, d]]."""
+    return torch.stack([a, b, c, d], 1).view(-1, 2, 2)
 
 
 def _grid(device: torch.device) -> tuple[Tensor, Tensor]:

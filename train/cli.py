@@ -3,8 +3,9 @@
 import json
 import logging
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
 log = logging.getLogger(__name__)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+DeviceName = Literal["auto", "cpu", "cuda"]
 
 DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or their folder."
 INDEX_HELP = "A csv row,kaggle_row,duplicate_group,scheme,known_problem for data that is not Kaggle's whole file."
@@ -34,7 +37,10 @@ def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.")] = Path("runs/fkp"),
     steps: Annotated[int, typer.Option(min=1, help="Batches to train on.")] = 14_000,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random, except the hold-out.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
+    report_every: Annotated[
+        int, typer.Option(min=1, metavar="STEPS", help="Steps between checkpoints and looks at the hold-out.")
+    ] = 250,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again where a run exists.")] = False,
 ) -> None:
@@ -52,10 +58,18 @@ def train(
     from train.rebuild import Options
 
     extras = tuple(extra or ())
-    fit = FitConfig(steps=steps, seed=seed, batch=(108, 20) if extras else (128,))
+    fit = FitConfig(steps=steps, seed=seed, batch=(100, 28) if extras else (128,))
     _train_and_show(
         Options(
-            data=data, index=index, extra=extras, out=out, resume=resume, overwrite=overwrite, device=device, fit=fit
+            data=data,
+            index=index,
+            extra=extras,
+            out=out,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            report_every=report_every,
+            fit=fit,
         )
     )
 
@@ -114,9 +128,12 @@ def _train_and_show(options: "Options") -> None:
 
     quiet = not sys.stderr.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+    with (
+        Progress(*columns, console=Console(stderr=True), disable=quiet) as bar,
+        closing(rebuild(options)) as run,  # a stop that arrives here must reach it, for it to export
+    ):
         task = bar.add_task("reading the data", total=options.fit.steps)
-        for progress in rebuild(options):
+        for progress in run:
             bar.update(task, completed=progress.step, description=str(progress))
             if quiet:
                 log.info("step %d of %d: %s", progress.step, options.fit.steps, progress)
@@ -125,7 +142,7 @@ def _train_and_show(options: "Options") -> None:
 
 def main() -> None:
     """The program."""
-    run_program(app, "fkp-train")
+    run_program(app, "fkp-train", extra="train")
 
 
 if __name__ == "__main__":

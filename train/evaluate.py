@@ -4,7 +4,6 @@ In: crops (N, 96, 96) uint8 and the folder of weights.  Out: labels as each sche
 (crop px), and a `Report`.  Runs in ONNX Runtime, so that what is judged is what ships.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tracker.backends.onnxruntime import quiet_session_options
-from tracker.errors import WeightsError
-from tracker.spec import KEYPOINTS
+from tracker.backends.onnxruntime import open_session
+from tracker.errors import DataError, WeightsError
 from tracker.weights import Weights, load
 from train.data import SCHEMES, Faces
+from train.export import SCHEMES_FILE, schemes_entry
 from train.metrics import Report, report
 from train.model import HEADS
 from train.split import hold_out
@@ -26,9 +25,11 @@ from train.targets import labels_from_heads, sigma_from_heads
 def evaluate(faces: Faces, weights: Path | None = None) -> Report:
     """Judge weights (a folder, its fkp.onnx, or None for our own) by all `faces` not known to be bad.
 
-    Each row is read by its own scheme's outputs.  Raises WeightsError.
+    Each row is read by its own scheme's outputs.  Raises DataError when no face is left, and WeightsError.
     """
     good = ~faces.problem
+    if not good.any():
+        raise DataError(f"all {len(good)} faces of {faces.name} are known to be bad; give data with faces to judge by")
     points, sigma = outputs(faces.images[good], load(weights))
     return judged(points, sigma, faces.points[good], faces.scheme[good])
 
@@ -77,15 +78,16 @@ def outputs(
 
 def _open_schemes(weights: Weights) -> ort.InferenceSession:
     """The network with every scheme's outputs, checked against the card that lists it."""
-    entry = weights.card.get("schemes", {})
-    path = weights.path.with_name(str(entry.get("file", "fkp-schemes.onnx")))
-    expected_heads = [[scheme, KEYPOINTS[keypoint]] for scheme, keypoint in HEADS]
-    if entry.get("heads") != expected_heads:
-        raise WeightsError(f"the card of {weights.path} lists other scheme outputs than this fkp knows; train again")
+    path = weights.path.with_name(SCHEMES_FILE)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}; evaluation of schemes needs it") from error
-    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-        raise WeightsError(f"{path} is not the file that the card of {weights.path} describes; restore the pair")
-    return ort.InferenceSession(content, quiet_session_options(0), providers=["CPUExecutionProvider"])
+        raise WeightsError(
+            f"cannot read {path}: {error.strerror or error}; schemes are judged by it, fkp-train writes it"
+        ) from error
+    if schemes_entry(content) != weights.card.get("schemes"):
+        raise WeightsError(
+            f"{path} is not the network with {len(HEADS)} outputs that the card of {weights.path} describes; restore "
+            "both or run fkp-train again"
+        )
+    return open_session(path, content, threads=0)

@@ -9,16 +9,16 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tracker.errors import SinkError
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.weights import CARD_VERSION, CONTRACT, CROP
 from train.model import HEADS, Block, Net, mac_count, parameter_count
@@ -28,15 +28,18 @@ SELU_GAMMA = 1.05070098735548049341933
 """Klambauer et al. 2017, equation 14; written on every node because some parsers assume rounded ones."""
 
 
-def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
-    """Write `fkp.onnx`, `fkp-schemes.onnx` and `fkp.json` to `folder`; `facts` is what the card says beyond the files.
+SCHEMES_FILE = "fkp-schemes.onnx"
 
-    The card comes last, so a folder whose writing was cut short is refused instead of half believed.
+
+def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
+    """Write `fkp.onnx`, `fkp-schemes.onnx` and `fkp.json` to a folder; `facts` is what the card says beyond the files.
+
+    The card comes last, so a folder whose writing was cut short is refused instead of half believed.  Raises SinkError
+    when a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
     every = served(net, range(len(HEADS)))
-    networks = {"fkp.onnx": onnx_bytes(shown), "fkp-schemes.onnx": onnx_bytes(every)}
+    networks = {"fkp.onnx": onnx_bytes(shown), SCHEMES_FILE: onnx_bytes(every)}
     for name, content in networks.items():
         _replace(folder / name, content)
     card = {
@@ -47,14 +50,19 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
         "keypoints": list(KEYPOINTS),
         "crop": CROP,
         "contract": CONTRACT,
-        "schemes": {
-            "file": "fkp-schemes.onnx",
-            "sha256": hashlib.sha256(networks["fkp-schemes.onnx"]).hexdigest(),
-            "heads": [[scheme, KEYPOINTS[keypoint]] for scheme, keypoint in HEADS],
-        },
+        "schemes": schemes_entry(networks[SCHEMES_FILE]),
         **facts,
     }
-    _replace(folder / "fkp.json", (json.dumps(card, indent=2) + "\n").encode())
+    _replace(folder / "fkp.json", (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
+
+
+def schemes_entry(content: bytes) -> dict[str, Any]:
+    """What the card says of the network with every scheme's outputs."""
+    return {
+        "file": SCHEMES_FILE,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "heads": [[scheme, KEYPOINTS[keypoint]] for scheme, keypoint in HEADS],
+    }
 
 
 def served(net: Net, heads: Sequence[int]) -> Net:
@@ -74,36 +82,21 @@ def served(net: Net, heads: Sequence[int]) -> Net:
     return net
 
 
-def calibrated(net: Net, scale: NDArray[np.floating]) -> Net:
-    """A copy of `net` whose sigma is `scale` (34,) times as large."""
-    net = copy.deepcopy(net)
-    with torch.no_grad():
-        net.doubt.bias.add_(torch.from_numpy(np.log(scale)))
-    return net
-
-
 def onnx_bytes(net: Net) -> bytes:
     """The network as ONNX: `faces` uint8 (N, 1, 96, 96) -> `points` (N, K, 2), `sigma` (N, K) float32, N free."""
     if net.training:
         raise ValueError("export wants a network in eval mode: dropout must not be part of the graph")
     example = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)
-    exporter = logging.getLogger("torch.onnx")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
-        level = exporter.level
-        exporter.setLevel(logging.ERROR)
-        try:
-            program = torch.onnx.export(
-                net,
-                (example,),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("N")},),
-                input_names=["faces"],
-                output_names=["points", "sigma"],
-                verbose=False,
-            )
-        finally:
-            exporter.setLevel(level)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            net,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            input_names=["faces"],
+            output_names=["points", "sigma"],
+            verbose=False,
+        )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
     model = program.model_proto
@@ -111,6 +104,20 @@ def onnx_bytes(net: Net) -> bytes:
     _forget_source_paths(model)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without what torch's exporter says of itself: that it uses deprecated parts of torch, and has no torchvision."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.disabled = True
+    try:
+        with warnings.catch_warnings():
+            for category in (DeprecationWarning, FutureWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        registration.disabled = False
 
 
 class _FoldedBlock(nn.Module):
@@ -148,5 +155,8 @@ def _forget_source_paths(model: onnx.ModelProto) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror or error}") from error

@@ -5,15 +5,21 @@ holds everything that the next step depends on, so a resumed run continues exact
 """
 
 import copy
+import json
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from tracker.errors import DataError, SinkError
+from tracker.program import undisturbed
 from train.augment import Augmentation, Bank, draw
 from train.losses import LossConfig, loss
 from train.model import Net, standardised
@@ -24,7 +30,7 @@ class FitConfig:
     """One training run."""
 
     steps: int = 14_000
-    batch: tuple[int, ...] = (108, 20)
+    batch: tuple[int, ...] = (100, 28)
     """Faces drawn from each bank per step."""
     learning_rate: float = 2e-3
     warm_up: float = 0.05
@@ -48,6 +54,8 @@ class Fit:
         self.net = net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.step_count = 0
+        self.seconds = 0.0
+        """Spent in `run`, before a resume too."""
         self._loss_sum = torch.zeros((), device=device)
         self._optimizer = torch.optim.AdamW(
             _decay_groups(self.net, config.weight_decay),
@@ -61,24 +69,47 @@ class Fit:
         return self.step_count >= self.config.steps
 
     def run(self, steps: int) -> float:
-        """Take up to `steps` further steps; returns their mean loss."""
+        """Take up to `steps` further steps; returns their mean loss.  A stop signal waits for the end of a step."""
         steps = min(steps, self.config.steps - self.step_count)
         self._loss_sum.zero_()
-        for _ in range(steps):
-            self._set_rate()
-            self._step()
-            self.step_count += 1
-        return float(self._loss_sum) / max(steps, 1)
+        started = time.perf_counter()
+        try:
+            for _ in range(steps):
+                with undisturbed():
+                    self._set_rate()
+                    self._step()
+                    self.step_count += 1
+            return float(self._loss_sum) / max(steps, 1)
+        finally:
+            self.seconds += time.perf_counter() - started
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint (safetensors), in one move."""
+        """Write a checkpoint (safetensors), in one move.  Raises SinkError when it cannot be written."""
         partial = path.with_suffix(".partial")
-        safetensors.torch.save_file({k: v.contiguous() for k, v in self._state().items()}, partial)
-        partial.replace(path)
+        tensors = {name: tensor.contiguous() for name, tensor in self._state().items()}
+        notes = {"settings": json.dumps(self._settings()), "seconds": str(self.seconds)}
+        try:
+            safetensors.torch.save_file(tensors, partial, notes)
+            partial.replace(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise SinkError(f"cannot write {path}: {error}; make room and go on with --resume") from error
 
     def resume(self, path: Path) -> None:
-        """Continue from a checkpoint of the same configuration."""
-        self._load_state(safetensors.torch.load_file(path))
+        """Continue from a checkpoint; raises DataError when it is none, or one of a run with other settings."""
+        state, notes = _read(path)
+        before, now = json.loads(notes.get("settings", "{}")), self._settings()
+        differing = [name for name in now if before.get(name, now[name]) != now[name]]
+        if differing:
+            seen, wanted = ({name: side[name] for name in differing} for side in (before, now))
+            raise DataError(f"{path} is of a run with {seen}, not {wanted}; resume it as it was started")
+        self._load_state(state)
+        self.seconds = float(notes.get("seconds", 0))
+
+    def _settings(self) -> dict[str, Any]:
+        """What must be the same for a run to continue exactly, as JSON gives it back."""
+        faces = {"faces": [len(bank.images) for bank in self.banks], "device": self.device.type}
+        settings: dict[str, Any] = json.loads(json.dumps(faces | asdict(self.config) | asdict(self.net.config)))
+        return settings
 
     def _set_rate(self) -> None:
         done = self.step_count / self.config.steps
@@ -124,9 +155,12 @@ class Fit:
         with torch.no_grad():
             for name, parameter in self.net.named_parameters():
                 parameter.copy_(state[f"net.{name}"])
-                moments = ("step", "exp_avg", "exp_avg_sq")
                 self._optimizer.state[parameter] = {
-                    key: state[f"optimizer.{key}.{name}"].to(self._moment_device(key)) for key in moments
+                    "step": state[f"optimizer.step.{name}"],  # AdamW keeps this one on the CPU
+                    **{
+                        key: torch.empty_like(parameter).copy_(state[f"optimizer.{key}.{name}"])
+                        for key in ("exp_avg", "exp_avg_sq")
+                    },
                 }
             for name, parameter in self.averaged.named_parameters():
                 parameter.copy_(state[f"averaged.{name}"])
@@ -135,8 +169,14 @@ class Fit:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random.cuda"], self.device)
 
-    def _moment_device(self, key: str) -> torch.device:
-        return torch.device("cpu") if key == "step" and self.device.type != "cuda" else self.device
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and notes of a checkpoint."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118, no dict
+    except safetensors.SafetensorError as error:
+        raise DataError(f"{path} is no checkpoint ({error}); start again with --overwrite") from error
 
 
 def _decay_groups(net: Net, decay: float) -> list[dict[str, object]]:

@@ -171,7 +171,7 @@ def mac_count(net: Net) -> int:
         net(torch.zeros(1, 1, SIZE, SIZE, device=net.moments.device))
     for hook in hooks:
         hook.remove()
-    return total + len(HEADS) * net.moments.numel()
+    return total + len(net.spread_weight) * net.moments.numel()
 
 
 def _doubled(x: Tensor) -> Tensor:

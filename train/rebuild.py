@@ -8,9 +8,8 @@ import json
 import logging
 import platform
 import shlex
-import sys
-import time
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -22,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from tracker import __version__
-from tracker.errors import DataError
+from tracker.errors import DataError, SinkError
 from train.data import SCHEMES, Faces, read_training
 from train.evaluate import judged
 from train.export import write_weights
@@ -58,6 +57,7 @@ class Options:
     resume: bool = False
     overwrite: bool = False
     device: str = "auto"
+    """auto, cpu or cuda."""
     report_every: int = 250
     """Steps between checkpoints, history lines and a look at the hold-out."""
     fit: FitConfig = field(default_factory=FitConfig)
@@ -78,33 +78,36 @@ class Progress:
         return f"hold-out {self.report.kaggle_weighted:.3f} px ({schemes})"
 
 
-def rebuild(options: Options) -> Iterator[Progress]:
+def rebuild(options: Options) -> Generator[Progress, None, None]:
     """Train, yielding as it goes; whatever ends it, the best so far lies in `options.out`, ready for the tracker.
 
     Raises DataError for bad data and for an `out` that already holds a run which neither `resume` nor `overwrite`
-    covers.
+    covers, SinkError when `out` cannot be written.
     """
     _refuse_lost_work(options)
+    _open_folder(options.out)
+    device = torch.device(_device(options.device))
     faces = read_training(options.data, index=options.index)
     extra = [read_faces68(path) for path in options.extra]
     judges = hold_out(faces.group, faces.scheme)
     banks = [kaggle_bank(faces, ~judges), *([faces68_bank(extra)] if extra else [])]
     torch.manual_seed(options.fit.seed)
-    device = torch.device(_device(options.device))
     fit = Fit(Net(options.net), banks, options.fit, device)
-    options.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = options.out / CHECKPOINT
+    checkpoint, history = options.out / CHECKPOINT, options.out / HISTORY
     if options.resume and checkpoint.exists():
         fit.resume(checkpoint)
+    else:
+        history.unlink(missing_ok=True)
     judge = _Judge(faces, judges & ~faces.problem)
+    log.info("%d faces to learn from, %d to judge by", sum(len(bank.images) for bank in banks), judge.count)
     with _exported_at_the_end(fit, judge, options, faces):
         while not fit.done:
-            started, before = time.perf_counter(), fit.step_count
+            before, seconds = fit.step_count, fit.seconds
             loss = fit.run(options.report_every)
-            rate = (fit.step_count - before) * sum(options.fit.batch) / (time.perf_counter() - started)
+            rate = (fit.step_count - before) * sum(options.fit.batch) / (fit.seconds - seconds)
             progress = Progress(fit.step_count, loss, judge(fit.averaged), rate)
             fit.save(checkpoint)
-            _note(options.out / HISTORY, progress)
+            _note(history, progress)
             yield progress
     checkpoint.unlink(missing_ok=True)
 
@@ -132,34 +135,45 @@ def predicted(net: Net, images: torch.Tensor, batch: int = 256) -> tuple[NDArray
 
 
 def _refuse_lost_work(options: Options) -> None:
-    held = [name for name in (CHECKPOINT, "fkp.onnx") if (options.out / name).exists()]
-    if held and not (options.resume or options.overwrite):
+    stopped, held = ((options.out / name).exists() for name in (CHECKPOINT, "fkp.onnx"))
+    if stopped and not (options.resume or options.overwrite):
         raise DataError(
-            f"{options.out} already holds {' and '.join(held)}; add --resume to go on with that run, --overwrite to "
-            "start again, or choose another --out"
+            f"{options.out} holds a run that was stopped; add --resume to go on with it, --overwrite to start again, "
+            "or choose another --out"
         )
-    if not options.resume:
-        for name in (CHECKPOINT, HISTORY):
-            (options.out / name).unlink(missing_ok=True)
+    if held and not stopped and not options.overwrite:
+        raise DataError(
+            f"{options.out} holds finished weights; add --overwrite to train them anew, or choose another --out"
+        )
+
+
+def _open_folder(path: Path) -> None:
+    """Make sure, before any work, that the folder is there and can be written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise SinkError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
 
 
 def _device(choice: str) -> str:
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if choice.startswith("cuda") and not torch.cuda.is_available():
+    if choice == "cuda" and not torch.cuda.is_available():
         raise DataError(f"--device {choice}: torch {torch.__version__} sees no NVIDIA GPU; use --device cpu")
     return choice
 
 
 @contextmanager
 def _exported_at_the_end(fit: Fit, judge: _Judge, options: Options, faces: Faces) -> Iterator[None]:
-    """Export the averaged weights however the block ends, Ctrl-C included."""
-    started = time.time()
+    """Export the averaged weights however the block ends, Ctrl-C included; then also keep what `resume` needs."""
     try:
         yield
     finally:
         if fit.step_count:
-            write_weights(fit.averaged, options.out, _facts(fit, judge, options, faces, time.time() - started))
+            if not fit.done:
+                fit.save(options.out / CHECKPOINT)
+            write_weights(fit.averaged, options.out, _facts(fit, judge, options, faces))
 
 
 def _note(path: Path, progress: Progress) -> None:
@@ -170,7 +184,7 @@ def _note(path: Path, progress: Progress) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def _facts(fit: Fit, judge: _Judge, options: Options, faces: Faces, seconds: float) -> dict[str, Any]:
+def _facts(fit: Fit, judge: _Judge, options: Options, faces: Faces) -> dict[str, Any]:
     """What the card says of where the weights come from and how good they are."""
     return {
         "name": "fkp",
@@ -178,13 +192,13 @@ def _facts(fit: Fit, judge: _Judge, options: Options, faces: Faces, seconds: flo
         "convention": CONVENTION,
         "licence": LICENCE,
         "training": {
-            "command": shlex.join(["fkp-train", *sys.argv[1:]]),
+            "command": _command(options),
             "data": {"file": faces.name, "sha256_of_csv": faces.sha256, "rows": _rows_by_scheme(faces)},
             "extra": [{"file": path.name, "sha256": _sha256(path)} for path in options.extra],
             "rows_left_out": faces.row[faces.problem].tolist(),
             "steps": fit.step_count,
             "finished": fit.done,
-            "minutes": round(seconds / 60, 1),
+            "minutes": round(fit.seconds / 60, 1),
             "on": f"{fit.device.type}, torch {torch.__version__}, {platform.machine()}",
             "fit": asdict(options.fit),
             "net": asdict(options.net),
@@ -195,6 +209,15 @@ def _facts(fit: Fit, judge: _Judge, options: Options, faces: Faces, seconds: flo
             **judge(fit.averaged).to_json(),
         },
     }
+
+
+def _command(options: Options) -> str:
+    """What to type to get these weights again.  Files by their names: where they lie is nobody else's business."""
+    words = ["fkp-train", "--data", options.data.resolve().name]
+    words += ["--index", options.index.name] if options.index else []
+    for path in options.extra:
+        words += ["--extra", path.name]
+    return shlex.join([*words, "--steps", str(options.fit.steps), "--seed", str(options.fit.seed)])
 
 
 def _rows_by_scheme(faces: Faces) -> dict[str, int]:

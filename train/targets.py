@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tracker.crop import cut, region_from_keypoints, unit_from_frame
+from tracker.errors import DataError
 from tracker.spec import KEYPOINTS, SIZE, crop_from_unit, unit_from_crop
 from tracker.types import Region
 from train.augment import Bank
@@ -32,32 +33,63 @@ CANVAS = 184
 DRAW_CHANCE = {"A": 1.0, "B": 2.0, "C": 1.0}
 """How often a row of each scheme is drawn: B's rows are few, and Kaggle's score asks for fifteen points of each."""
 
-TRUST_68 = {"A": 0.5, "B": 0.3, "C": 0.3}
-"""Weight of targets derived from 68 landmarks, whose convention is only nearly Kaggle's."""
+TRUST_68 = {"A": 1.0, "B": 0.3, "C": 0.3}
+"""Weight of targets derived from 68 landmarks, whose convention is only nearly Kaggle's; A's points are shown."""
+
+TRUST_SHARED = 0.3
+"""Weight of a label of scheme A for B's outputs and the reverse, where the two mean the same place.
+
+A's rows show some 23 people in one room, B's many faces of the web: each scheme's outputs should have seen both.
+"""
+
+SCHEME_SPECIFIC = ("nose_tip", "mouth_center_top_lip", "mouth_center_bottom_lip")
+"""What A and B place differently; on eyes, brows and mouth corners they agree to 0.2 px."""
 
 _HEAD_SCHEME = np.array([SCHEMES.index(scheme) for scheme, _ in HEADS])
 _HEAD_KEYPOINT = np.array([keypoint for _, keypoint in HEADS])
 
 
+def _trust(row: str, head: str, keypoint: int) -> float:
+    """How much a row of one scheme tells the head of another."""
+    if row == head:
+        return 1.0
+    shared = "C" not in (row, head) and KEYPOINTS[keypoint] not in SCHEME_SPECIFIC
+    return TRUST_SHARED if shared else 0.0
+
+
+_TRUST = np.array([[_trust(row, head, keypoint) for head, keypoint in HEADS] for row in SCHEMES])
+"""(3, 34)"""
+
+
 def kaggle_bank(faces: Faces, chosen: NDArray[np.bool_]) -> Bank:
-    """The `chosen` (N,) rows of Kaggle's faces; rows known to be bad and rows without labels are left out."""
+    """The `chosen` (N,) rows of Kaggle's faces; rows known to be bad and rows without labels are left out.
+
+    Raises DataError when none is left.
+    """
     targets, weights = head_targets(faces.points, faces.scheme)
     chosen = chosen & ~faces.problem & (weights.sum(1) > 0)
+    if not chosen.any():
+        raise DataError(f"{faces.name} leaves no labelled face to train on; give more of the download")
     chance = np.array([DRAW_CHANCE[name] for name in SCHEMES])[faces.scheme]
     return _bank(faces.images[chosen, None], targets[chosen], weights[chosen], chance[chosen])
 
 
 def faces68_bank(crops: Sequence[Crops68]) -> Bank:
-    """All faces of some 68-landmark sets, each on a canvas around the region that its landmarks give."""
+    """All faces of some 68-landmark sets, each on a canvas around the region that its landmarks give.
+
+    Faces with too few landmarks to tell that region are left out; raises DataError when none is left.
+    """
     canvases, targets = [], []
     for crop_set in crops:
         points = {scheme: keypoints_from_68(crop_set.landmarks, scheme) for scheme in SCHEMES}
-        for i, image in enumerate(crop_set.images):
+        for i in np.flatnonzero(np.isfinite(points["A"]).all((1, 2))):
             region = region_from_keypoints(points["A"][i])
             wide = Region(region.x, region.y, region.side * CANVAS / SIZE, region.roll)
-            canvases.append(cut(image, [wide], CANVAS)[0])
+            canvases.append(cut(crop_set.images[i], [wide], CANVAS)[0])
             by_head = np.stack([points[scheme][i, keypoint] for scheme, keypoint in HEADS])
             targets.append(unit_from_frame(by_head, region))
+    if not canvases:
+        raise DataError("no face of the 68-landmark data has the landmarks that all keypoints need")
     weights = np.array([TRUST_68[scheme] for scheme, _ in HEADS]) * np.isfinite(targets).all(2)
     return _bank(np.array(canvases), np.nan_to_num(targets), weights, np.ones(len(canvases)))
 
@@ -65,11 +97,14 @@ def faces68_bank(crops: Sequence[Crops68]) -> Bank:
 def head_targets(
     points: NDArray[np.floating], scheme: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Labels (N, 15, 2) crop px of rows of `scheme` (N,) -> targets (N, 34, 2) unit, weights (N, 34) of 0 and 1."""
+    """Labels (N, 15, 2) crop px of rows of `scheme` (N,) -> targets (N, 34, 2) unit, weights (N, 34).
+
+    A label counts 1 for its own scheme's output, TRUST_SHARED for the output of the other scheme that means the same.
+    """
     offset = np.array([LABEL_OFFSET_PX[name] for name in SCHEMES])
     targets = unit_from_crop(points[:, _HEAD_KEYPOINT] - offset[_HEAD_SCHEME])
-    mine = (_HEAD_SCHEME == scheme[:, None]) & np.isfinite(targets).all(2)
-    return np.nan_to_num(targets).astype(np.float32), mine.astype(np.float32)
+    weights = _TRUST[scheme] * np.isfinite(targets).all(2)
+    return np.nan_to_num(targets).astype(np.float32), weights.astype(np.float32)
 
 
 def labels_from_heads(outputs: NDArray[np.floating], scheme: str) -> NDArray[np.float32]:

@@ -1,5 +1,7 @@
 """The network in ONNX Runtime, on the CPU (the embedded default) or on an NVIDIA GPU (onnxruntime-gpu)."""
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -35,7 +37,7 @@ class OnnxRuntime:
     @classmethod
     def open_cpu(cls, weights: Weights, threads: int) -> "OnnxRuntime":
         """Raises WeightsError when ONNX Runtime cannot load the model."""
-        return cls(_open_session(weights, "CPUExecutionProvider", threads), f"onnxruntime-cpu {ort.__version__}")
+        return cls(open_session(weights.path, weights.onnx, threads), f"onnxruntime-cpu {ort.__version__}")
 
     @classmethod
     def open_cuda(cls, weights: Weights, threads: int) -> "OnnxRuntime":
@@ -44,7 +46,7 @@ class OnnxRuntime:
             raise BackendUnavailable(
                 f"onnxruntime {ort.__version__} here was built without CUDA; for an NVIDIA GPU install onnxruntime-gpu"
             )
-        session = _open_session(weights, "CUDAExecutionProvider", threads)
+        session = open_session(weights.path, weights.onnx, threads, "CUDAExecutionProvider")
         if "CUDAExecutionProvider" not in session.get_providers():
             raise BackendUnavailable("ONNX Runtime has CUDA but found no usable NVIDIA GPU; check nvidia-smi")
         return cls(session, f"onnxruntime-cuda {ort.__version__}")
@@ -61,8 +63,11 @@ class OnnxRuntime:
         self._session = None
 
 
-def _open_session(weights: Weights, provider: str, threads: int) -> ort.InferenceSession:
+def open_session(path: Path, onnx: bytes, threads: int, provider: str = "CPUExecutionProvider") -> ort.InferenceSession:
+    """A session for the network in `onnx`, read from `path`.  Raises WeightsError when ONNX Runtime cannot load it."""
     try:
-        return ort.InferenceSession(weights.onnx, quiet_session_options(threads), providers=[provider])
+        return ort.InferenceSession(onnx, quiet_session_options(threads), providers=[provider])
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a model it cannot load
-        raise WeightsError(f"ONNX Runtime cannot load {weights.path}: {error}") from error
+        raise WeightsError(
+            f"ONNX Runtime {ort.__version__} cannot load {path} ({error}); restore it or run fkp-train again"
+        ) from error
