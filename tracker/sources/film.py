@@ -37,6 +37,9 @@ MAX_RATE = 300
 MAX_UNREADABLE = 1000
 """Errors in a row after which the rest of a damaged container is given up."""
 
+_LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+"""A title that is no UTF-8 must not cost the film; since version 19 PyAV sees to that itself."""
+
 
 class Film(Source):
     """A film being decoded; `skipped` counts its corrupt packets.
@@ -204,7 +207,7 @@ class _Decoder:
 def _open_container(path: Path) -> Any:
     try:
         # The prefix keeps FFmpeg from taking a name like concat:a or http:b for another protocol than a file.
-        return av.open(f"file:{existing(path)}", metadata_errors="replace")
+        return av.open(f"file:{existing(path)}", **_LENIENT)
     except av.FFmpegError as error:
         raise SourceError(f"{path} cannot be read as a film: {_reason(path, error)}") from error
 
