@@ -191,7 +191,7 @@ def test_a_missed_face_is_gone_in_the_same_frame_when_the_network_is_unsure_of_i
     """The film cuts to another picture."""
     scene = Scene()
     scene([seen(HERE)], [HERE], sigma_px=1.0)
-    assert scene([], sigma_px=1.8) == ()
+    assert scene([], sigma_px=2.0) == ()
 
 
 def test_what_counts_as_unsure_is_learned_from_each_face() -> None:
@@ -209,7 +209,7 @@ def test_a_followed_face_that_becomes_unsure_calls_the_detector() -> None:
 
     scene = Scene(identity)
     scene.detect = EveryN(detector, 10, identity.in_doubt)  # type: ignore[arg-type]
-    for sigma_px in (1.0, 1.0, 1.0, 1.3, 1.0, 1.0, 1.6, 1.0):
+    for sigma_px in (1.0, 1.0, 1.0, 1.4, 1.0, 1.0, 2.0, 1.0):
         scene(None, [HERE], sigma_px=sigma_px)
     assert looks == [0, 4, 7]
 

