@@ -102,7 +102,7 @@ def head_targets(
     A label counts 1 for its own scheme's output, TRUST_SHARED for the output of the other scheme that means the same.
     """
     offset = np.array([LABEL_OFFSET_PX[name] for name in SCHEMES])
-    targets = unit_from_crop(points[:, _HEAD_KEYPOINT] - offset[_HEAD_SCHEME])
+    targets = unit_from_crop(points - offset[scheme, None])[:, _HEAD_KEYPOINT]
     weights = _TRUST[scheme] * np.isfinite(targets).all(2)
     return np.nan_to_num(targets).astype(np.float32), weights.astype(np.float32)
 

@@ -1,0 +1,202 @@
+"""The training loop: it learns, ignores what is not labelled, and resumes as if it had never stopped."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tracker.errors import DataError, SinkError
+from tracker.program import undisturbed
+from tracker.spec import unit_from_crop
+from train.augment import Augmentation, Bank
+from train.loop import Fit, FitConfig
+from train.losses import LossConfig, loss
+from train.model import HEADS, Net, NetConfig
+
+torch.set_num_threads(1)
+
+CPU = torch.device("cpu")
+SMALL = NetConfig(stem=8, widths=(8, 12, 16), depths=(1, 1, 1), up_depths=(1, 0), dropout=0.1)
+CONFIG = FitConfig(steps=7, batch=(3, 2), average=0.9)
+
+MakeFaces = Callable[..., tuple[np.ndarray, np.ndarray]]
+
+
+def bank_of(make_faces: MakeFaces, count: int, size: int = 96) -> Bank:
+    """Labelled for every head, all schemes alike."""
+    images, points = make_faces(count, size=size)
+    targets = unit_from_crop(points)[:, [keypoint for _, keypoint in HEADS]]
+    chances = torch.arange(1, count + 1) / count
+    return Bank(
+        torch.from_numpy(images[:, None]), torch.from_numpy(targets).float(), torch.ones(count, len(HEADS)), chances
+    )
+
+
+@pytest.fixture(scope="module")
+def banks(make_faces: MakeFaces) -> list[Bank]:
+    return [bank_of(make_faces, 4), bank_of(make_faces, 3, size=184)]
+
+
+def fresh(banks: list[Bank], config: FitConfig = CONFIG, *, seed: int = 0) -> Fit:
+    torch.manual_seed(seed)
+    return Fit(Net(SMALL), banks, config, CPU)
+
+
+def numbers(fit: Fit) -> list[Tensor]:
+    return [*fit.net.parameters(), *fit.averaged.parameters()]
+
+
+def test_a_resumed_run_ends_exactly_where_one_without_a_break_does(banks: list[Bank], tmp_path: Path) -> None:
+    straight = fresh(banks)
+    straight.run(3)
+    expected_loss = straight.run(100)
+    stopped = fresh(banks)
+    stopped.run(3)
+    stopped.save(tmp_path / "checkpoint.safetensors")
+    resumed = fresh(banks, seed=1)
+    resumed.resume(tmp_path / "checkpoint.safetensors")
+    assert resumed.step_count == 3
+    assert resumed.seconds == pytest.approx(stopped.seconds)
+    assert resumed.run(100) == expected_loss
+    assert resumed.done
+    assert all(torch.equal(a, b) for a, b in zip(numbers(resumed), numbers(straight), strict=True))
+
+
+def test_a_run_never_takes_more_steps_than_it_was_given(banks: list[Bank]) -> None:
+    fit = fresh(banks)
+    fit.run(5)
+    assert (fit.step_count, fit.done) == (5, False)
+    fit.run(5)
+    assert (fit.step_count, fit.done) == (7, True)
+    before = [number.clone() for number in numbers(fit)]
+    assert fit.run(5) == 0
+    assert all(torch.equal(a, b) for a, b in zip(numbers(fit), before, strict=True))
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing(banks: list[Bank]) -> None:
+    fit = fresh(banks, FitConfig(steps=10, batch=(1, 1), warm_up=0.3))
+    rates = []
+    while not fit.done:
+        fit.run(1)
+        rates.append(fit._optimizer.param_groups[0]["lr"])
+    assert rates[:4] == sorted(rates[:4])
+    assert rates[3] == fit.config.learning_rate
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[-1] < 0.1 * fit.config.learning_rate
+
+
+def test_a_handful_of_faces_is_learnt(make_faces: MakeFaces) -> None:
+    bank = bank_of(make_faces, 8)
+    config = FitConfig(steps=70, batch=(8,), learning_rate=5e-3, average=0.8, augmentation=Augmentation(flip=0, calm=1))
+    torch.manual_seed(0)
+    fit = Fit(Net(), [bank], config, CPU)
+    first = fit.run(10)
+    fit.run(50)
+    assert fit.run(10) < first / 5
+    with torch.no_grad():
+        points, _ = fit.averaged(bank.images)
+    untrained_px = 18
+    assert ((points - bank.targets) * 48).square().mean().sqrt() < untrained_px / 6
+
+
+def test_a_checkpoint_is_written_in_one_move_and_holds_no_code(banks: list[Bank], tmp_path: Path) -> None:
+    fit = fresh(banks)
+    fit.run(1)
+    path = tmp_path / "checkpoint.safetensors"
+    fit.save(path)
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert header["step_count"]["dtype"] == "I64"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    (tmp_path / "checkpoint.partial").mkdir()  # now nothing can be written
+    with pytest.raises(SinkError, match=r"cannot write .*checkpoint.safetensors.*--resume"):
+        fit.save(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (FitConfig(steps=8, batch=(3, 2), average=0.9), r"\{'steps': 7\}, not \{'steps': 8\}"),
+        (FitConfig(steps=7, batch=(3, 2), average=0.9, seed=5), "seed"),
+        (FitConfig(steps=7, batch=(3, 2), average=0.9, loss=LossConfig(heat=0.2)), "'heat': 0.1.*'heat': 0.2"),
+    ],
+)
+def test_another_run_is_not_resumed(banks: list[Bank], tmp_path: Path, now: FitConfig, message: str) -> None:
+    fit = fresh(banks)
+    fit.run(1)
+    fit.save(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(DataError, match=message):
+        fresh(banks, now).resume(tmp_path / "checkpoint.safetensors")
+
+
+def test_a_run_on_other_faces_is_not_resumed(banks: list[Bank], make_faces: MakeFaces, tmp_path: Path) -> None:
+    fit = fresh(banks)
+    fit.run(1)
+    fit.save(tmp_path / "checkpoint.safetensors")
+    other = fresh([bank_of(make_faces, 5), banks[1]])
+    with pytest.raises(DataError, match=r"\{'faces': \[4, 3\]\}, not \{'faces': \[5, 3\]\}"):
+        other.resume(tmp_path / "checkpoint.safetensors")
+
+
+def test_what_is_no_checkpoint_is_refused(banks: list[Bank], tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(b"half a checkpoint")
+    with pytest.raises(DataError, match="is no checkpoint"):
+        fresh(banks).resume(path)
+
+
+def test_a_stop_waits_for_the_end_of_a_step() -> None:
+    done = []
+
+    def step() -> None:
+        with undisturbed():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest of the step")
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def answers(net: Net) -> tuple[Tensor, Tensor, Tensor]:
+    """Points, sigma and logits of two random maps, ready for gradients."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 34, 24, 24, requires_grad=True)
+    return *net.read(logits, torch.zeros(2, 96)), logits
+
+
+def test_targets_without_weight_do_not_matter() -> None:
+    net = Net()
+    points, sigma, logits = answers(net)
+    targets, weights = torch.zeros(2, 34, 2), torch.ones(2, 34)
+    weights[0, 3:] = 0
+    moved = torch.where(weights[..., None] > 0, targets, 0.7)
+    values = [loss(points, sigma, logits, net.axis, t, weights, LossConfig()) for t in (targets, moved)]
+    assert values[0] == values[1]
+    values[1].backward()
+    assert not logits.grad[0, 3:].any()
+    assert logits.grad[0, :3].any()
+
+
+def test_a_batch_without_any_label_gives_no_loss_and_no_nan() -> None:
+    net = Net()
+    points, sigma, logits = answers(net)
+    assert loss(points, sigma, logits, net.axis, torch.zeros(2, 34, 2), torch.zeros(2, 34), LossConfig()) == 0
+
+
+def test_sigma_learns_the_size_of_the_error_without_moving_points() -> None:
+    net, config = Net(), LossConfig(heat=0, sigma=1)
+    points = torch.zeros(1, 34, 2, requires_grad=True)
+    targets = torch.full((1, 34, 2), 0.05)
+    tried = [torch.full((1, 34), s) for s in (0.02, 0.05, 0.12)]
+    values = [loss(points, s, torch.zeros(1, 34, 24, 24), net.axis, targets, torch.ones(1, 34), config) for s in tried]
+    assert values[1] < min(values[0], values[2])
+    gradients = [torch.autograd.grad(value, points)[0] for value in values]
+    assert torch.equal(gradients[0], gradients[2])

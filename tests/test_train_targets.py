@@ -1,0 +1,195 @@
+"""Labels of every scheme to the network's outputs and back, and targets on the pixels they name."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tracker.crop import MEAN_SHAPE
+from tracker.errors import DataError
+from tracker.spec import INDEX, KEYPOINTS
+from train.data import SCHEMES, Faces
+from train.faces68 import _IBUG, Crops68
+from train.model import HEADS
+from train.schemes import BEYOND_C, C_KEYPOINTS
+from train.targets import (
+    CANVAS,
+    DRAW_CHANCE,
+    LABEL_OFFSET_PX,
+    SCHEME_SPECIFIC,
+    TRUST_68,
+    TRUST_SHARED,
+    faces68_bank,
+    head_targets,
+    kaggle_bank,
+    labels_from_heads,
+    sigma_from_heads,
+)
+
+A, B, C = range(3)
+
+
+def faces(*schemes: int, problems: tuple[int, ...] = ()) -> Faces:
+    """Random labels on blank images; C faces carry four."""
+    count = len(schemes)
+    scheme = np.array(schemes, np.uint8)
+    points = np.random.default_rng(0).uniform(5, 91, (count, 15, 2)).astype(np.float32)
+    points[np.ix_(scheme == C, BEYOND_C)] = np.nan
+    rows = np.arange(count)
+    images = np.zeros((count, 96, 96), np.uint8)
+    images[:] = rows[:, None, None]
+    return Faces(images, points, scheme, rows, rows, np.isin(rows, problems), "", "training.csv")
+
+
+def everyone(data: Faces) -> NDArray[np.bool_]:
+    return np.ones(len(data.row), np.bool_)
+
+
+@pytest.mark.parametrize("scheme", [A, B, C])
+def test_labels_survive_the_way_to_the_heads_and_back(scheme: int) -> None:
+    data = faces(scheme, scheme)
+    targets, _ = head_targets(data.points, data.scheme)
+    back = labels_from_heads(targets, SCHEMES[scheme])
+    np.testing.assert_allclose(back, data.points, atol=1e-4)  # NaN where the scheme has no label, too
+
+
+def weighed(weights: NDArray[np.float32], value: float) -> list[tuple[str, str]]:
+    """(scheme, keypoint) of the heads that weigh `value`."""
+    return [(HEADS[head][0], KEYPOINTS[HEADS[head][1]]) for head in np.flatnonzero(np.isclose(weights, value))]
+
+
+def test_each_label_counts_fully_for_its_own_schemes_head() -> None:
+    data = faces(A, B, C)
+    data.points[0, INDEX["left_eye_center"], 1] = np.nan
+    targets, weights = head_targets(data.points, data.scheme)
+    assert weighed(weights[0], 1) == [("A", name) for name in KEYPOINTS if name != "left_eye_center"]
+    assert weighed(weights[1], 1) == [("B", name) for name in KEYPOINTS]
+    assert weighed(weights[2], 1) == [("C", name) for name in C_KEYPOINTS]
+    assert np.isfinite(targets).all()
+
+
+def test_a_and_b_lend_each_other_what_both_place_alike_and_c_stays_alone() -> None:
+    data = faces(A, B, C)
+    targets, weights = head_targets(data.points, data.scheme)
+    alike = [name for name in KEYPOINTS if name not in SCHEME_SPECIFIC]
+    assert weighed(weights[0], TRUST_SHARED) == [("B", name) for name in alike]
+    assert weighed(weights[1], TRUST_SHARED) == [("A", name) for name in alike]
+    assert np.count_nonzero(weights[2]) == 4
+    lent = HEADS.index(("B", INDEX["left_eye_center"]))
+    np.testing.assert_allclose(targets[0, lent] * 48 + 48, data.points[0, INDEX["left_eye_center"]], atol=1e-4)
+
+
+def test_a_schemes_offset_is_taken_off_before_training() -> None:
+    """So that a face and its mirror image agree; without it a label in the middle of the crop is 0 in unit space."""
+    for index, scheme in enumerate(SCHEMES):
+        targets, weights = head_targets(np.full((1, 15, 2), 48.0), np.array([index], np.uint8))
+        expected = -np.array(LABEL_OFFSET_PX[scheme]) / 48
+        np.testing.assert_allclose(targets[weights == 1], np.tile(expected, ((weights == 1).sum(), 1)), atol=1e-7)
+
+
+def test_sigmas_come_back_in_px_of_their_scheme() -> None:
+    sigma = np.arange(34, dtype=np.float32)[None] / 48
+    np.testing.assert_allclose(sigma_from_heads(sigma, "B")[0], np.arange(15, 30), rtol=1e-6)
+    four = sigma_from_heads(sigma, "C")[0]
+    assert np.flatnonzero(np.isfinite(four)).tolist() == [INDEX[name] for name in C_KEYPOINTS]
+
+
+def test_rows_known_to_be_bad_or_without_labels_or_not_chosen_are_left_out() -> None:
+    data = faces(A, A, B, C, C, problems=(1,))
+    data.points[2] = np.nan
+    bank = kaggle_bank(data, np.array([True, True, True, True, False]))
+    assert bank.images[:, 0, 0, 0].tolist() == [0, 3]
+    assert bank.images.shape == (2, 1, 96, 96)
+    assert bank.targets.dtype == bank.weights.dtype == bank.chances.dtype == torch.float32
+
+
+def test_rows_are_drawn_by_their_schemes_chance() -> None:
+    data = faces(A, B, C)
+    shares = np.diff(kaggle_bank(data, everyone(data)).chances.numpy(), prepend=0)
+    expected = np.array([DRAW_CHANCE[scheme] for scheme in SCHEMES])
+    np.testing.assert_allclose(shares, expected / expected.sum(), rtol=1e-5)
+
+
+def test_no_row_left_is_bad_data() -> None:
+    data = faces(A, problems=(0,))
+    with pytest.raises(DataError, match=r"training\.csv leaves no labelled face"):
+        kaggle_bank(data, everyone(data))
+
+
+def landmarks(*, roll: float, iod: float, at: tuple[float, float]) -> NDArray[np.float32]:
+    """(68, 2): the mean face as iBUG would mark it, roughly, with every landmark somewhere on it."""
+    unit = np.zeros((68, 2))
+    for name, ibug in _IBUG.items():
+        unit[ibug] = MEAN_SHAPE[INDEX[name]]
+    for side, eye in (("left", (42, 43, 44, 45, 46, 47)), ("right", (39, 38, 37, 36, 41, 40))):
+        centre, inner, outer = (
+            MEAN_SHAPE[INDEX[f"{side}_eye_{x}"]] for x in ("center", "inner_corner", "outer_corner")
+        )
+        unit[list(eye)] = inner, centre, centre, outer, centre, centre
+    unit[33], unit[62], unit[66] = (0, 0.26), (0, 0.55), (0, 0.62)
+    cos, sin = np.cos(roll), np.sin(roll)
+    return (unit @ np.array([[cos, sin], [-sin, cos]]) * iod * 1.32 + at).astype(np.float32)
+
+
+def dot_image(at: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """(320, 320) black with a soft dot; `at` counts pixel centres, as landmarks do."""
+    y, x = np.mgrid[:320, :320]
+    return np.uint8(250 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 3**2)))
+
+
+@pytest.mark.parametrize(("roll", "iod"), [(0.0, 64.0), (0.3, 64.0), (-0.2, 40.0)])
+@pytest.mark.parametrize(
+    ("ibug", "head"),
+    [
+        (30, ("A", "nose_tip")),
+        (33, ("C", "nose_tip")),
+        (57, ("A", "mouth_center_bottom_lip")),
+        (62, ("B", "mouth_center_top_lip")),
+        (66, ("C", "mouth_center_bottom_lip")),
+    ],
+)
+def test_a_canvas_carries_its_targets_on_the_right_pixels(
+    ibug: int, head: tuple[str, str], roll: float, iod: float
+) -> None:
+    marks = landmarks(roll=roll, iod=iod, at=(160, 165))
+    bank = faces68_bank([Crops68([dot_image(marks[ibug])], marks[None], ["face.jpg"])])
+    assert bank.images.shape == (1, 1, CANVAS, CANVAS)
+    moments = cv2.moments(bank.images[0, 0].numpy().astype(np.float32))
+    dot = np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5  # from pixel centres to edges
+    index = HEADS.index((head[0], INDEX[head[1]]))
+    target = bank.targets[0, index].numpy() * 48 + CANVAS / 2
+    np.testing.assert_allclose(dot, target, atol=0.1)
+    assert bank.weights[0, index] == TRUST_68[head[0]]
+
+
+def test_the_nominal_crop_of_a_canvas_frames_the_face_as_kaggle_does() -> None:
+    marks = landmarks(roll=0.3, iod=64, at=(160, 165))
+    bank = faces68_bank([Crops68([dot_image(marks[30])], marks[None], ["face.jpg"])])
+    np.testing.assert_allclose(bank.targets[0, :15].numpy(), MEAN_SHAPE, atol=0.08)
+
+
+def test_an_unmarked_landmark_costs_only_the_heads_that_need_it() -> None:
+    marks = landmarks(roll=0, iod=64, at=(160, 165))
+    marks[66] = np.nan  # inner bottom lip: schemes B and C
+    bank = faces68_bank([Crops68([dot_image(marks[30])], marks[None], ["face.jpg"])])
+    without = [HEADS[head] for head in np.flatnonzero(bank.weights[0] == 0)]
+    assert without == [(scheme, INDEX["mouth_center_bottom_lip"]) for scheme in "BC"]
+    assert torch.isfinite(bank.targets).all()
+
+
+def test_a_face_that_cannot_be_framed_is_left_out() -> None:
+    whole, partial = (landmarks(roll=0, iod=64, at=(160, 165)) for _ in range(2))
+    partial[40] = np.nan  # of an eye
+    image = dot_image(whole[30])
+    assert len(faces68_bank([Crops68([image, image], np.array([partial, whole]), ["a", "b"])]).images) == 1
+    with pytest.raises(DataError, match="no face of the 68-landmark data"):
+        faces68_bank([Crops68([image], partial[None], ["a"])])
+
+
+def test_several_sets_make_one_bank(make_faces: Callable[..., object]) -> None:
+    marks = landmarks(roll=0, iod=64, at=(160, 165))
+    one = Crops68([dot_image(marks[30])], marks[None], ["a.jpg"])
+    assert len(faces68_bank([one, one, one]).images) == 3
