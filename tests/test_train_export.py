@@ -1,0 +1,144 @@
+"""The exported files: what ONNX Runtime answers is what torch answers, and nothing but whole weights is believed."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tracker.errors import SinkError, WeightsError
+from tracker.weights import CONTRACT, load
+from train.export import SELU_ALPHA, SELU_GAMMA, onnx_bytes, served, write_weights
+from train.model import HEADS, Net, NetConfig, mac_count, parameter_count
+
+torch.set_num_threads(1)
+
+FILES = {"fkp.onnx": 15, "fkp-schemes.onnx": 34}
+"""Name -> outputs."""
+TINY = NetConfig(stem=4, widths=(4, 6), depths=(0, 0), up_depths=(0,))
+
+
+def shaken(config: NetConfig, *, seed: int) -> Net:
+    """A net in which no weight is what it starts as, so that none can be lost unnoticed."""
+    torch.manual_seed(seed)
+    net = Net(config).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return net
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    return shaken(NetConfig(), seed=0)
+
+
+@pytest.fixture(scope="module")
+def folder(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    write_weights(net, folder, {"name": "test", "metrics": {"kaggle_weighted": None}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def crops(make_faces: Callable[..., tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> NDArray[np.uint8]:
+    """(7, 1, 96, 96)"""
+    return make_faces(7).images[:, None]
+
+
+def run(path: Path, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["points", "sigma"], {"faces": crops})
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("name", FILES)
+def test_onnx_runtime_answers_as_torch_does(
+    folder: Path, net: Net, crops: NDArray[np.uint8], name: str, batch: int
+) -> None:
+    with torch.no_grad():
+        expected = net(torch.from_numpy(crops[:batch]))
+    for answer, wanted in zip(run(folder / name, crops[:batch]), expected, strict=True):
+        np.testing.assert_allclose(answer, wanted[:, : FILES[name]], atol=1e-5, rtol=0)
+
+
+def test_serving_leaves_the_net_itself_as_it_was(net: Net) -> None:
+    before = [parameter.clone() for parameter in net.parameters()]
+    served(net, range(15))
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), before, strict=True))
+
+
+def described(value: onnx.ValueInfoProto) -> dict[str, object]:
+    tensor = value.type.tensor_type
+    return {
+        "name": value.name,
+        "dtype": onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
+        "shape": [dim.dim_param or dim.dim_value for dim in tensor.shape.dim],
+    }
+
+
+def test_the_network_has_the_inputs_and_outputs_of_the_contract(folder: Path) -> None:
+    graph = onnx.load(folder / "fkp.onnx").graph
+    assert [described(value) for value in graph.input] == [CONTRACT["input"]]
+    outputs = [{**described(value), "space": "unit"} for value in graph.output]
+    assert outputs == CONTRACT["outputs"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_selu_spells_out_its_constants(folder: Path, name: str) -> None:
+    nodes = [node for node in onnx.load(folder / name).graph.node if node.op_type == "Selu"]
+    assert len(nodes) == 11  # the stem, three ways down, six blocks, before the maps
+    for node in nodes:
+        values = {attribute.name: attribute.f for attribute in node.attribute}
+        assert values == {"alpha": pytest.approx(SELU_ALPHA, abs=1e-7), "gamma": pytest.approx(SELU_GAMMA, abs=1e-7)}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_file_tells_nothing_of_the_machine_that_wrote_it(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    for trace in (b".py", b"File ", b"site-packages", b"stack_trace", str(Path.home()).encode(), b"/train/"):
+        assert trace not in content, trace
+
+
+def test_export_says_nothing_and_repeats_itself(
+    folder: Path, net: Net, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Warnings are errors here; stdout, stderr and the log are looked at."""
+    assert onnx_bytes(served(net, range(15))) == (folder / "fkp.onnx").read_bytes()
+    assert capfd.readouterr() == ("", "")
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+def test_a_net_in_training_is_not_exported() -> None:
+    with pytest.raises(ValueError, match="eval mode"):
+        onnx_bytes(Net(TINY).train())
+
+
+def test_the_tracker_accepts_the_folder_and_the_card_counts_what_is_served(folder: Path, net: Net) -> None:
+    card = load(folder).card
+    shown = served(net, range(15))
+    assert (card["macs"], card["parameters"]) == (mac_count(shown), parameter_count(shown))
+    assert card["macs"] <= 12e6
+    assert card["parameters"] <= 350e3
+    assert card["name"] == "test"
+    assert len(card["schemes"]["heads"]) == len(HEADS)
+    json.loads((folder / "fkp.json").read_text(), parse_constant=pytest.fail)
+    assert sorted(path.name for path in folder.iterdir()) == ["fkp-schemes.onnx", "fkp.json", "fkp.onnx"]
+
+
+@pytest.mark.parametrize("blocked", ["fkp-schemes.onnx", "fkp.json"])
+def test_a_folder_whose_writing_was_cut_short_is_refused(folder: Path, tmp_path: Path, blocked: str) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "weights"))
+    load(copy)
+    (copy / f"{blocked}.partial").mkdir()  # in the way of the next writing
+    with pytest.raises(SinkError, match=f"cannot write .*{blocked}"):
+        write_weights(shaken(TINY, seed=1), copy, {})
+    with pytest.raises(WeightsError, match="is not the file its card describes"):
+        load(copy)
