@@ -46,7 +46,10 @@ class OnnxRuntime:
             raise BackendUnavailable(
                 f"onnxruntime {ort.__version__} here was built without CUDA; for an NVIDIA GPU install onnxruntime-gpu"
             )
-        session = open_session(weights.path, weights.onnx, threads, "CUDAExecutionProvider")
+        try:
+            session = _session(weights.onnx, threads, "CUDAExecutionProvider")
+        except Exception as error:  # a dozen unrelated types, for a missing GPU as for a missing library
+            raise BackendUnavailable(f"ONNX Runtime's CUDA does not start ({error}); check nvidia-smi") from error
         if "CUDAExecutionProvider" not in session.get_providers():
             raise BackendUnavailable("ONNX Runtime has CUDA but found no usable NVIDIA GPU; check nvidia-smi")
         return cls(session, f"onnxruntime-cuda {ort.__version__}")
@@ -63,11 +66,16 @@ class OnnxRuntime:
         self._session = None
 
 
-def open_session(path: Path, onnx: bytes, threads: int, provider: str = "CPUExecutionProvider") -> ort.InferenceSession:
-    """A session for the network in `onnx`, read from `path`.  Raises WeightsError when ONNX Runtime cannot load it."""
+def open_session(path: Path, onnx: bytes, threads: int) -> ort.InferenceSession:
+    """A CPU session for the network in `onnx`, read from `path`.  Raises WeightsError when it cannot be loaded."""
     try:
-        return ort.InferenceSession(onnx, quiet_session_options(threads), providers=[provider])
+        return _session(onnx, threads, "CPUExecutionProvider")
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a model it cannot load
         raise WeightsError(
             f"ONNX Runtime {ort.__version__} cannot load {path} ({error}); restore it or run fkp-train again"
         ) from error
+
+
+def _session(onnx: bytes, threads: int, provider: str) -> ort.InferenceSession:
+    # By default ONNX Runtime answers a failing GPU with a print to stdout and goes on without it.
+    return ort.InferenceSession(onnx, quiet_session_options(threads), providers=[provider], enable_fallback=0)
