@@ -14,7 +14,7 @@ from tracker.program import run_program
 if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
     from train.rebuild import Options
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("train.cli")  # by name: it speaks up under `python -m train.cli` too
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -1,0 +1,326 @@
+"""`fkp-train` as a person meets it: files in, weights out, exit codes, messages, and nothing lost."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tracker.spec import COLUMNS, INDEX, KEYPOINTS
+from tracker.weights import load
+from train import cli
+from train.model import HEADS
+from train.schemes import C_KEYPOINTS
+from train.targets import LABEL_OFFSET_PX
+
+torch.set_num_threads(1)
+
+STEPS = 4
+SCHEMES = "A" * 16 + "B" * 10 + "C" * 12
+C_COLUMNS = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
+
+MakeFaces = Callable[..., tuple[NDArray[np.uint8], NDArray[np.float64]]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No decoded data in the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def training_csv(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces) -> Path:
+    """Faces of all three schemes: lips apart in A, together in B, four points in C."""
+    images, points = make_faces(len(SCHEMES))
+    rows = []
+    for image, face, scheme in zip(images, points, SCHEMES, strict=True):
+        if scheme == "B":
+            face[INDEX["mouth_center_top_lip"]] = face[INDEX["mouth_center_bottom_lip"]] - [0, 1]
+        labels = [f"{value:.3f}" for value in face.reshape(-1)]
+        known = [
+            label if scheme != "C" or name in C_COLUMNS else "" for name, label in zip(COLUMNS, labels, strict=True)
+        ]
+        rows.append([*known, pixels(image)])
+    return write_csv(tmp_path_factory.mktemp("data") / "training.csv", [*COLUMNS, "Image"], rows)
+
+
+def pixels(image: NDArray[np.uint8]) -> str:
+    return " ".join(map(str, image.reshape(-1)))
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> Path:
+    path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
+    return path
+
+
+def fkp_train(*args: str | Path) -> int:
+    """Run the program to its end, in this process, which has torch already; returns the exit code."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fkp-train", *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return int(end.value.code or 0)
+
+
+def training(data: Path, out: Path, *more: str) -> list[str]:
+    options = ["--steps", STEPS, "--report-every", 1, "--seed", 4, "--device", "cpu"]
+    return [str(word) for word in ["--data", data, "--out", out, *options, *more]]
+
+
+class Stopped(NamedTuple):
+    """A run after Ctrl-C."""
+
+    folder: Path
+    code: int
+    lines: list[str]
+    """What it said on stderr."""
+
+
+@pytest.fixture(scope="module")
+def stopped(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    """A process of its own, which gets its Ctrl-C when it has reported its first step."""
+    out = tmp_path_factory.mktemp("runs") / "stopped"
+    command = [sys.executable, "-m", "train.cli", *training(training_csv, out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if f"step 1 of {STEPS}" in line:
+                process.send_signal(signal.SIGINT)
+    return Stopped(out, process.returncode, lines)
+
+
+@pytest.fixture(scope="module")
+def finished(stopped: Stopped, training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the stopped run after `--resume`."""
+    out = Path(shutil.copytree(stopped.folder, tmp_path_factory.mktemp("runs") / "finished"))
+    assert fkp_train(*training(training_csv, out), "--resume") == 0
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def steps_noted(folder: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def test_ctrl_c_leaves_weights_and_what_resume_needs(stopped: Stopped) -> None:
+    assert stopped.code == 130, stopped.lines
+    assert all(line.startswith("fkp-train: ") for line in stopped.lines)
+    training = load(stopped.folder).card["training"]
+    assert 1 <= training["steps"] < STEPS
+    assert training["finished"] is False
+    names = ["checkpoint.safetensors", "fkp-schemes.onnx", "fkp.json", "fkp.onnx", "history.jsonl"]
+    assert sorted(contents(stopped.folder)) == names
+
+
+def test_resume_takes_the_steps_that_were_missing(stopped: Stopped, finished: Path) -> None:
+    card = load(finished).card
+    assert (card["training"]["steps"], card["training"]["finished"]) == (STEPS, True)
+    assert card["sha256"] != load(stopped.folder).sha256
+    assert steps_noted(finished)[-1] == STEPS
+    assert steps_noted(finished) == sorted(set(steps_noted(finished)))
+    assert not (finished / "checkpoint.safetensors").exists()
+
+
+def test_the_card_says_how_the_weights_were_made_but_not_where(finished: Path, training_csv: Path) -> None:
+    card = load(finished).card
+    assert card["training"]["command"] == f"fkp-train --data training.csv --steps {STEPS} --seed 4"
+    assert card["training"]["data"]["rows"] == {"A": 16, "B": 10, "C": 12}
+    assert card["training"]["data"]["file"] == "training.csv"
+    text = (finished / "fkp.json").read_text()
+    assert str(training_csv.parent) not in text
+    assert str(finished.parent) not in text
+
+
+def test_evaluate_judges_the_weights_as_their_card_does(
+    finished: Path, training_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fkp_train("evaluate", "--data", training_csv, "--weights", finished, "--hold-out", "--json") == 0
+    judged = json.loads(capsys.readouterr().out)
+    metrics = load(finished).card["metrics"]
+    assert judged["kaggle_weighted"] == pytest.approx(metrics["kaggle_weighted"], abs=1e-3)
+    assert judged["faces_by_scheme"] == metrics["faces_by_scheme"]
+    assert fkp_train("evaluate", "--data", training_csv, "--weights", finished / "fkp.onnx") == 0
+    assert "38 faces" in capsys.readouterr().out
+
+
+def test_evaluate_wants_the_network_that_the_card_describes(
+    finished: Path, training_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("fkp.onnx", "fkp.json"):
+        shutil.copy(finished / name, tmp_path)
+    assert fkp_train("evaluate", "--data", training_csv, "--weights", tmp_path) == 4
+    assert f"cannot read {tmp_path / 'fkp-schemes.onnx'}" in one_line(capsys)
+    shutil.copy(finished / "fkp.onnx", tmp_path / "fkp-schemes.onnx")
+    assert fkp_train("evaluate", "--data", training_csv, "--weights", tmp_path) == 4
+    assert "is not the network with 34 outputs" in one_line(capsys)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one message on stderr, nothing on stdout."""
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("fkp-train: ")
+    return line
+
+
+def test_a_stopped_run_is_neither_repeated_nor_replaced_unasked(
+    stopped: Stopped, training_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(stopped.folder)
+    assert fkp_train(*training(training_csv, stopped.folder)) == 7
+    message = one_line(capsys)
+    assert "--resume" in message
+    assert "--overwrite" in message
+    assert contents(stopped.folder) == before
+
+
+def test_a_finished_run_is_not_trained_over_by_resume(
+    finished: Path, training_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(finished)
+    for more in ([], ["--resume"]):
+        assert fkp_train(*training(training_csv, finished, *more)) == 7
+        assert "holds finished weights; add --overwrite" in one_line(capsys)
+    assert contents(finished) == before
+
+
+def test_a_run_is_resumed_only_with_its_own_settings(
+    stopped: Stopped, training_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(stopped.folder)
+    assert fkp_train(*training(training_csv, stopped.folder, "--steps", "9"), "--resume") == 7
+    assert f"of a run with {{'steps': {STEPS}}}, not {{'steps': 9}}" in one_line(capsys)
+    assert contents(stopped.folder) == before
+
+
+def test_overwrite_loses_nothing_when_the_new_data_is_bad(
+    stopped: Stopped, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(stopped.folder)
+    assert fkp_train(*training(tmp_path / "nowhere.csv", stopped.folder, "--overwrite")) == 7
+    assert "does not exist" in one_line(capsys)
+    assert contents(stopped.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "named"),
+    [
+        ([*COLUMNS, "Image"], ["40"] * 30 + [" ".join(["7"] * 9215)], "line 2: column Image has 9215 pixels"),
+        ([*COLUMNS], ["40"] * 30, "line 1: no column Image"),
+        ([*COLUMNS, "Image"], ["4000"] * 30 + [" ".join(["7"] * 9216)], "line 2: column left_eye_center_x is 4000"),
+        ([*COLUMNS, "Image"], [""] * 30 + [" ".join(["7"] * 9216)], "leaves no labelled face to train on"),
+    ],
+    ids=["9215 pixels", "no Image", "not crop px", "no labels"],
+)
+def test_bad_data_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], header: list[str], row: list[str], named: str
+) -> None:
+    path = write_csv(tmp_path / "training.csv", header, [row])
+    assert fkp_train(*training(path, tmp_path / "out")) == 7
+    message = one_line(capsys)
+    assert str(path) in message or path.name in message
+    assert named in message
+    assert contents(tmp_path / "out") == {}
+
+
+def test_missing_data_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (training(tmp_path / "no.csv", tmp_path / "out"), ["evaluate", "--data", str(tmp_path / "no.csv")]):
+        assert fkp_train(*command) == 7
+        assert f"{tmp_path / 'no.csv'} does not exist" in one_line(capsys)
+
+
+def test_a_place_that_cannot_hold_weights_is_one_message(
+    training_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    assert fkp_train(*training(training_csv, tmp_path / "file")) == 6
+    assert f"cannot write to {tmp_path / 'file'}: File exists" in one_line(capsys)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_one_message(
+    training_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fkp_train(*training(training_csv, tmp_path / "out", "--device", "cuda")) == 7
+    assert "sees no NVIDIA GPU; use --device cpu" in one_line(capsys)
+
+
+@pytest.mark.parametrize("args", [[], ["--steps", "0", "--data", "x"], ["--device", "tpu", "--data", "x"]], ids=str)
+def test_a_command_line_without_sense_is_exit_code_2(args: list[str]) -> None:
+    assert fkp_train(*args) == 2
+
+
+def test_submit_answers_each_row_by_the_images_own_scheme(
+    finished: Path, make_faces: MakeFaces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = make_faces(3, seed=1).images
+    schemes = {1: "A", 400: "B", 600: "C"}
+    asked = [(i, column) for i, scheme in schemes.items() for column in (C_COLUMNS if scheme == "C" else COLUMNS)]
+    test = write_csv(
+        tmp_path / "test.csv", ["ImageId", "Image"], [[str(i), pixels(x)] for i, x in zip(schemes, images, strict=True)]
+    )
+    rows = [[str(row), str(image), column, ""] for row, (image, column) in enumerate(asked, 1)]
+    lookup = write_csv(tmp_path / "IdLookupTable.csv", ["RowId", "ImageId", "FeatureName", "Location"], rows)
+    out = tmp_path / "submission.csv"
+    command = ("submit", "--test", test, "--lookup", lookup, "--out", out, "--weights", finished)
+    assert fkp_train(*command) == 0
+    header, *lines = out.read_text().splitlines()
+    assert header == "RowId,Location"
+    expected = answers(finished, images, list(schemes.values()))
+    for (row, (image, column)), line in zip(enumerate(asked, 1), lines, strict=True):
+        wanted = expected[list(schemes).index(image)][column]
+        assert line == f"{row},{min(max(wanted, 0), 96):.4f}"
+
+    out.write_text("precious")
+    assert fkp_train(*command) == 6
+    assert f"{out} exists; add --overwrite" in one_line(capsys)
+    assert out.read_text() == "precious"
+
+
+def answers(folder: Path, images: NDArray[np.uint8], schemes: list[str]) -> list[dict[str, float]]:
+    """Column -> value of each image by its scheme, read off the exported network directly."""
+    session = ort.InferenceSession(folder / "fkp-schemes.onnx", providers=["CPUExecutionProvider"])
+    (points,) = session.run(["points"], {"faces": images[:, None]})
+    return [
+        {
+            f"{KEYPOINTS[keypoint]}_{axis}": (points[i, head, k] + 1) * 48 + np.float32(LABEL_OFFSET_PX[scheme][k])
+            for head, (owner, keypoint) in enumerate(HEADS)
+            if owner == scheme
+            for k, axis in enumerate("xy")
+        }
+        for i, scheme in enumerate(schemes)
+    ]
+
+
+def test_our_own_weights_are_as_good_as_their_card_says(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = load().card.get("metrics")
+    if metrics is None:
+        pytest.skip("the weights in this tree are provisional: their card has no metrics")
+    data = shared / "data" / "kaggle"
+    assert fkp_train("evaluate", "--data", data, "--index", data / "training_index.csv", "--hold-out", "--json") == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert judged["kaggle_weighted"] == pytest.approx(metrics["kaggle_weighted"], abs=0.01)
+    assert judged["kaggle_weighted"] <= 1.55
