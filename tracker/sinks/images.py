@@ -5,6 +5,7 @@ formats, or one file where one picture came in.  Each file appears whole or not 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -75,13 +76,12 @@ def output_name(name: str) -> str:
 def encode(image: NDArray[np.uint8], target: Path) -> bytes:
     """A BGR image (H, W, 3) in the format of `target`'s suffix.  Raises SinkError when the format cannot hold it."""
     suffix = target.suffix.lower()
-    try:
-        _, content = cv2.imencode(suffix, image, FORMATS[suffix])
-    except cv2.error as error:
+    encoded, content = False, np.empty(0, np.uint8)
+    with suppress(cv2.error):  # OpenCV 4 raises where OpenCV 5 answers False
+        encoded, content = cv2.imencode(suffix, image, FORMATS[suffix])
+    if not encoded:
         height, width = image.shape[:2]
-        raise SinkError(
-            f"cannot write {target}: {width}x{height} px do not fit {suffix} ({error.err}); choose .png"
-        ) from error
+        raise SinkError(f"cannot write {target}: {width}x{height} px do not fit {suffix}; choose .png")
     return bytes(content)
 
 

@@ -116,7 +116,7 @@ def _packets(source: Any, stream: Any, output: Any, suffix: str, origin_s: float
 
 def _copied(source: Any, stream: Any, target: Any, origin_s: float) -> Iterator[Any]:
     last_dts = -math.inf
-    for packet in source.demux(stream):
+    for packet in _unframed(source, stream):
         if packet.dts is None or packet.dts <= last_dts:
             continue  # the empty packet at the end, and repeated times, which no container takes
         last_dts = packet.dts
@@ -124,6 +124,16 @@ def _copied(source: Any, stream: Any, target: Any, origin_s: float) -> Iterator[
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = target
         yield packet
+
+
+def _unframed(source: Any, stream: Any) -> Iterator[Any]:
+    """The stream's packets; AAC as broadcast, each packet with its own ADTS header, becomes AAC as in a file."""
+    if stream.codec_context.codec.canonical_name != "aac" or stream.codec_context.extradata:
+        yield from source.demux(stream)
+        return
+    without_headers = av.BitStreamFilterContext("aac_adtstoasc", stream)
+    for packet in source.demux(stream):
+        yield from without_headers.filter(packet if packet.size else None)
 
 
 def _add_aac(output: Any, stream: Any) -> Any:

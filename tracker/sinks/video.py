@@ -30,14 +30,17 @@ log = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
 
-_FRAGMENTS = {
+_WHOLE_FRAGMENTS = {"flush_packets": "1"}  # else the end of each waits in a buffer for the next
+_FRAGMENTED = {
+    # delay_moov: the first fragment waits for the sound to begin, then also a killed film has it in step.
     "movflags": "frag_keyframe+default_base_moof+delay_moov+hybrid_fragmented",
     "movie_timescale": "90000",  # the default of 1000 rounds the sound's offset to milliseconds
+    **_WHOLE_FRAGMENTS,
 }
 FORMATS: dict[str, tuple[str, dict[str, str]]] = {
-    ".mp4": ("mp4", _FRAGMENTS),
-    ".mov": ("mov", _FRAGMENTS),
-    ".mkv": ("matroska", {"cluster_time_limit": "1000"}),
+    ".mp4": ("mp4", _FRAGMENTED),
+    ".mov": ("mov", _FRAGMENTED),
+    ".mkv": ("matroska", {"cluster_time_limit": "1000", **_WHOLE_FRAGMENTS}),
 }
 """Suffix -> FFmpeg's name of the container and its options."""
 
@@ -58,8 +61,9 @@ DEFAULT_TICK = Fraction(1, 90_000)
 DEPTH = 4
 """Frames that may wait for the encoder."""
 
-BT601, LIMITED_RANGE = 6, 1
-"""FFmpeg's numbers of the matrix and range that `yuv420_from_bgr` makes."""
+BT601, UNSPECIFIED = 6, 2
+LIMITED_RANGE = 1
+"""FFmpeg's numbers of colour matrices and ranges; `yuv420_from_bgr` makes BT.601 in limited range."""
 
 _CHROMA_FROM_BGR = np.array([[0.439, -0.291, -0.148, 128], [-0.071, -0.368, 0.439, 128]], np.float32)
 
@@ -72,8 +76,9 @@ class Video:
         self._stream = stream
         self._sound = sound
         self._file = file
-        self._period_s = period_s
-        self._last_ticks = -1
+        self._interval_ticks = max(1, round(period_s / stream.codec_context.time_base))
+        """From the last frame but one to the last: as long as that the last one is shown."""
+        self._last_ticks: int | None = None
         self._closed = False
         self._failure_told = False
         self._behind = Behind(self._encode, depth=DEPTH)
@@ -106,24 +111,33 @@ class Video:
         planes = yuv420_from_bgr(_fitted(frame.image, stream.width, stream.height))
         picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         picture.time_base = stream.codec_context.time_base
-        picture.pts = max(round(frame.timestamp / picture.time_base), self._last_ticks + 1)
-        self._last_ticks = picture.pts
+        picture.pts = self._ticks(frame.timestamp)
         self._mux(stream.encode(picture))
 
+    def _ticks(self, timestamp: float) -> int:
+        """Seconds -> the film's own unit, at least one more than for the frame before."""
+        ticks = round(timestamp / self._stream.codec_context.time_base)
+        if self._last_ticks is not None:
+            ticks = max(ticks, self._last_ticks + 1)
+            self._interval_ticks = ticks - self._last_ticks
+        self._last_ticks = ticks
+        return ticks
+
     def _flush(self) -> None:
-        if self._last_ticks < 0:
+        if self._last_ticks is None:
             return
         self._mux(self._stream.encode(None))
-        end_s = float(self._last_ticks * self._stream.codec_context.time_base) + self._period_s
-        self._sound.finish(end_s, self._period_s)
+        tick_s = float(self._stream.codec_context.time_base)
+        self._sound.finish((self._last_ticks + self._interval_ticks) * tick_s, self._interval_ticks * tick_s)
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
+            packet.duration = self._interval_ticks
             self._sound.write_until(float(packet.dts * packet.time_base))
             self._container.mux(packet)
 
     def _keep(self) -> None:
-        if self._last_ticks >= 0:
+        if self._last_ticks is not None:
             self._file.move_into_place()
         else:
             self._file.discard()
@@ -135,7 +149,7 @@ class Video:
         if not isinstance(failure, (av.FFmpegError, OSError)):
             raise failure
         raise SinkError(
-            f"cannot write {self._file.target}: {failure.strerror}; what was written until then plays: "
+            f"cannot write {self._file.target}: {failure.strerror}; what was written until then is kept as "
             f"{self._file.path}"
         ) from failure
 
@@ -180,16 +194,18 @@ def yuv420_from_bgr(image: Image) -> Image:
 
 
 def _pick_encoder(width: int, height: int) -> str:
+    failures: dict[str, Exception] = {}
     for name in ENCODERS:
         failure = _failure_of(partial(_probe, name, width, height))
         if failure is None:
-            if name != ENCODERS[0]:
-                log.warning("%s encodes the film, because %s is not available", name, ENCODERS[0])
+            if failures:
+                log.warning("%s encodes the film, because %s does not work here", name, " and ".join(failures))
             return name
-        log.info("encoder %s not used: %s", name, failure)
+        failures[name] = failure
+    reasons = ", ".join(f"{name}: {failure}" for name, failure in failures.items())
     raise SinkError(
-        f"no H.264 encoder works here, tried {', '.join(ENCODERS)}; reinstall one with: "
-        "pip install --force-reinstall av"
+        f"no H.264 encoder takes pictures of {width}x{height} px here ({reasons}); "
+        "if the size is ordinary, pip install --force-reinstall av"
     )
 
 
@@ -223,6 +239,9 @@ def _look_like(info: SourceInfo, stream: Any) -> None:
         stream.codec_context.sample_aspect_ratio = 1 / aspect if turned else aspect
         stream.codec_context.color_primaries = source.codec_context.color_primaries
         stream.codec_context.color_trc = source.codec_context.color_trc
+        if source.codec_context.colorspace == UNSPECIFIED:
+            # It was decoded by BT.601 like all unmarked films; a player that guesses otherwise shall guess so for both.
+            stream.codec_context.colorspace = UNSPECIFIED
 
 
 def _tick(time_base: Fraction) -> Fraction:

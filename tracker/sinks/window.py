@@ -1,7 +1,9 @@
 """A live window: the annotated picture with frame rate and latency, and a few keys.
 
 In: `Tracked` with an annotated image.  Keys: `q` or Esc quits, `s` saves a snapshot, space pauses and goes on; closing
-the window quits too.  Films run at their own speed, a picture stays until space asks for the next.  Whether a display is there is found out before the window opens, because Qt without one ends the process.
+the window quits too.  Films run at their own speed, a picture stays until space asks for the next.
+
+Whether there is a display is found out before the window opens, because Qt without one ends the whole process.
 """
 
 import ctypes
@@ -130,8 +132,10 @@ def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
     """Open a window for a source's frames.
 
     With `pace` films and the demo run no faster than their timestamps and pictures wait for a key; without it nothing
-    is held up, for when another output is the purpose.  Latency is shown for sources with a `clock_zero`, from the capture of a frame until it is shown.  Raises SinkError
-    when there is no display or OpenCV was built without windows.
+    is held up, for when another output is the purpose.  Latency, from the capture of a frame until it is shown, is
+    given for sources with a `clock_zero`.
+
+    Raises SinkError when there is no display or OpenCV was built without windows.
     """
     reason = _why_no_window()
     if reason is not None:

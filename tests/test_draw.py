@@ -1,0 +1,124 @@
+"""What the drawing promises: readable anywhere, true to a fraction of a pixel, and never in the input."""
+
+import numpy as np
+import pytest
+
+from tracker.draw import PALETTE, draw, overlay_text
+from tracker.spec import KEYPOINTS
+from tracker.types import Box, Face, Frame, Region, Tracked
+
+EYES = [(0.2, 0), (-0.2, 0), (0.12, 0.01), (0.28, 0.01), (-0.12, 0.01), (-0.28, 0.01)]
+BROWS = [(0.08, -0.13), (0.34, -0.12), (-0.08, -0.13), (-0.34, -0.12)]
+NOSE_AND_MOUTH = [(0, 0.26), (0.15, 0.45), (-0.15, 0.45), (0, 0.41), (0, 0.52)]
+SHAPE = np.array([*EYES, *BROWS, *NOSE_AND_MOUTH], np.float32)
+"""A frontal face in units of its crop's side, from the middle between the eyes; order of KEYPOINTS."""
+
+
+def face_at(image, x, y, side, *, number=0):
+    """A Tracked with one face of crop side `side`, its eyes' midpoint at (x, y)."""
+    points = SHAPE * side + (x, y)
+    box = Box(x - 0.45 * side, y - 0.4 * side, x + 0.45 * side, y + 0.75 * side)
+    face = Face(number, Region(x, y + 0.2 * side, side, 0.0), box, 0.9)
+    return Tracked(Frame(image, 0, 0.0), (face,), points[None].astype(np.float32), np.ones((1, 15), np.float32))
+
+
+def plain(level, height=480, width=640):
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def test_the_shape_used_here_has_every_keypoint():
+    assert SHAPE.shape == (len(KEYPOINTS), 2)
+
+
+def test_the_frame_itself_stays_untouched(portrait):
+    before = portrait.copy()
+    drawn = draw(face_at(portrait, 220, 120, 150))
+    assert (portrait == before).all()
+    assert (drawn != before).any()
+
+
+def test_without_faces_the_picture_is_an_equal_copy(portrait):
+    nobody = Tracked(Frame(portrait, 0, 0.0), (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
+    drawn = draw(nobody)
+    assert (drawn == portrait).all()
+    assert not np.shares_memory(drawn, portrait)
+
+
+@pytest.mark.parametrize("side", [40, 150, 600])
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_every_point_stands_out_on_dark_and_on_light(side, level):
+    background = plain(level, 900, 900)
+    drawn = draw(face_at(background, 450, 300, side)).astype(int)
+    for x, y in SHAPE * side + (450, 300):
+        reach = max(2, round(0.02 * side))
+        around = drawn[round(y) - reach : round(y) + reach + 1, round(x) - reach : round(x) + reach + 1].mean(-1)
+        assert np.abs(around - level).max() > 80
+        assert around.max() > 180  # a bright dot wherever it is
+
+
+def test_only_the_neighbourhood_of_the_face_is_drawn_on(portrait):
+    drawn = draw(face_at(portrait, 220, 120, 100))
+    changed = np.argwhere((drawn != portrait).any(-1))
+    top, left = changed.min(0)
+    bottom, right = changed.max(0)
+    assert left > 220 - 60
+    assert right < 220 + 60
+    assert top > 120 - 70
+    assert bottom < 120 + 90
+
+
+def test_strokes_grow_with_the_face():
+    def dot_area(side):
+        drawn = draw(face_at(plain(90, 1400, 1400), 700, 500, side))
+        x, y = np.round(SHAPE[KEYPOINTS.index("nose_tip")] * side + (700, 500)).astype(int)
+        reach = round(0.08 * side)
+        return int((drawn[y - reach : y + reach, x - reach : x + reach].min(-1) > 200).sum())
+
+    small, middle, large = dot_area(40), dot_area(200), dot_area(800)
+    assert 0 < small < middle < large
+    assert small < 12
+
+
+@pytest.mark.parametrize("side", [60, 240, 500])
+def test_dots_follow_the_points_by_fractions_of_a_pixel(side):
+    def nose_x(shift):
+        drawn = draw(face_at(plain(0), 320 + shift, 200, side)).astype(float).mean(-1)
+        y = round(200 + 0.26 * side)
+        columns = drawn[y - 20 : y + 20, 280:360].sum(0)
+        return float((columns * np.arange(280, 360)).sum() / columns.sum())
+
+    for shift in (0.0, 0.25, 0.5, 0.75):
+        assert nose_x(shift) - nose_x(0.0) == pytest.approx(shift, abs=0.08)
+
+
+def test_an_id_keeps_its_colour_and_neighbours_differ():
+    first, again, second = (draw(face_at(plain(0), 320, 200, 200, number=number)) for number in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != second).any()
+    assert len(set(PALETTE)) == len(PALETTE) >= 7
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (640, 480), (-30, 240), (320, 520), (-2000, -2000), (1e6, 240)])
+def test_faces_over_the_edge_and_outside_are_no_trouble(x, y):
+    image = plain(100)
+    drawn = draw(face_at(image, x, y, 120))
+    assert drawn.shape == image.shape
+    outside = max(abs(x - 320) - 320, abs(y - 240) - 240) > 200
+    assert (drawn == image).all() == outside
+
+
+def test_what_is_not_drawn_on_is_the_same_to_the_last_bit(portrait):
+    drawn = draw(face_at(portrait, 220, 120, 100))  # small enough to be drawn enlarged and shrunk again
+    assert (drawn[200:, :] == portrait[200:, :]).all()
+    cheek = (slice(140, 144), slice(187, 192))  # between eye and mouth, inside the part that was enlarged
+    assert (drawn[cheek] == portrait[cheek]).all()
+
+
+def test_overlay_text_is_readable_on_any_ground_and_leaves_the_picture_alone():
+    for level in (0, 128, 255):
+        image = plain(level)
+        shown = overlay_text(image, ["29.7 fps", "48 ms"])
+        assert (image == level).all()
+        corner = shown[:80, :160].astype(int)
+        assert corner.max() - corner.min() > 150
+        assert (shown[100:] == level).all()

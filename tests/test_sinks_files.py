@@ -1,0 +1,81 @@
+"""Files that bear their name only once they are whole, and never take another's."""
+
+import logging
+import os
+
+import pytest
+
+from tracker.errors import SinkError
+from tracker.sinks.files import free_name, open_partial, write_whole
+
+
+def test_a_file_gets_its_name_when_it_is_finished(tmp_path):
+    target = tmp_path / "talk.mp4"
+    partial = open_partial(target, overwrite=False)
+    assert partial.path.name == f"talk.partial-{os.getpid()}.mp4"
+    assert partial.path.parent == tmp_path
+    partial.path.write_text("film")
+    assert not target.exists()
+    assert partial.move_into_place() == target
+    assert [file.name for file in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+def test_what_appears_meanwhile_is_kept_and_so_is_ours(tmp_path, caplog):
+    partial = open_partial(tmp_path / "talk.mp4", overwrite=False)
+    partial.path.write_text("ours")
+    (tmp_path / "talk.mp4").write_text("theirs")
+    with caplog.at_level(logging.WARNING):
+        assert partial.move_into_place() == tmp_path / "talk-2.mp4"
+    assert (tmp_path / "talk.mp4").read_text() == "theirs"
+    assert (tmp_path / "talk-2.mp4").read_text() == "ours"
+    assert "talk-2.mp4" in caplog.text
+
+
+def test_leftovers_of_a_killed_run_are_not_written_over(tmp_path):
+    first = open_partial(tmp_path / "talk.mp4", overwrite=False)
+    second = open_partial(tmp_path / "talk.mp4", overwrite=False)
+    assert first.path != second.path
+
+
+def test_an_existing_file_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "talk.mp4").write_text("precious")
+    with pytest.raises(SinkError, match="exists already; add --overwrite to replace it"):
+        open_partial(tmp_path / "talk.mp4", overwrite=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(SinkError, match="is a folder"):
+        open_partial(tmp_path, overwrite=True)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(SinkError, match=r"there is no folder .*nowhere; create it"):
+        open_partial(tmp_path / "nowhere" / "talk.mp4", overwrite=False)
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_at_once(tmp_path):
+    if not hasattr(os, "geteuid") or os.geteuid() == 0:
+        pytest.skip("needs a user whom permissions bind")
+    tmp_path.chmod(0o500)
+    with pytest.raises(SinkError, match="choose a place you may write to"):
+        open_partial(tmp_path / "talk.mp4", overwrite=False)
+
+
+def test_a_file_in_place_of_a_folder_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match="cannot write"):
+        open_partial(tmp_path / "file" / "talk.mp4", overwrite=False)
+
+
+def test_small_files_appear_whole(tmp_path):
+    write_whole(tmp_path / "a.png", b"content", overwrite=False)
+    assert (tmp_path / "a.png").read_bytes() == b"content"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_free_name_counts_up(tmp_path):
+    for name in ("a.png", "a-2.png"):
+        (tmp_path / name).touch()
+    assert free_name(tmp_path / "a.png") == tmp_path / "a-3.png"
+    assert free_name(tmp_path / "b.png") == tmp_path / "b.png"
