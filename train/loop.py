@@ -48,7 +48,6 @@ class Fit:
 
     def __init__(self, net: Net, banks: Sequence[Bank], config: FitConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
-        torch.set_flush_denormal(True)  # tails of soft-argmax and of averages slow a CPU several times over
         self.config, self.device = config, device
         self.banks = [bank.to(device) for bank in banks]
         self.net = net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]

@@ -84,6 +84,8 @@ def rebuild(options: Options) -> Generator[Progress, None, None]:
     Raises DataError for bad data and for an `out` that already holds a run which neither `resume` nor `overwrite`
     covers, SinkError when `out` cannot be written.
     """
+    # Tails of soft-argmax and of averages slow a CPU several times over.  Threads inherit this, so it comes first.
+    torch.set_flush_denormal(True)
     _refuse_lost_work(options)
     _open_folder(options.out)
     device = torch.device(_device(options.device))
