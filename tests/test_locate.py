@@ -130,3 +130,27 @@ def test_a_frame_is_asked_for_only_when_the_last_one_is_out() -> None:
     next(results)
     assert asked == [0]
     assert [tracked.frame.index for tracked in results] == [1, 2]
+
+
+def test_a_fresh_face_is_looked_at_again_where_its_keypoints_are(portrait: NDArray[np.uint8]) -> None:
+    backend = Recorded(MEAN_SHAPE + (0.2, 0.0))  # the face lies a fifth of a half side to the right of the crop
+    fresh = Face(0, Region(200, 120, 100, 0), Box(0, 0, 1, 1), 1.0, fresh=True)
+    keypoints, _ = Locate(backend)(portrait, [face(Region(200, 120, 100, 0), 1), fresh])
+    assert [len(batch) for batch in backend.batches] == [2, 1]
+    first_answer = 200 + MEAN_SHAPE[:, 0] * 50 + 10
+    np.testing.assert_allclose(keypoints[0, :, 0], first_answer, atol=0.1)
+    np.testing.assert_allclose(keypoints[1, :, 0], first_answer + 10, atol=0.2)
+
+
+def test_a_first_look_that_misjudges_the_roll_is_mended_by_the_second() -> None:
+    portrait = astronaut()
+    eyes = np.array([portrait.left_eye, portrait.right_eye])
+    level = frame_of_eyes(eyes)
+    tilted = Region(level.x, level.y, level.side, level.roll + math.radians(30))
+    locate = Locate(open_backend("cpu", load()))
+
+    def error(fresh: bool) -> float:
+        seen = Face(0, tilted, Box(0, 0, 1, 1), 1.0, fresh=fresh)
+        return float(np.linalg.norm(locate(portrait.image, [seen]).keypoints[0, EYES] - eyes, axis=1).mean())
+
+    assert error(fresh=True) < error(fresh=False)

@@ -144,8 +144,9 @@ def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
         closing(open_backend(settings.backend, weights, threads=settings.threads)) as backend,
         closing(open_detector(settings.detector, threads=settings.threads)) as detector,
     ):
-        detect = timed("detect", EveryN(detector, settings.detect_every))
-        identify = timed("identify", Identity(), without=detect)
+        identity = Identity()
+        detect = timed("detect", EveryN(detector, settings.detect_every, identity.in_doubt))
+        identify = timed("identify", identity, without=detect)
         infer = timed("infer", backend)
         locate = timed("crop", Locate(cast(Backend, infer)), without=infer)
         smooth = timed("smooth", OneEuro())

@@ -86,7 +86,8 @@ def run(options: Options, tally: "Tally") -> None:
         moving = source.info.kind != "images"  # pictures have nothing to do with each other
         identify = Identity() if moving else EachAlone()
         smooth = OneEuro() if moving and options.smooth else unsmoothed
-        for tracked in track(source, EveryN(detector, options.detect_every), identify, Locate(backend), smooth):
+        detect = EveryN(detector, options.detect_every, identify.in_doubt)
+        for tracked in track(source, detect, identify, Locate(backend), smooth):
             for sink in sinks:
                 sink.write(tracked)
             tally.count(tracked)

@@ -80,6 +80,8 @@ class _Known:
     score: float
     detected_at: float
     """Timestamp of the last detection, s."""
+    fresh: bool = True
+    """Known from the detector alone."""
     followed: bool = False
     """Looked for in the current frame without a detection."""
     velocity: tuple[float, float] = (0.0, 0.0)
@@ -133,7 +135,7 @@ class Identity:
             self._look(detections, frame.timestamp)
         self._drop(_twins(self._known))
         shown = sorted((known.id, known) for known in self._known if known.id is not None)
-        return tuple(Face(id, known.region, _box(known), known.score) for id, known in shown)
+        return tuple(Face(id, known.region, _box(known), known.score, known.fresh) for id, known in shown)
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
         """Learn from the raw points where each face is; drop a face whose points make no sense, unless detected."""
@@ -154,6 +156,7 @@ class Identity:
         """Take note of one face's raw keypoints (15, 2) and sigma (15,); False when it is no face any more."""
         assert self._frame is not None
         region, now = region_from_keypoints(keypoints), self._frame.timestamp
+        known.fresh = False
         sensible = _is_near(region, face.region) and _is_inside(region, self._frame.image)
         sigma_sides = float(sigma.mean()) / face.region.side
         usual = sigma_sides if known.usual_sigma is None else known.usual_sigma
@@ -179,7 +182,7 @@ class Identity:
         returned, self._lost, new = _match(self._lost, fresh, RETURN_SIDES)
         for known, detection in returned:
             known.region = known.settled = detection.region
-            known.settled_at, known.velocity = now, (0.0, 0.0)
+            known.settled_at, known.velocity, known.fresh = now, (0.0, 0.0), True
             self._confirm(known, detection, now)
             self._known.append(known)
         self._known += [self._born(detection, now) for detection in new]
@@ -217,7 +220,7 @@ class EachAlone:
     def __call__(self, frame: Frame, detect: Detect) -> tuple[Face, ...]:
         """Every detection of this frame is a face."""
         detections = detect(frame.image) or ()
-        return tuple(Face(id, seen.region, seen.box, seen.score) for id, seen in enumerate(detections))
+        return tuple(Face(id, seen.region, seen.box, seen.score, fresh=True) for id, seen in enumerate(detections))
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
         """All of them, unchanged: nothing carries over to the next picture."""

@@ -68,6 +68,8 @@ class Face:
     box: Box
     score: float
     """0..1, of the last detection that confirmed it."""
+    fresh: bool = False
+    """Its region is the detector's alone: no keypoints have refined it yet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
