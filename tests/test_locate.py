@@ -133,7 +133,7 @@ def test_a_frame_is_asked_for_only_when_the_last_one_is_out() -> None:
 
 
 def test_a_fresh_face_is_looked_at_again_where_its_keypoints_are(portrait: NDArray[np.uint8]) -> None:
-    backend = Recorded(MEAN_SHAPE + np.array([0.2, 0.0]))  # the face lies a fifth of a half side to the right of the crop
+    backend = Recorded(MEAN_SHAPE + np.array([0.2, 0.0]))  # right of the crop by a tenth of it
     fresh = Face(0, Region(200, 120, 100, 0), Box(0, 0, 1, 1), 1.0, fresh=True)
     keypoints, _ = Locate(backend)(portrait, [face(Region(200, 120, 100, 0), 1), fresh])
     assert [len(batch) for batch in backend.batches] == [2, 1]
