@@ -157,12 +157,13 @@ def _open_device(index: int) -> Capture:
 @contextlib.contextmanager
 def _silent_opencv() -> Iterator[None]:
     """OpenCV reports a missing camera on stderr; ours is the one message."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    opencv = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # where versions 5 and 4 keep it
+    level = opencv.getLogLevel()
+    opencv.setLogLevel(0)  # silent
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        opencv.setLogLevel(level)
 
 
 def _silent(index: int) -> str:
