@@ -530,11 +530,12 @@ def test_a_camera_that_is_not_there_is_one_message_that_names_the_demo(script: l
 
 
 def test_a_real_camera_that_does_not_exist_is_refused_without_noise(capfd: pytest.CaptureFixture[str]):
-    level = cv2.utils.logging.getLogLevel()
+    opencv = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    level = opencv.getLogLevel()
     with pytest.raises(SourceError, match="camera 97"):
         open_source(None, camera=97)
     assert capfd.readouterr() == ("", "")
-    assert cv2.utils.logging.getLogLevel() == level
+    assert opencv.getLogLevel() == level
 
 
 # The demo
