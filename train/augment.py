@@ -37,7 +37,7 @@ class Bank:
 class Augmentation:
     """How far training crops stray from the nominal one.  Standard deviations are of clipped normal draws."""
 
-    rotation_deg: float = 10.0
+    rotation_deg: float = 9.0
     scale: float = 0.08
     aspect: float = 0.03
     shift: float = 0.05
@@ -51,12 +51,12 @@ class Augmentation:
     """Strength of a linear light gradient across the crop."""
     blur_px: float = 0.8
     """Widest common Gaussian blur along a random axis (motion) and across it (focus)."""
-    blur_chance: float = 0.4
+    blur_chance: float = 0.3
     noise: float = 6.0
     """Largest common sensor noise, gray levels."""
-    jpeg_chance: float = 0.3
-    occlude_chance: float = 0.3
-    calm: float = 0.15
+    jpeg_chance: float = 0.2
+    occlude_chance: float = 0.15
+    calm: float = 0.3
     """Share of crops cut exactly where the nominal one lies, but for the flip."""
 
 
