@@ -148,13 +148,19 @@ def eventually(condition, patience_s=20.0):
 
 
 def test_the_picture_is_on_the_screen_with_frame_rate_and_latency(screen, view):
-    view(color=BLUE)
-
     def shown():
         return (np.abs(screen.picture().astype(int) - BLUE).max(-1) < 6).sum() > 0.9 * 320 * 240
 
-    assert eventually(shown)
-    assert (screen.picture()[:40, :80].min(-1) > 220).any()  # white letters
+    def opened_and_shown():
+        viewer = view(color=BLUE)
+        if eventually(shown, patience_s=4):
+            return True
+        viewer.close()
+        return False
+
+    # Qt on a busy machine may miss that its window was uncovered when, unlike on a desktop, no window manager is there.
+    assert any(opened_and_shown() for _ in range(6))
+    assert eventually(lambda: (screen.picture()[:40, :80].min(-1) > 220).any())  # white letters  # noqa: PLW0108
 
 
 @pytest.mark.parametrize("key", ["q", "Escape"])
