@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tracker.crop import EYE_MIDPOINT, SIDE_IOD, unit_from_frame
-from tracker.detect import Detector, EveryN, open_detector
+from tracker.detect import Detector, EveryN, OnDemand, open_detector, paced
 from tracker.detect.yunet import FRAMING, MODEL, YuNet
 from tracker.errors import BackendUnavailable, WeightsError
-from tracker.types import Detection
+from tracker.types import Detection, Region
 
 RIGHT_EYE, LEFT_EYE = np.array([204.0, 100.0]), np.array([246.0, 101.0])
 """Pupils of the portrait, frame px, marked by eye."""
@@ -147,6 +147,88 @@ def test_every_n_looks_at_the_first_and_each_nth_frame(yunet: Detector, portrait
     assert [answer is None for answer in answers] == [False, True, True, False, True, True, False]
     assert every_third.name == yunet.name
     assert all(EveryN(yunet, 1)(portrait) for _ in range(3))
+
+
+class Sure:
+    """A watch over one face that is sure of itself."""
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.wanted = True
+        self.rested = 0.2
+
+    def in_doubt(self) -> bool:
+        return self.wanted
+
+    def wants_look(self) -> bool:
+        return self.wanted
+
+    def rested_s(self) -> float:
+        return self.rested
+
+    def regions(self) -> list[Region]:
+        return [self.region]
+
+
+@pytest.fixture
+def room(portrait: np.ndarray) -> np.ndarray:
+    """A person in the right half of an empty room, (480, 640, 3)."""
+    room = np.full((480, 640, 3), 120, np.uint8)
+    room[280:, 460:560] = cv2.resize(portrait, (200, 200), interpolation=cv2.INTER_AREA)[:, 40:140]
+    return room
+
+
+PERSON = Region(507.0, 325.0, 37.0, 0.0)
+"""Where the face is in `room`."""
+
+
+def looked_once(yunet: Detector, room: np.ndarray) -> tuple[OnDemand, Sure]:
+    watch = Sure(PERSON)
+    on_demand = OnDemand(yunet, watch)
+    assert only(on_demand(room) or []).score > 0.8
+    watch.wanted = False
+    return on_demand, watch
+
+
+def test_on_demand_a_picture_that_stays_the_same_is_not_looked_at(yunet: Detector, room: np.ndarray) -> None:
+    on_demand, watch = looked_once(yunet, room)
+    noise = np.random.default_rng(0).normal(0, 4, room.shape)
+    assert on_demand(np.clip(room + noise, 0, 255).astype(np.uint8)) is None
+    watch.wanted = True
+    assert on_demand(room)
+
+
+def test_on_demand_somebody_who_enters_is_seen(yunet: Detector, room: np.ndarray) -> None:
+    on_demand, watch = looked_once(yunet, room)
+    entering = room.copy()
+    entering[280:, :100] = room[280:, 460:560]
+    watch.rested = 0.05
+    assert on_demand(entering) is None
+    watch.rested = 0.1
+    assert len(on_demand(entering) or []) == 2
+    assert on_demand(entering) is None
+
+
+def test_on_demand_somebody_who_moves_is_no_news(yunet: Detector, room: np.ndarray) -> None:
+    on_demand, _ = looked_once(yunet, room)
+    moved = np.full_like(room, 120)
+    moved[287:, 455:555] = room[280:473, 460:560]
+    assert on_demand(moved) is None
+
+
+def test_on_demand_a_picture_of_another_size_is_looked_at(yunet: Detector, room: np.ndarray) -> None:
+    on_demand, _ = looked_once(yunet, room)
+    assert on_demand(room[:400]) is not None
+
+
+def test_the_pace_is_a_number_of_frames_or_on_demand(yunet: Detector, room: np.ndarray) -> None:
+    watch = Sure(PERSON)
+    assert isinstance(paced(yunet, "auto", watch), OnDemand)
+    watch.wanted = False
+    every_second = paced(yunet, 2, watch)
+    assert [every_second(room) is None for _ in range(4)] == [False, True, False, True]
+    watch.wanted = True
+    assert all(every_second(room) for _ in range(3))
 
 
 def test_wrong_arguments_are_our_bugs(yunet: Detector) -> None:

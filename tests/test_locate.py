@@ -94,6 +94,9 @@ class Scripted:
         keep = max(len(faces) - 1, 0)
         return faces[:keep], Points(points.keypoints[:keep], points.sigma[:keep])
 
+    def overlooked(self) -> bool:
+        return False
+
 
 def test_the_loop_hands_each_frame_through_every_stage_in_order() -> None:
     frames = [Frame(np.full((4, 4, 3), i, np.uint8), i, i / 10) for i in range(3)]

@@ -45,8 +45,8 @@ class Options:
     show: bool = False
     overwrite: bool = False
     detector: DetectorName = "yunet"
-    detect_every: int = 1
-    """Ask the detector on every n-th frame, follow the faces by their own keypoints in between."""
+    detect_every: int | Literal["auto"] = 1
+    """Ask the detector on every n-th frame or when it is needed; in between the faces' own keypoints are followed."""
     smooth: bool = True
     backend: BackendName = "auto"
     weights: Path | None = None
@@ -62,7 +62,7 @@ def run(options: Options, tally: "Tally") -> None:
     import cv2
 
     from tracker.backends import open_backend
-    from tracker.detect import EveryN, open_detector
+    from tracker.detect import open_detector, paced
     from tracker.identity import EachAlone, Identity
     from tracker.locate import Locate
     from tracker.pipeline import track
@@ -83,11 +83,14 @@ def run(options: Options, tally: "Tally") -> None:
         suppress(Quit),
     ):
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
-        moving = source.info.kind != "images"  # pictures have nothing to do with each other
-        identify = Identity() if moving else EachAlone()
-        smooth = OneEuro() if moving and options.smooth else unsmoothed
-        detect = EveryN(detector, options.detect_every, identify.in_doubt)
-        for tracked in track(source, detect, identify, Locate(backend), smooth):
+        locate = Locate(backend)
+        if source.info.kind == "images":  # they have nothing to do with each other
+            results = track(source, detector, EachAlone(), locate, unsmoothed)
+        else:
+            identity = Identity()
+            detect = paced(detector, options.detect_every, identity)
+            results = track(source, detect, identity, locate, OneEuro() if options.smooth else unsmoothed)
+        for tracked in results:
             for sink in sinks:
                 sink.write(tracked)
             tally.count(tracked)
@@ -170,6 +173,15 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+def every(text: str) -> int | Literal["auto"]:
+    """How often to detect, as typed.  Raises BadParameter."""
+    if text == "auto":
+        return "auto"
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise typer.BadParameter(f"{text} is neither a number from 1 nor auto", param_hint="--detect-every")
+
+
 @app.command()
 def command(
     *,
@@ -193,8 +205,9 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     detector: Annotated[DetectorName, typer.Option(help="What finds faces.")] = "yunet",
     detect_every: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Detect on every N-th frame, follow the keypoints in between.")
-    ] = 1,
+        str,
+        typer.Option(metavar="N|auto", help="Detect on every N-th frame, or when needed; else follow the keypoints."),
+    ] = "1",
     smooth: Annotated[bool, typer.Option("--smooth/--no-smooth", help="Steady the points (One Euro filter).")] = True,
     backend: Annotated[BackendName, typer.Option(help="What runs the network; auto takes the fastest here.")] = "auto",
     weights: Annotated[
@@ -228,7 +241,7 @@ def command(
         keypoints=tuple(keypoints or ()),
         overwrite=overwrite,
         detector=detector,
-        detect_every=detect_every,
+        detect_every=every(detect_every),
         smooth=smooth,
         backend=backend,
         weights=weights,

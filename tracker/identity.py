@@ -6,8 +6,9 @@ Distances are measured in sides of the face's region, so that near and far faces
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import compress
 from typing import NamedTuple
 
@@ -24,7 +25,16 @@ SAME_FACE_SIDES = 0.6
 SAME_FACE_RATIO = 1.6
 """... and so is one that is larger or smaller by this factor."""
 RETURN_SIDES = 1.2
-"""A lost face may have moved this far before it is seen again."""
+"""A lost face may have moved this far, or strayed this far from its course, before it is seen again."""
+COURSE_S = 0.1
+"""Over how long the motion is averaged that is expected to go on out of sight: keypoints slide off a face that is
+being hidden."""
+COURSE_ENDS_S = 0.5
+"""Nobody is expected to move on unseen for longer."""
+LONGEST_REST_S = 0.5
+"""However sure it is of its faces, a tracker that looks no more often than it must looks again after this."""
+CLOCK_TOLERANCE_S = 0.002
+"""Films round their timestamps to milliseconds."""
 ONE_FACE_SIDES = 0.35
 """Two followed faces whose centres come this close are one face followed twice."""
 
@@ -86,6 +96,10 @@ class _Known:
     """Looked for in the current frame without a detection."""
     velocity: tuple[float, float] = (0.0, 0.0)
     """Of the region's centre, frame px per second."""
+    course: tuple[float, float] = (0.0, 0.0)
+    """The velocity averaged over `COURSE_S`, for as long as the detector does not miss the face."""
+    missed_at: float | None = None
+    """Timestamp of the first look that missed it since it was detected, s."""
     usual_sigma: float | None = None
     """Mean sigma of its keypoints while the detector sees it, in sides of the region."""
 
@@ -118,12 +132,16 @@ class Identity:
         self._known: list[_Known] = []
         self._lost: list[_Known] = []
         self._next_id = 0
-        self._looked_before = False
+        self._looked_at: float | None = None
         self._frame: Frame | None = None
-        self._in_doubt = False
+        self._period_s = 0.0
+        self._unsure = False
+        self._overlooked = False
 
     def __call__(self, frame: Frame, detect: Detect) -> tuple[Face, ...]:
         """The faces to look for in this frame, in order of their ids."""
+        if self._frame is not None and frame is not self._frame:
+            self._period_s = frame.timestamp - self._frame.timestamp
         self._frame = frame
         for known in self._known:
             known.region = _foreseen(known, frame.timestamp)
@@ -139,18 +157,41 @@ class Identity:
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
         """Learn from the raw points where each face is; drop a face whose points make no sense, unless detected."""
+        assert self._frame is not None
         known_by_id = {known.id: known for known in self._known}
         known_faces = [known_by_id[face.id] for face in faces]
-        self._in_doubt = False
+        self._unsure = False
         stays = [self._learn(*each) for each in zip(known_faces, faces, *points, strict=True)]
         self._drop([known for known, stay in zip(known_faces, stays, strict=True) if not stay])
+        self._overlooked = not all(stays) and self._looked_at != self._frame.timestamp
         if all(stays):
             return faces, points
         return tuple(compress(faces, stays)), Points(points.keypoints[stays], points.sigma[stays])
 
     def in_doubt(self) -> bool:
-        """Whether a face became unsure or was lost in the last frame: time for the detector to look again."""
-        return self._in_doubt
+        """Whether a face is unsure, unconfirmed or was missed by the last look: time for the detector to look again."""
+        return self._unsure or any(known.id is None or known.missed_at is not None for known in self._known)
+
+    def overlooked(self) -> bool:
+        """Whether a face was given up in this frame although the detector has not looked at it: ask again."""
+        return self._overlooked
+
+    def wants_look(self) -> bool:
+        """Whether the detector is needed in this frame: in doubt, when there is no face or one was lost a moment ago,
+        and at least every `LONGEST_REST_S`."""
+        if not self._known or self._lost or self.in_doubt():
+            return True  # also before the first look
+        return self.rested_s() + self._period_s > LONGEST_REST_S + CLOCK_TOLERANCE_S
+
+    def rested_s(self) -> float:
+        """Seconds from the frame that the detector looked at last to this one."""
+        if self._frame is None or self._looked_at is None:
+            return math.inf
+        return self._frame.timestamp - self._looked_at
+
+    def regions(self) -> tuple[Region, ...]:
+        """Where each face is looked for in this frame, shown or yet to be confirmed; frame px."""
+        return tuple(known.region for known in self._known)
 
     def _learn(self, known: _Known, face: Face, keypoints: NDArray[np.float32], sigma: NDArray[np.float32]) -> bool:
         """Take note of one face's raw keypoints (15, 2) and sigma (15,); False when it is no face any more."""
@@ -167,37 +208,41 @@ class Identity:
         if not known.followed:
             known.usual_sigma = usual + SIGMA_SHARE * (sigma_sides - usual) if sensible else known.usual_sigma
             return True
-        self._in_doubt |= not sensible or sigma_sides > DOUBT * usual
+        self._unsure |= not sensible or sigma_sides > DOUBT * usual
         return sensible and sigma_sides <= self._max_doubt * usual
 
     def _look(self, detections: Sequence[Detection], now: float) -> None:
         """Bring what is known in line with what the detector sees at time `now`."""
-        pairs, missed, fresh = _match(self._known, detections, SAME_FACE_SIDES)
+        pairs, missed, fresh = _match(self._known, detections, _distance_here)
         for known, detection in pairs:
             self._confirm(known, detection, now)
         for known in missed:
             known.followed = True
-        self._drop([known for known in missed if known.id is None or now - known.detected_at > self._patience_s])
+            known.missed_at = now if known.missed_at is None else known.missed_at
+        self._drop([known for known in missed if known.id is None or self._has_left(known, now)])
         self._lost = [known for known in self._lost if now - known.detected_at <= self._memory_s]
-        returned, self._lost, new = _match(self._lost, fresh, RETURN_SIDES)
+        returned, self._lost, new = _match(self._lost, fresh, partial(_distance_on_course, now=now))
         for known, detection in returned:
             known.region = known.settled = detection.region
-            known.settled_at, known.velocity, known.fresh = now, (0.0, 0.0), True
+            known.settled_at, known.velocity, known.course, known.fresh = now, (0.0, 0.0), (0.0, 0.0), True
             self._confirm(known, detection, now)
             self._known.append(known)
         self._known += [self._born(detection, now) for detection in new]
-        self._looked_before = True
+        self._looked_at = now
 
     def _confirm(self, known: _Known, detection: Detection, now: float) -> None:
         if known.id is None:
             known.id = self._new_id()
         known.region = _leashed(known.region, detection.region, FROM_DETECTION)
         known.box, known.box_region = detection.box, detection.region
-        known.score, known.detected_at, known.followed = detection.score, now, False
+        known.score, known.detected_at, known.missed_at, known.followed = detection.score, now, None, False
+
+    def _has_left(self, known: _Known, now: float) -> bool:
+        return known.missed_at is not None and now - known.missed_at >= self._patience_s
 
     def _born(self, detection: Detection, now: float) -> _Known:
         """A face never seen before.  The very first look is trusted, so that a film starts with its faces."""
-        certain = detection.score >= self._certain_score or not self._looked_before
+        certain = detection.score >= self._certain_score or self._looked_at is None
         region = detection.region
         id = self._new_id() if certain else None
         return _Known(id, region, region, now, detection.box, region, detection.score, now)
@@ -226,20 +271,20 @@ class EachAlone:
         """All of them, unchanged: nothing carries over to the next picture."""
         return faces, points
 
-    def in_doubt(self) -> bool:
-        """Always: each picture has to be looked at."""
-        return True
+    def overlooked(self) -> bool:
+        """Never: each picture is looked at."""
+        return False
 
 
 def _match(
-    known: Sequence[_Known], detections: Sequence[Detection], reach_sides: float
+    known: Sequence[_Known], detections: Sequence[Detection], distance_of: Callable[[_Known, Detection], float | None]
 ) -> tuple[list[tuple[_Known, Detection]], list[_Known], list[Detection]]:
     """Pair faces with detections, closest pair first: (pairs, faces without detection, detections without face)."""
     near = sorted(
         (distance, i, j)
         for i, face in enumerate(known)
         for j, seen in enumerate(detections)
-        if (distance := _distance(face.region, seen.region, reach_sides)) is not None
+        if (distance := distance_of(face, seen)) is not None
     )
     partner: dict[int, int] = {}
     for _, i, j in near:
@@ -249,6 +294,21 @@ def _match(
     missed = [face for i, face in enumerate(known) if i not in partner]
     fresh = [seen for j, seen in enumerate(detections) if j not in partner.values()]
     return pairs, missed, fresh
+
+
+def _distance_here(known: _Known, seen: Detection) -> float | None:
+    """How far a detection is from where a face is expected in this frame."""
+    return _distance(known.region, seen.region, SAME_FACE_SIDES)
+
+
+def _distance_on_course(known: _Known, seen: Detection, now: float) -> float | None:
+    """How far a detection is from the way that a lost face was going: it may have stopped anywhere out of sight."""
+    hidden_at = known.settled_at if known.missed_at is None else known.missed_at
+    elapsed = min(now - hidden_at, COURSE_ENDS_S)
+    start, way = complex(known.region.x, known.region.y), complex(*known.course) * elapsed
+    done = ((complex(seen.region.x, seen.region.y) - start) * way.conjugate()).real / max(abs(way) ** 2, 1e-9)
+    nearest = start + way * min(max(done, 0.0), 1.0)
+    return _distance(replace(known.region, x=nearest.real, y=nearest.imag), seen.region, RETURN_SIDES)
 
 
 def _distance(a: Region, b: Region, reach_sides: float) -> float | None:
@@ -287,7 +347,9 @@ def _settle(known: _Known, region: Region, now: float) -> None:
     """Note where the keypoints put a face, and how fast it got there."""
     elapsed = now - known.settled_at
     if elapsed > 0:
-        known.velocity = ((region.x - known.settled.x) / elapsed, (region.y - known.settled.y) / elapsed)
+        known.velocity = x, y = (region.x - known.settled.x) / elapsed, (region.y - known.settled.y) / elapsed
+        share = elapsed / (elapsed + COURSE_S) if known.missed_at is None else 0.0
+        known.course = known.course[0] + share * (x - known.course[0]), known.course[1] + share * (y - known.course[1])
     known.settled, known.settled_at = region, now
 
 

@@ -22,6 +22,10 @@ class Identify(Protocol):
         """Learn from the raw points where each face is, and hand on the faces that are really there."""
         ...
 
+    def overlooked(self) -> bool:
+        """Whether that gave up a face in a frame that the detector was not asked about: then the frame is due again."""
+        ...
+
 
 Locator = Callable[[NDArray[np.uint8], Sequence[Face]], Points]
 Smooth = Callable[[Sequence[Face], Points, float], Points]
@@ -33,6 +37,13 @@ def track(
 ) -> Iterator[Tracked]:
     """Follow every face through `frames`, yielding one `Tracked` per frame in order."""
     for frame in frames:
-        sought = identify(frame, detect)
-        faces, points = identify.settle(sought, locate(frame.image, sought))  # one batch for all faces
+        faces, points = _find(frame, detect, identify, locate)
+        if identify.overlooked():
+            faces, points = _find(frame, detect, identify, locate)
         yield Tracked(frame, faces, *smooth(faces, points, frame.timestamp))
+
+
+def _find(frame: Frame, detect: Detect, identify: Identify, locate: Locator) -> tuple[tuple[Face, ...], Points]:
+    """The faces of one frame and their raw points."""
+    sought = identify(frame, detect)
+    return identify.settle(sought, locate(frame.image, sought))  # one batch for all faces

@@ -7,11 +7,12 @@ maps what it sees to the framing the network was trained on with constants measu
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.detect.ondemand import OnDemand, Watch
 from tracker.errors import WeightsError
 from tracker.types import Detection
 
@@ -94,6 +95,11 @@ class EveryN:
 
     def close(self) -> None:
         self._detector.close()
+
+
+def paced(detector: Detector, every: int | Literal["auto"], watch: Watch) -> EveryN | OnDemand:
+    """`detector`, looking at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it."""
+    return OnDemand(detector, watch) if every == "auto" else EveryN(detector, every, watch.in_doubt)
 
 
 def read_model(path: Path, sha256: str) -> bytes:
