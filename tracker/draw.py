@@ -37,7 +37,7 @@ LINE_OPACITY = 0.75
 SHIFT = 4
 """Fractional bits of the coordinates given to OpenCV: strokes move by 1/16 px instead of jumping by whole pixels."""
 
-FINE_SIDE_PX = 400
+FINE_SIDE_PX = 300
 """A face whose region is smaller is drawn enlarged, at most `MAX_ZOOM` times."""
 
 MAX_ZOOM = 4
