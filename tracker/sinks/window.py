@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -168,18 +169,20 @@ def _why_no_window() -> str | None:
     return None
 
 
+@cache
 def _x_server_answers() -> bool:
-    """Whether an X server takes our connection, with the library through which Qt will ask."""
+    """Whether an X server takes our connection, with the library through which Qt will ask.
+
+    The connection is never closed, and so made only once: a server without other clients, as under xvfb-run, resets
+    itself when its last one leaves, and would turn Qt away just when it comes.
+    """
     try:
         xcb = ctypes.CDLL("libxcb.so.1")
     except OSError:
         return False
     xcb.xcb_connect.restype = ctypes.c_void_p
-    xcb.xcb_connection_has_error.argtypes = xcb.xcb_disconnect.argtypes = [ctypes.c_void_p]
-    connection = xcb.xcb_connect(None, None)
-    answers = xcb.xcb_connection_has_error(connection) == 0
-    xcb.xcb_disconnect(connection)
-    return answers
+    xcb.xcb_connection_has_error.argtypes = [ctypes.c_void_p]
+    return bool(xcb.xcb_connection_has_error(xcb.xcb_connect(None, None)) == 0)
 
 
 def _is_open(title: str) -> bool:
