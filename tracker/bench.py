@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from tracker.cli import BackendName, DetectorName
+from tracker.cli import BackendName, DetectorName, every
 from tracker.errors import FkpError, SourceError
 from tracker.program import run_program
 from tracker.progress import FIRST_KEYPOINTS
@@ -46,7 +46,7 @@ class Settings:
     """A film or folder; None for the demo's synthetic camera."""
     frames: int
     detector: DetectorName
-    detect_every: int
+    detect_every: int | Literal["auto"]
     backend: BackendName
     weights: Path | None
     threads: int
@@ -91,23 +91,34 @@ def measure(settings: Settings) -> dict[str, Any]:
     import cv2
 
     cv2.setNumThreads(settings.threads)
+    with tempfile.TemporaryDirectory(prefix="fkp-bench-") as folder:
+        film = Path(folder) / "in.mp4"
+        latencies = measure_in_memory(settings, film)
+        frames = latencies["settings"]["frames"]
+        processes = [run_process(settings, film, frames) for _ in range(PROCESSES)]
+    peaks = [process.peak_mb for process in processes if process.peak_mb is not None]
+    return {
+        "frame_to_keypoints_ms": latencies["frame_to_keypoints_ms"],
+        "stages_ms": latencies["stages_ms"],
+        "film_fps": round(statistics.median(process.fps for process in processes), 1),
+        "startup_s": round(statistics.median(process.startup_s for process in processes), 3),
+        "peak_mb": round(statistics.median(peaks), 1) if peaks else None,
+        "machine": _machine(),
+        "settings": latencies["settings"],
+    }
+
+
+def measure_in_memory(settings: Settings, film: Path) -> dict[str, Any]:
+    """Latencies of the stages over frames in memory, and what they were measured on; the frames are left in `film`."""
     recording = read(settings)
     stages = run_stages(settings, recording.frames)
     draw = time_draw(stages.tracked)
-    with tempfile.TemporaryDirectory(prefix="fkp-bench-") as folder:
-        film = Path(folder) / "in.mp4"
-        encode = time_encode(film, stages.tracked, recording.info)
-        processes = [run_process(settings, film, len(recording.frames)) for _ in range(PROCESSES)]
-    peaks = [process.peak_mb for process in processes if process.peak_mb is not None]
+    encode = time_encode(film, stages.tracked, recording.info)
     return {
         "frame_to_keypoints_ms": _json(percentiles_ms(stages.frame_to_keypoints_s)),
         "stages_ms": {
             stage.name: _json(stage.percentiles_ms()) for stage in (recording.decode, *stages.timed, draw, encode)
         },
-        "film_fps": round(statistics.median(process.fps for process in processes), 1),
-        "startup_s": round(statistics.median(process.startup_s for process in processes), 3),
-        "peak_mb": round(statistics.median(peaks), 1) if peaks else None,
-        "machine": _machine(),
         "settings": _settings(settings, recording, stages),
     }
 
@@ -132,7 +143,7 @@ def read(settings: Settings) -> Recording:
 def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
     """The tracking loop over frames in memory, each stage timed."""
     from tracker.backends import Backend, open_backend
-    from tracker.detect import EveryN, open_detector
+    from tracker.detect import open_detector, paced
     from tracker.identity import Identity
     from tracker.locate import Locate
     from tracker.pipeline import Identify, track
@@ -145,7 +156,7 @@ def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
         closing(open_detector(settings.detector, threads=settings.threads)) as detector,
     ):
         identity = Identity()
-        detect = timed("detect", EveryN(detector, settings.detect_every, identity.in_doubt))
+        detect = timed("detect", paced(detector, settings.detect_every, identity))
         identify = timed("identify", identity, without=detect)
         infer = timed("infer", backend)
         locate = timed("crop", Locate(cast(Backend, infer)), without=infer)
@@ -194,13 +205,13 @@ def run_process(settings: Settings, film: Path, frames: int) -> Process:
     with subprocess.Popen(_command(settings, film), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         log = []
-        first_s = None
-        for line in process.stderr:
+        first_s = peak_mb = None
+        for line in process.stderr:  # the last one comes when the film is finished
             log.append(line)
+            peak_mb = _peak_mb(process.pid) or peak_mb
             if FIRST_KEYPOINTS in line:
                 first_s = perf_counter()
-        peak_mb = _wait_for_peak_mb(process)
-        end = perf_counter()
+    end = perf_counter()
     if process.returncode != 0 or first_s is None:
         raise FkpError(f"fkp-track failed on {film} with exit code {process.returncode}: {''.join(log).strip()}")
     return Process(first_s - start, (frames - 1) / (end - first_s), peak_mb)
@@ -216,14 +227,17 @@ def _command(settings: Settings, film: Path) -> list[str]:
     ]
 
 
-def _wait_for_peak_mb(process: "subprocess.Popen[str]") -> float | None:
-    """Wait for the process's end; its largest resident memory in MB where the system tells."""
-    if not hasattr(os, "wait4"):
-        process.wait()
+def _peak_mb(pid: int) -> float | None:
+    """The largest resident memory so far of a running process; None where /proc does not tell.
+
+    Not the rusage of its end: that counts from the fork, and so all that this process had in memory then.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
         return None
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB on Linux
+    peaks_kib = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return peaks_kib[0] / 2**10 if peaks_kib else None
 
 
 def _json(percentiles: Percentiles | None) -> dict[str, float] | None:
@@ -285,7 +299,9 @@ def command(
     frames: Annotated[int, typer.Option(min=WARM_UP + 1, metavar="N", help="Frames to time.")] = 300,
     threads: Annotated[int, typer.Option(min=1, metavar="N", help="Processor threads.")] = 1,
     detector: Annotated[DetectorName, typer.Option(help="What finds faces.")] = "yunet",
-    detect_every: Annotated[int, typer.Option(min=1, metavar="N", help="Detect on every N-th frame.")] = 1,
+    detect_every: Annotated[
+        str, typer.Option(metavar="N|auto", help="Detect on every N-th frame, or when needed.")
+    ] = "1",
     backend: Annotated[BackendName, typer.Option(help="What runs the network.")] = "auto",
     weights: Annotated[Path | None, typer.Option(metavar="PATH", help="Another network.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
@@ -295,7 +311,7 @@ def command(
         source=source,
         frames=frames,
         detector=detector,
-        detect_every=detect_every,
+        detect_every=every(detect_every),
         backend=backend,
         weights=weights,
         threads=threads,
