@@ -44,8 +44,14 @@ face in twenty to a hundred is."""
 SIGMA_SHARE = 0.1
 """Share of each new sigma in what is usual."""
 
-STILL_SIDES = 0.02
-"""Motion in one frame below which a face counts as still; 10 times what the keypoints' own noise moves it."""
+SURPRISE = 0.001
+"""A crop goes half way to where the keypoints say the face is when they are this far from where it was expected: in
+sides, in the logarithm of the side, in radians.  Smaller surprises are mostly noise, larger ones motion.
+
+The network reads a face that is off the crop's middle a little towards that middle, so crops that lag behind cost
+more than crops that tremble: ten times this makes the error in motion three times as large, a tenth leaves the noise
+of the keypoints in the crops and makes a still face's jitter half as large again.
+"""
 FORESIGHT_S = 0.2
 """Motion older than this says nothing about where a face is now."""
 
@@ -67,8 +73,6 @@ class _Slack(NamedTuple):
 
 FROM_DETECTION = _Slack(0.06, 0.16, math.radians(60))
 """Two to three times the noise of the detector's region; its roll is hardly known (see `detect.yunet.FRAMING`)."""
-FROM_KEYPOINTS = _Slack(STILL_SIDES, 0.03, math.radians(2))
-"""Less than the network notices, so that the crop of a still face stands still: a quarter less jitter."""
 TURN_DOUBLING_SLACK = math.radians(15)
 """A detector that misjudges the roll by this much misjudges the place twice as far."""
 
@@ -81,7 +85,7 @@ class _Known:
     region: Region
     """Where to look for it in the current frame; frame px."""
     settled: Region
-    """Where its keypoints last put it, or the detector where they made no sense; frame px."""
+    """Where its keypoints last put it, steadied, or the detector where they made no sense; frame px."""
     settled_at: float
     """Timestamp of `settled`, s."""
     box: Box
@@ -94,9 +98,11 @@ class _Known:
     """Known from the detector alone."""
     followed: bool = False
     """Looked for in the current frame without a detection."""
-    velocity: tuple[float, float] = (0.0, 0.0)
-    """Of the region's centre, frame px per second."""
-    course: tuple[float, float] = (0.0, 0.0)
+    velocity: complex = 0j
+    """Of the region's centre, x + iy, frame px per second."""
+    turning: complex = 0j
+    """How its pose changes, log(side) + i roll, per second."""
+    course: complex = 0j
     """The velocity averaged over `COURSE_S`, for as long as the detector does not miss the face."""
     missed_at: float | None = None
     """Timestamp of the first look that missed it since it was detected, s."""
@@ -197,14 +203,14 @@ class Identity:
         """Take note of one face's raw keypoints (15, 2) and sigma (15,); False when it is no face any more."""
         assert self._frame is not None
         region, now = region_from_keypoints(keypoints), self._frame.timestamp
-        known.fresh = False
         sensible = _is_near(region, face.region) and _is_inside(region, self._frame.image)
         sigma_sides = float(sigma.mean()) / face.region.side
         usual = sigma_sides if known.usual_sigma is None else known.usual_sigma
         if sensible:
             _settle(known, region, now)
         else:
-            known.settled, known.settled_at, known.velocity = face.region, now, (0.0, 0.0)
+            known.settled, known.settled_at, known.velocity, known.turning = face.region, now, 0j, 0j
+        known.fresh = False
         if not known.followed:
             known.usual_sigma = usual + SIGMA_SHARE * (sigma_sides - usual) if sensible else known.usual_sigma
             return True
@@ -224,7 +230,8 @@ class Identity:
         returned, self._lost, new = _match(self._lost, fresh, partial(_distance_on_course, now=now))
         for known, detection in returned:
             known.region = known.settled = detection.region
-            known.settled_at, known.velocity, known.course, known.fresh = now, (0.0, 0.0), (0.0, 0.0), True
+            known.settled_at, known.velocity, known.turning, known.course = now, 0j, 0j, 0j
+            known.fresh = True
             self._confirm(known, detection, now)
             self._known.append(known)
         self._known += [self._born(detection, now) for detection in new]
@@ -305,7 +312,7 @@ def _distance_on_course(known: _Known, seen: Detection, now: float) -> float | N
     """How far a detection is from the way that a lost face was going: it may have stopped anywhere out of sight."""
     hidden_at = known.settled_at if known.missed_at is None else known.missed_at
     elapsed = min(now - hidden_at, COURSE_ENDS_S)
-    start, way = complex(known.region.x, known.region.y), complex(*known.course) * elapsed
+    start, way = complex(known.region.x, known.region.y), known.course * elapsed
     done = ((complex(seen.region.x, seen.region.y) - start) * way.conjugate()).real / max(abs(way) ** 2, 1e-9)
     nearest = start + way * min(max(done, 0.0), 1.0)
     return _distance(replace(known.region, x=nearest.real, y=nearest.imag), seen.region, RETURN_SIDES)
@@ -332,25 +339,46 @@ def _leashed(region: Region, holder: Region, slack: _Slack) -> Region:
 
 
 def _foreseen(known: _Known, now: float) -> Region:
-    """Where to look for the face: where it should be if it moves on as it did, or right where it was if it is still."""
+    """Where the face should be if it moves, grows and turns on as it did."""
     elapsed = now - known.settled_at
-    x, y = known.velocity
-    step = math.hypot(x, y) * elapsed
-    still = STILL_SIDES * known.settled.side
-    if not 0 < elapsed <= FORESIGHT_S or step <= still:
-        return _leashed(known.region, known.settled, FROM_KEYPOINTS)
-    ahead = elapsed * (1 - still / step)
-    return replace(known.settled, x=known.settled.x + x * ahead, y=known.settled.y + y * ahead)
+    if not 0 < elapsed <= FORESIGHT_S:
+        return known.settled
+    return _moved(known.settled, known.velocity * elapsed, known.turning * elapsed)
 
 
-def _settle(known: _Known, region: Region, now: float) -> None:
-    """Note where the keypoints put a face, and how fast it got there."""
+def _settle(known: _Known, seen: Region, now: float) -> None:
+    """Take note of where the keypoints put a face: an alpha-beta filter whose alpha grows with the surprise.
+
+    Alpha and beta are tied as for a critically damped one (Benedict and Bordner 1962); alpha 1 takes what is seen as
+    it is and its last step as the velocity.
+    """
     elapsed = now - known.settled_at
-    if elapsed > 0:
-        known.velocity = x, y = (region.x - known.settled.x) / elapsed, (region.y - known.settled.y) / elapsed
-        share = elapsed / (elapsed + COURSE_S) if known.missed_at is None else 0.0
-        known.course = known.course[0] + share * (x - known.course[0]), known.course[1] + share * (y - known.course[1])
-    known.settled, known.settled_at = region, now
+    if elapsed > 0 and not known.fresh:
+        expected = _foreseen(known, now)
+        away = complex(seen.x - expected.x, seen.y - expected.y)
+        turn = complex(math.log(seen.side / expected.side), math.remainder(seen.roll - expected.roll, math.tau))
+        alpha, turn_alpha = _alpha(abs(away) / expected.side), _alpha(abs(turn))
+        known.velocity += _beta(alpha) * away / elapsed
+        known.turning += _beta(turn_alpha) * turn / elapsed
+        if known.missed_at is None:
+            known.course += elapsed / (elapsed + COURSE_S) * (known.velocity - known.course)
+        seen = _moved(expected, alpha * away, turn_alpha * turn)
+    known.settled, known.settled_at = seen, now
+
+
+def _moved(region: Region, away: complex, turn: complex) -> Region:
+    """`region` with its centre shifted by `away`, x + iy, and its pose by `turn`, log(side) + i roll."""
+    return Region(
+        region.x + away.real, region.y + away.imag, region.side * math.exp(turn.real), region.roll + turn.imag
+    )
+
+
+def _alpha(surprise: float) -> float:
+    return surprise / (surprise + SURPRISE)
+
+
+def _beta(alpha: float) -> float:
+    return alpha**2 / (2 - alpha)
 
 
 def _is_inside(region: Region, image: NDArray[np.uint8]) -> bool:
