@@ -149,7 +149,7 @@ def test_a_first_look_that_misjudges_the_roll_is_mended_by_the_second() -> None:
     portrait = astronaut()
     eyes = np.array([portrait.left_eye, portrait.right_eye])
     level = frame_of_eyes(eyes)
-    tilted = Region(level.x, level.y, level.side, level.roll + math.radians(30))
+    tilted = Region(level.x, level.y, level.side, level.roll + math.radians(45))
     locate = Locate(open_backend("cpu", load()))
 
     def error(fresh: bool) -> float:
