@@ -1,9 +1,14 @@
 """Steadiness: an error made on purpose gets the number it must have, and the real tracker gets through every path."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -214,7 +219,7 @@ def follow() -> Iterator[Follow]:
 
 @pytest.fixture(scope="module")
 def report(follow: Follow) -> Report:
-    return measure(follow, astronaut(), seconds=0.8)
+    return measure(follow, astronaut(), frames=24)
 
 
 def test_the_tracker_is_judged_on_every_path_raw_and_smoothed(report: Report) -> None:
@@ -238,7 +243,7 @@ def test_more_smoothing_is_steadier_and_errs_more_in_motion(report: Report) -> N
 
 
 def test_the_trade_off_weighs_the_very_filter_that_smooths(follow: Follow) -> None:
-    recordings = dict(record_paths(follow, astronaut(), seconds=0.6))
+    recordings = dict(record_paths(follow, astronaut(), frames=18))
     results = {
         path: steadiness(recording, VARIANTS["one-euro"](recording.tracked)) for path, recording in recordings.items()
     }
@@ -271,3 +276,36 @@ def test_a_still_film_is_steadier_smoothed(follow: Follow) -> None:
     film = SyntheticCamera(astronaut(), still, seconds=1.5, noise=4.0)
     measured = measure_film(follow, (shot.frame for shot in film))
     assert 0 < measured["one-euro"] < measured["raw"]
+
+
+def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tracker.bench", "--steadiness", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_program_moves_a_picture_and_prints_one_json_object(portrait: NDArray[np.uint8], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "face.png"), portrait)
+    done = bench(str(tmp_path / "face.png"), "--frames", "21", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert list(report) == ["paths", "trade_off", "machine", "settings"]
+    assert list(report["paths"]) == list(MOTIONS)
+    assert report["paths"]["still"]["one-euro"]["lag_ms"] is None
+    assert report["paths"]["fast-pan"]["raw"]["lost_frames"] == 0
+    assert report["settings"]["weights_sha256"] == load().sha256
+
+
+def test_the_program_tells_the_jitter_of_a_film(
+    portrait: NDArray[np.uint8], make_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    done = bench(str(make_film(tmp_path / "still.mp4", [portrait] * 24)))
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in (*VARIANTS, "jitter"))
+
+
+def test_a_picture_without_a_face_ends_the_program_with_one_message(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 90, np.uint8))
+    done = bench(str(tmp_path / "wall.png"))
+    assert done.returncode == SourceError.exit_code
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("fkp-bench: no face found")

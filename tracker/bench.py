@@ -3,6 +3,7 @@
 Frames are read into memory once and go through the stages in one thread, so that reading does not disturb what is
 timed.  The film is then tracked by `fkp-track` in processes of its own, as a person would run it: that gives start-up,
 memory and film rate.  Every latency is a percentile in ms with the warm-up left out, never a mean.
+`fkp-bench --steadiness` measures what the keypoints are worth instead; see `tracker.steadiness`.
 """
 
 import json
@@ -31,6 +32,7 @@ from tracker.types import Frame, Tracked
 
 if TYPE_CHECKING:
     from tracker.sources import SourceInfo
+    from tracker.steadiness import Follow
 
 FRAMES_BYTES = 512 * 2**20
 """Frames held in memory at most: 580 of 640x480, 194 of 1280x720."""
@@ -171,6 +173,42 @@ def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
         return StageTimes(keypoints_s, stages, tracked, backend.name, detector.name, weights.sha256)
 
 
+def measure_steadiness(settings: Settings) -> dict[str, Any]:
+    """Everything that `fkp-bench --steadiness --json` prints; see `tracker.steadiness`.  Raises FkpError."""
+    import cv2
+
+    from tracker.backends import open_backend
+    from tracker.detect import open_detector
+    from tracker.steadiness import follower
+    from tracker.weights import load
+
+    cv2.setNumThreads(settings.threads)
+    weights = load(settings.weights)
+    with (
+        closing(open_backend(settings.backend, weights, threads=settings.threads)) as backend,
+        closing(open_detector(settings.detector, threads=settings.threads)) as detector,
+    ):
+        results = _steadiness(settings, follower(detector, backend, settings.detect_every))
+        used = {"backend": backend.name, "detector": detector.name, "weights_sha256": weights.sha256}
+    asked = {"source": str(settings.source or "demo"), "frames": settings.frames, "detect_every": settings.detect_every}
+    return _rounded(results) | {"machine": _machine(), "settings": asked | used | {"threads": settings.threads}}
+
+
+def _steadiness(settings: Settings, follow: "Follow") -> dict[str, Any]:
+    """Move the portrait that ships or the picture that was given; of a film tell the jitter."""
+    from tracker.sources import open_source
+    from tracker.steadiness import measure, measure_film, portrait_of
+    from tracker.synthetic import astronaut
+
+    if settings.source is None:
+        return asdict(measure(follow, astronaut(), settings.frames))
+    with open_source(settings.source) as source:
+        frames = islice(source, settings.frames)
+        if source.info.kind == "film":
+            return {"film_jitter_pct_iod": measure_film(follow, frames)}
+        return asdict(measure(follow, portrait_of(follow, next(frames).image), settings.frames))
+
+
 def _noting(frames: Sequence[Frame], instants_s: list[float]) -> Iterator[Frame]:
     """The frames, the instant of each one's handing out appended to `instants_s`."""
     for frame in frames:
@@ -244,6 +282,15 @@ def _json(percentiles: Percentiles | None) -> dict[str, float] | None:
     return None if percentiles is None else {name: round(value, 3) for name, value in asdict(percentiles).items()}
 
 
+def _rounded(value: Any) -> Any:
+    """Every float in nested dicts and lists to four places."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def _machine() -> dict[str, Any]:
     import av
     import cv2
@@ -294,9 +341,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def command(
     *,
     source: Annotated[
-        Path | None, typer.Argument(metavar="[SOURCE]", help="A film; without one, the demo's synthetic camera.")
+        Path | None, typer.Argument(metavar="[SOURCE]", help="A film, or a picture for --steadiness; else the demo.")
     ] = None,
-    frames: Annotated[int, typer.Option(min=WARM_UP + 1, metavar="N", help="Frames to time.")] = 300,
+    frames: Annotated[
+        int,
+        typer.Option(min=WARM_UP + 1, metavar="N", help="Frames to measure at most; of each path with --steadiness."),
+    ] = 300,
     threads: Annotated[int, typer.Option(min=1, metavar="N", help="Processor threads.")] = 1,
     detector: Annotated[DetectorName, typer.Option(help="What finds faces.")] = "yunet",
     detect_every: Annotated[
@@ -304,9 +354,12 @@ def command(
     ] = "1",
     backend: Annotated[BackendName, typer.Option(help="What runs the network.")] = "auto",
     weights: Annotated[Path | None, typer.Option(metavar="PATH", help="Another network.")] = None,
+    steadiness: Annotated[
+        bool, typer.Option("--steadiness", help="Jitter, lag and error on a moved picture; jitter of a film.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Measure latency by stage, film rate, start-up and memory on this machine."""
+    """Measure latency by stage, film rate, start-up and memory on this machine, or how steady the keypoints are."""
     settings = Settings(
         source=source,
         frames=frames,
@@ -316,9 +369,13 @@ def command(
         weights=weights,
         threads=threads,
     )
-    results = measure(settings)
+    results = measure_steadiness(settings) if steadiness else measure(settings)
     if as_json:
         print(json.dumps(results, indent=2))
+    elif steadiness:
+        from tracker.steadiness import print_report
+
+        print_report(results)
     else:
         print_table(results)
 

@@ -10,7 +10,6 @@ head.  The unit is the interocular distance (IOD) of the reference; results are 
 and a prediction minus the reference is its error, the same near and far.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -40,6 +39,10 @@ SECONDS = {"still": 4.0, "slow": 10.0, "talking": 10.0, "fast-pan": 10 / 3, "rol
 """Length of each path of `synthetic.MOTIONS`: whole periods of its main motion."""
 NOISE, SHUTTER, JPEG_QUALITY = 3.0, 0.25, 85
 """The camera's: a webcam in a dim room, exposing a quarter of the time.  See `synthetic.SyntheticCamera`."""
+RATE = 30.0
+"""Frames per second."""
+LONGEST = round(max(SECONDS.values()) * RATE)
+"""Frames of the longest path."""
 LOOKS = 30
 """Pictures whose mean is the reference."""
 NEAR_IOD = 1.0
@@ -156,9 +159,9 @@ def online(fresh: Callable[[], Smooth]) -> Variant:
 VARIANTS: dict[str, Variant] = {"raw": online(lambda: unsmoothed), "one-euro": online(OneEuro)}
 
 
-def measure(follow: Follow, portrait: Portrait, seconds: float = math.inf) -> Report:
-    """Every variant on every path, cut to `seconds`.  Raises SourceError when no face is found."""
-    recordings = dict(record_paths(follow, portrait, seconds))
+def measure(follow: Follow, portrait: Portrait, frames: int = LONGEST) -> Report:
+    """Every variant on every path, each cut to `frames`.  Raises SourceError when no face is found."""
+    recordings = dict(record_paths(follow, portrait, frames))
     paths = {
         path: {name: steadiness(recording, variant(recording.tracked)) for name, variant in VARIANTS.items()}
         for path, recording in recordings.items()
@@ -198,12 +201,13 @@ def portrait_of(follow: Follow, image: NDArray[np.uint8]) -> Portrait:
     return Portrait(image, tuple(left), tuple(right))
 
 
-def record_paths(follow: Follow, portrait: Portrait, seconds: float = math.inf) -> Iterator[tuple[str, Recording]]:
-    """Track every path of `MOTIONS`, cut to `seconds`."""
-    camera = SyntheticCamera(portrait, at_rest, noise=NOISE, shutter=SHUTTER, jpeg=JPEG_QUALITY)
+def record_paths(follow: Follow, portrait: Portrait, frames: int = LONGEST) -> Iterator[tuple[str, Recording]]:
+    """Track every path of `MOTIONS`, cut to `frames`."""
+    camera = SyntheticCamera(portrait, at_rest, RATE, noise=NOISE, shutter=SHUTTER, jpeg=JPEG_QUALITY)
     keypoints = look(follow, replace(camera, seconds=LOOKS / camera.rate, shutter=0.0, seed=1))
     for path, motion in MOTIONS.items():
-        yield path, record(follow, replace(camera, motion=motion, seconds=min(SECONDS[path], seconds)), keypoints)
+        seconds = min(SECONDS[path], frames / camera.rate)
+        yield path, record(follow, replace(camera, motion=motion, seconds=seconds), keypoints)
 
 
 def at_rest(t: float) -> Pose:
@@ -379,10 +383,17 @@ def _without_image(tracked: Tracked) -> Tracked:
 
 
 def print_report(results: dict[str, Any]) -> None:
-    """The report (`asdict(Report)` and more) for a person, on stdout."""
+    """For a person, on stdout: `asdict(Report)`, or a film's jitter as `film_jitter_pct_iod`."""
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if "film_jitter_pct_iod" in results:
+        table = Table("smoothing", "jitter %")
+        for name, jitter_pct in results["film_jitter_pct_iod"].items():
+            table.add_row(name, _cell(jitter_pct))
+        console.print(table, "% of the interocular distance")
+        return
     table = Table("path", "smoothing", "jitter %", "lag ms", "overshoot %", "error %", "lost frames")
     for path, variants in results["paths"].items():
         for name, row in variants.items():
@@ -390,9 +401,9 @@ def print_report(results: dict[str, Any]) -> None:
     curve = Table("min cutoff Hz", "beta", "derivative Hz", "jitter % (still)", "lag ms (longest)", "error % (moving)")
     for row in results["trade_off"]:
         curve.add_row(*map(_cell, row.values()))
-    console = Console()
-    console.print(table, curve)
-    console.print("jitter and error in % of the interocular distance, overshoot in % of the motion's amplitude")
+    console.print(
+        table, curve, "jitter and error in % of the interocular distance, overshoot of the motion's amplitude"
+    )
 
 
 def _cell(value: float | None) -> str:
