@@ -99,6 +99,18 @@ def evaluate(
 
 
 @app.command()
+def wild(
+    faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks, a zip or a folder.")],
+    weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+) -> None:
+    """Judge detector, crop and network together on photographs; prints JSON, % of the outer-eye distance."""
+    from train.faces68 import read_faces68
+    from train.wild import judge_end_to_end
+
+    print(json.dumps(judge_end_to_end(read_faces68(faces), weights).to_json()))
+
+
+@app.command()
 def submit(
     test: Annotated[Path, typer.Option(metavar="PATH", help="test.csv, a zip with it, or their folder.")],
     lookup: Annotated[Path, typer.Option(metavar="CSV", help="Kaggle's IdLookupTable.csv.")],
