@@ -55,15 +55,8 @@ DELAYS_S = np.arange(-10, 26) / 100
 ON_TIME = int(np.flatnonzero(DELAYS_S == 0)[0])
 TURN_WINDOW_S = 0.3
 """A prediction may turn this much before or after the truth does."""
-TRADE_OFF = (
-    (1.0, 10.0, 2.0),
-    (1.0, 20.0, 2.0),
-    (0.5, 30.0, 2.0),
-    (0.5, 40.0, 2.0),
-    (0.5, 80.0, 2.0),
-    (0.5, 160.0, 2.0),
-)
-"""Settings of One Euro: min_cutoff_hz, beta, derivative_cutoff_hz."""
+TRADE_OFF = tuple((0.5, beta, 2.0) for beta in (10.0, 20.0, 30.0, 40.0, 80.0, 160.0))
+"""Settings of One Euro, from steady to prompt: min_cutoff_hz, beta, derivative_cutoff_hz."""
 LEAST_AMPLITUDE = 0.1
 """A part of a motion smaller than this has no turning points worth the name: IOD, rad, or logarithm of the scale."""
 
