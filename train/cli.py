@@ -35,7 +35,7 @@ def train(
         typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be given again."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.")] = Path("runs/fkp"),
-    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.")] = 14_000,
+    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.")] = 6_500,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random, except the hold-out.")] = 0,
     device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
     report_every: Annotated[

@@ -29,7 +29,7 @@ from train.model import Net, standardised
 class FitConfig:
     """One training run."""
 
-    steps: int = 14_000
+    steps: int = 6_500
     batch: tuple[int, ...] = (100, 28)
     """Faces drawn from each bank per step."""
     learning_rate: float = 2e-3
