@@ -105,6 +105,23 @@ def test_the_keypoints_lie_on_the_face(film: Path, tmp_path: Path) -> None:
         assert points[INDEX[name]] == pytest.approx(truth, abs=4), name
 
 
+def test_a_film_becomes_the_same_file_whether_smoothing_without_lag_is_asked_for_or_not(
+    film: Path, tmp_path: Path
+) -> None:
+    lines = {}
+    for name, args in {"default": [], "offline": ["--smooth", "offline"], "off": ["--no-smooth"]}.items():
+        assert fkp_track(film, "--keypoints", f"{name}.jsonl", *args, cwd=tmp_path).returncode == 0
+        lines[name] = records(tmp_path / f"{name}.jsonl")
+    assert lines["default"] == lines["offline"] != lines["off"]
+    assert [line.get("time") for line in lines["default"]] == [line.get("time") for line in lines["off"]]
+
+
+def test_detecting_on_demand_loses_no_frame(film: Path, tmp_path: Path) -> None:
+    assert fkp_track(film, "--keypoints", "out.jsonl", "--detect-every", "auto", cwd=tmp_path).returncode == 0
+    _, *frames = records(tmp_path / "out.jsonl")
+    assert [len(frame["faces"]) for frame in frames] == [1] * (SECONDS * RATE)
+
+
 def test_a_folder_of_pictures_becomes_a_folder_of_pictures(portrait: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("one.png", "two.png"):
@@ -252,6 +269,8 @@ def test_one_refused_output_leaves_nothing_of_the_others(film: Path, tmp_path: P
         ("face.mp4", "--keypoints", "out.csv", "--keypoints", "./out.csv"),
         ("face.mp4", "--out", "face.mp4", "--overwrite"),
         ("face.mp4", "--detect-every", "0"),
+        ("face.mp4", "--detect-every", "often"),
+        ("face.mp4", "--smooth", "much"),
         ("face.mp4", "--backend", "abacus"),
     ],
 )

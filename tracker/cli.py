@@ -5,7 +5,7 @@ an exit code.  What happens to a frame is the business of the stages.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +21,15 @@ if TYPE_CHECKING:  # numpy, OpenCV and the runtimes are imported when a run star
     from tracker.progress import Tally
     from tracker.sinks import Sink
     from tracker.sinks.records import Header
-    from tracker.sources import SourceInfo
+    from tracker.sources import Source, SourceInfo
+    from tracker.types import Tracked
     from tracker.weights import Weights
 
 log = logging.getLogger(__name__)
 
 DetectorName = Literal["yunet", "mediapipe"]
 BackendName = Literal["auto", "cuda", "cpu"]
+Smoothing = Literal["offline", "live", "off"]
 RECORDS = (".jsonl", ".csv")
 """Suffixes of keypoint files, each naming its format."""
 
@@ -47,7 +49,8 @@ class Options:
     detector: DetectorName = "yunet"
     detect_every: int | Literal["auto"] = 1
     """Ask the detector on every n-th frame or when it is needed; in between the faces' own keypoints are followed."""
-    smooth: bool = True
+    smooth: Smoothing | None = None
+    """None: offline where a film becomes a file, else live."""
     backend: BackendName = "auto"
     weights: Path | None = None
     """None for the weights that ship with the package."""
@@ -62,13 +65,9 @@ def run(options: Options, tally: "Tally") -> None:
     import cv2
 
     from tracker.backends import open_backend
-    from tracker.detect import open_detector, paced
-    from tracker.identity import EachAlone, Identity
-    from tracker.locate import Locate
-    from tracker.pipeline import track
+    from tracker.detect import open_detector
     from tracker.progress import open_progress
     from tracker.sinks import Quit
-    from tracker.smooth import OneEuro, unsmoothed
     from tracker.sources import open_source
     from tracker.weights import load
 
@@ -83,19 +82,32 @@ def run(options: Options, tally: "Tally") -> None:
         suppress(Quit),
     ):
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
-        locate = Locate(backend)
-        if source.info.kind == "images":  # they have nothing to do with each other
-            results = track(source, detector, EachAlone(), locate, unsmoothed)
-        else:
-            identity = Identity()
-            detect = paced(detector, options.detect_every, identity)
-            results = track(source, detect, identity, locate, OneEuro() if options.smooth else unsmoothed)
-        for tracked in results:
+        for tracked in follow(source, detector, backend, options):
             for sink in sinks:
                 sink.write(tracked)
             tally.count(tracked)
             tally.skipped = source.skipped
             advance()
+
+
+def follow(source: "Source", detector: "Detector", backend: "Backend", options: Options) -> "Iterable[Tracked]":
+    """One result per frame of `source`, in order, smoothed as asked."""
+    from tracker.detect import paced
+    from tracker.identity import EachAlone, Identity
+    from tracker.locate import Locate
+    from tracker.offline import offline
+    from tracker.pipeline import track
+    from tracker.smooth import OneEuro, unsmoothed
+
+    locate = Locate(backend)
+    if source.info.kind == "images":  # they have nothing to do with each other
+        return track(source, detector, EachAlone(), locate, unsmoothed)
+    into_file = options.out is not None or bool(options.keypoints)
+    smooth = options.smooth or ("offline" if into_file and source.info.kind == "film" else "live")
+    identity = Identity()
+    detect = paced(detector, options.detect_every, identity)
+    results = track(source, detect, identity, locate, OneEuro() if smooth == "live" else unsmoothed)
+    return offline(results) if smooth == "offline" else results
 
 
 def header_of(info: "SourceInfo", weights: "Weights", backend: "Backend", detector: "Detector") -> "Header":
@@ -208,7 +220,14 @@ def command(
         str,
         typer.Option(metavar="N|auto", help="Detect on every N-th frame, or when needed; else follow the keypoints."),
     ] = "1",
-    smooth: Annotated[bool, typer.Option("--smooth/--no-smooth", help="Steady the points (One Euro filter).")] = True,
+    smooth: Annotated[
+        Smoothing | None,
+        typer.Option(
+            help="Steady the points: offline looks 0.3 s ahead and has no lag, live knows the past alone.  "
+            "[default: offline where a film becomes a file, else live]"
+        ),
+    ] = None,
+    no_smooth: Annotated[bool, typer.Option("--no-smooth", hidden=True, help="--smooth off")] = False,
     backend: Annotated[BackendName, typer.Option(help="What runs the network; auto takes the fastest here.")] = "auto",
     weights: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Another network: its .onnx with the .json card beside it.")
@@ -242,7 +261,7 @@ def command(
         overwrite=overwrite,
         detector=detector,
         detect_every=every(detect_every),
-        smooth=smooth,
+        smooth="off" if no_smooth else smooth,
         backend=backend,
         weights=weights,
         threads=threads,
