@@ -412,6 +412,17 @@ def test_a_fast_head_is_followed_between_looks() -> None:
     assert face.region.x == pytest.approx(where.x, abs=3)
 
 
+def test_frames_that_come_in_bursts_do_not_throw_the_crop() -> None:
+    """A camera hands over two frames 2 ms apart, then none for 64 ms; the face moved evenly."""
+    scene = Scene(rate=1)  # 1 index = 1 s
+    for i in range(40):
+        where = shifted(HERE, 4 * i, grow=1.01**i)
+        scene.start = i // 2 * 0.066 + i % 2 * 0.002 - scene.index
+        (face,) = scene([seen(where)] if i == 0 else None, [where])
+        assert math.hypot(face.region.x - where.x, face.region.y - where.y) < 10
+        assert face.region.side == pytest.approx(where.side, rel=0.03)
+
+
 def test_the_crop_takes_its_roll_from_the_keypoints_where_the_detector_sees_too_little() -> None:
     scene = Scene()
     rolled = shifted(HERE, roll=math.radians(40))

@@ -102,6 +102,8 @@ class _Known:
     """Of the region's centre, x + iy, frame px per second."""
     turning: complex = 0j
     """How its pose changes, log(side) + i roll, per second."""
+    step_s: float = 0.0
+    """How long the last step took that they were learned from."""
     course: complex = 0j
     """The velocity averaged over `COURSE_S`, for as long as the detector does not miss the face."""
     missed_at: float | None = None
@@ -167,7 +169,8 @@ class Identity:
         known_by_id = {known.id: known for known in self._known}
         known_faces = [known_by_id[face.id] for face in faces]
         self._unsure = False
-        stays = [self._learn(*each) for each in zip(known_faces, faces, *points, strict=True)]
+        mean_sigma_px = points.sigma.mean(axis=1).tolist()
+        stays = [self._learn(*each) for each in zip(known_faces, faces, points.keypoints, mean_sigma_px, strict=True)]
         self._drop([known for known, stay in zip(known_faces, stays, strict=True) if not stay])
         self._overlooked = not all(stays) and self._looked_at != self._frame.timestamp
         if all(stays):
@@ -199,12 +202,12 @@ class Identity:
         """Where each face is looked for in this frame, shown or yet to be confirmed; frame px."""
         return tuple(known.region for known in self._known)
 
-    def _learn(self, known: _Known, face: Face, keypoints: NDArray[np.float32], sigma: NDArray[np.float32]) -> bool:
-        """Take note of one face's raw keypoints (15, 2) and sigma (15,); False when it is no face any more."""
+    def _learn(self, known: _Known, face: Face, keypoints: NDArray[np.float32], sigma_px: float) -> bool:
+        """Take note of one face's raw keypoints (15, 2) and mean sigma; False when it is no face any more."""
         assert self._frame is not None
         region, now = region_from_keypoints(keypoints), self._frame.timestamp
         sensible = _is_near(region, face.region) and _is_inside(region, self._frame.image)
-        sigma_sides = float(sigma.mean()) / face.region.side
+        sigma_sides = sigma_px / face.region.side
         usual = sigma_sides if known.usual_sigma is None else known.usual_sigma
         if sensible:
             _settle(known, region, now)
@@ -340,10 +343,17 @@ def _leashed(region: Region, holder: Region, slack: _Slack) -> Region:
 
 def _foreseen(known: _Known, now: float) -> Region:
     """Where the face should be if it moves, grows and turns on as it did."""
+    ahead_s = (now - known.settled_at) * _trust(known, now)
+    return _moved(known.settled, known.velocity * ahead_s, known.turning * ahead_s)
+
+
+def _trust(known: _Known, now: float) -> float:
+    """How much of a face's velocity to believe, 0..1.
+
+    Cameras hand over frames in bursts: what it did in 2 ms says nothing of the next 60.
+    """
     elapsed = now - known.settled_at
-    if not 0 < elapsed <= FORESIGHT_S:
-        return known.settled
-    return _moved(known.settled, known.velocity * elapsed, known.turning * elapsed)
+    return min(1.0, 2 * known.step_s / elapsed) if 0 < elapsed <= FORESIGHT_S else 0.0
 
 
 def _settle(known: _Known, seen: Region, now: float) -> None:
@@ -358,8 +368,10 @@ def _settle(known: _Known, seen: Region, now: float) -> None:
         away = complex(seen.x - expected.x, seen.y - expected.y)
         turn = complex(math.log(seen.side / expected.side), math.remainder(seen.roll - expected.roll, math.tau))
         alpha, turn_alpha = _alpha(abs(away) / expected.side), _alpha(abs(turn))
-        known.velocity += _beta(alpha) * away / elapsed
-        known.turning += _beta(turn_alpha) * turn / elapsed
+        trust = _trust(known, now)
+        known.velocity = trust * known.velocity + _beta(alpha) * away / elapsed
+        known.turning = trust * known.turning + _beta(turn_alpha) * turn / elapsed
+        known.step_s = elapsed
         if known.missed_at is None:
             known.course += elapsed / (elapsed + COURSE_S) * (known.velocity - known.course)
         seen = _moved(expected, alpha * away, turn_alpha * turn)
