@@ -412,6 +412,14 @@ def test_a_fast_head_is_followed_between_looks() -> None:
     assert face.region.x == pytest.approx(where.x, abs=3)
 
 
+def test_keypoints_that_are_drawn_to_another_face_do_not_cost_the_id() -> None:
+    """A face that comes out from behind another is half hidden, and its keypoints spread over both."""
+    scene = Scene()
+    for i in range(4):
+        scene([seen(HERE)], [shifted(HERE, 8 * i, grow=1.25**i)])
+    assert scene.ids([seen(HERE)], [HERE]) == [0]
+
+
 def test_frames_that_come_in_bursts_do_not_throw_the_crop() -> None:
     """A camera hands over two frames 2 ms apart, then none for 64 ms; the face moved evenly."""
     scene = Scene(rate=1)  # 1 index = 1 s

@@ -55,6 +55,11 @@ of the keypoints in the crops and makes a still face's jitter half as large agai
 FORESIGHT_S = 0.2
 """Motion older than this says nothing about where a face is now."""
 
+FASTEST_GROWTH = 2.0
+"""Logarithm of the side per second: somebody who jumps at the camera.  Half hidden, keypoints change faster."""
+FASTEST_ROLL = 6.0
+"""Radians per second."""
+
 STRAY_SIDES = 0.3
 STRAY_RATIO = 1.4
 STRAY_ROLL = math.radians(60)
@@ -370,7 +375,8 @@ def _settle(known: _Known, seen: Region, now: float) -> None:
         alpha, turn_alpha = _alpha(abs(away) / expected.side), _alpha(abs(turn))
         trust = _trust(known, now)
         known.velocity = trust * known.velocity + _beta(alpha) * away / elapsed
-        known.turning = trust * known.turning + _beta(turn_alpha) * turn / elapsed
+        turning = trust * known.turning + _beta(turn_alpha) * turn / elapsed
+        known.turning = complex(_clip(turning.real, FASTEST_GROWTH), _clip(turning.imag, FASTEST_ROLL))
         known.step_s = elapsed
         if known.missed_at is None:
             known.course += elapsed / (elapsed + COURSE_S) * (known.velocity - known.course)
