@@ -416,7 +416,7 @@ def test_keypoints_that_are_drawn_to_another_face_do_not_cost_the_id() -> None:
     """A face that comes out from behind another is half hidden, and its keypoints spread over both."""
     scene = Scene()
     for i in range(4):
-        scene([seen(HERE)], [shifted(HERE, 8 * i, grow=1.25**i)])
+        scene([seen(HERE)], [shifted(HERE, 6 * i, grow=1.18**i)])
     assert scene.ids([seen(HERE)], [HERE]) == [0]
 
 

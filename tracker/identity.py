@@ -27,8 +27,9 @@ SAME_FACE_RATIO = 1.6
 RETURN_SIDES = 1.2
 """A lost face may have moved this far, or strayed this far from its course, before it is seen again."""
 COURSE_S = 0.1
-"""Over how long the motion is averaged that is expected to go on out of sight: keypoints slide off a face that is
-being hidden."""
+"""Over how long the motion is averaged that is expected to go on out of sight."""
+COURSE_HASTE = 1.5
+"""A lost face may be this much faster than it seemed: keypoints cling to what hides it."""
 COURSE_ENDS_S = 0.5
 """Nobody is expected to move on unseen for longer."""
 LONGEST_REST_S = 0.5
@@ -61,7 +62,7 @@ FASTEST_ROLL = 6.0
 """Radians per second."""
 
 STRAY_SIDES = 0.3
-STRAY_RATIO = 1.4
+STRAY_RATIO = 1.3
 STRAY_ROLL = math.radians(60)
 """Keypoints whose region lies further than this from the crop they were found in are no face's keypoints."""
 
@@ -238,8 +239,7 @@ class Identity:
         returned, self._lost, new = _match(self._lost, fresh, partial(_distance_on_course, now=now))
         for known, detection in returned:
             known.region = known.settled = detection.region
-            known.settled_at, known.velocity, known.turning, known.course = now, 0j, 0j, 0j
-            known.fresh = True
+            known.settled_at, known.velocity, known.turning, known.fresh = now, 0j, 0j, True
             self._confirm(known, detection, now)
             self._known.append(known)
         self._known += [self._born(detection, now) for detection in new]
@@ -320,7 +320,7 @@ def _distance_on_course(known: _Known, seen: Detection, now: float) -> float | N
     """How far a detection is from the way that a lost face was going: it may have stopped anywhere out of sight."""
     hidden_at = known.settled_at if known.missed_at is None else known.missed_at
     elapsed = min(now - hidden_at, COURSE_ENDS_S)
-    start, way = complex(known.region.x, known.region.y), known.course * elapsed
+    start, way = complex(known.region.x, known.region.y), known.course * elapsed * COURSE_HASTE
     done = ((complex(seen.region.x, seen.region.y) - start) * way.conjugate()).real / max(abs(way) ** 2, 1e-9)
     nearest = start + way * min(max(done, 0.0), 1.0)
     return _distance(replace(known.region, x=nearest.real, y=nearest.imag), seen.region, RETURN_SIDES)
