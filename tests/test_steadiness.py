@@ -225,7 +225,7 @@ def report(follow: Follow) -> Report:
 def test_the_tracker_is_judged_on_every_path_raw_and_smoothed(report: Report) -> None:
     assert list(report.paths) == list(MOTIONS)
     for variants in report.paths.values():
-        assert list(variants) == list(VARIANTS) == ["raw", "one-euro"]
+        assert list(variants) == list(VARIANTS) == ["raw", "one-euro", "offline"]
         for result in variants.values():
             assert result.lost_frames == 0
             assert 0 < result.jitter_pct_iod < result.error_pct_iod < 10
@@ -234,6 +234,12 @@ def test_the_tracker_is_judged_on_every_path_raw_and_smoothed(report: Report) ->
 def test_smoothing_steadies_what_is_still_and_is_later_than_raw(report: Report) -> None:
     assert report.paths["still"]["one-euro"].jitter_pct_iod < report.paths["still"]["raw"].jitter_pct_iod
     assert report.paths["slow"]["one-euro"].lag_ms > report.paths["slow"]["raw"].lag_ms
+
+
+def test_looking_ahead_steadies_without_being_late(report: Report) -> None:
+    slow = report.paths["slow"]
+    assert slow["offline"].jitter_pct_iod < slow["raw"].jitter_pct_iod
+    assert abs(slow["offline"].lag_ms) < slow["one-euro"].lag_ms / 2
 
 
 def test_more_smoothing_is_steadier_and_errs_more_in_motion(report: Report) -> None:

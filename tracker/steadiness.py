@@ -23,6 +23,7 @@ from tracker.detect import Detector, paced
 from tracker.errors import SourceError
 from tracker.identity import Identity
 from tracker.locate import Locate, Points
+from tracker.offline import offline
 from tracker.pipeline import Smooth, track
 from tracker.smooth import OneEuro, unsmoothed
 from tracker.spec import INDEX, KEYPOINTS
@@ -149,7 +150,7 @@ def online(fresh: Callable[[], Smooth]) -> Variant:
     return smoothed
 
 
-VARIANTS: dict[str, Variant] = {"raw": online(lambda: unsmoothed), "one-euro": online(OneEuro)}
+VARIANTS: dict[str, Variant] = {"raw": online(lambda: unsmoothed), "one-euro": online(OneEuro), "offline": offline}
 
 
 def measure(follow: Follow, portrait: Portrait, frames: int = LONGEST) -> Report:
