@@ -2,8 +2,8 @@
 
 Followed faces say themselves when they need it (`Watch.wants_look`).  For somebody new there is a look at the picture,
 cheap enough for every frame: a point in 16 x 16 px (of 640x480) is compared with what it was when the detector looked
-last.  It costs 5 us on pixels in the cache, 40 on others, and shows a newcomer within 0.1 s, where looking twice a second alone takes 0.2 s on average and
-0.45 s at worst.
+last.  It costs 5 us on pixels in the cache, 40 on others, and shows a newcomer within 0.1 s, where looking twice a
+second alone takes 0.2 s on average and 0.45 s at worst.
 """
 
 from collections.abc import Sequence
