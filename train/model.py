@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from tracker.spec import INDEX, KEYPOINTS, MIRROR, SIZE
+from train.schemes import C_KEYPOINTS
 
 SCHEME_KEYPOINTS: dict[str, tuple[str, ...]] = {
     "A": KEYPOINTS,
     "B": KEYPOINTS,
-    "C": ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip"),
+    "C": C_KEYPOINTS,
 }
 """Kaggle's rows were labelled by three conventions that disagree on nose tip and lips; each has its own maps."""
 

@@ -7,8 +7,6 @@ images.  Out: a csv `RowId,Location` with one line per row of the table, in its 
 import csv
 import io
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import DataError, SinkError
+from tracker.sinks.files import write_whole
 from tracker.spec import COLUMNS, SIZE
 from train import archive
 from train.schemes import C_KEYPOINTS
@@ -104,10 +103,7 @@ def write_submission(
     table = read_lookup(lookup)
     locations = _locations(np.asarray(points), np.asarray(image_ids), table, lookup)
     lines = [f"{row},{location:.4f}\n" for row, location in zip(table.row_id, locations, strict=True)]
-    try:
-        _write_whole(out, "RowId,Location\n" + "".join(lines))
-    except OSError as error:
-        raise SinkError(f"cannot write {out}: {error.strerror or error}") from error
+    write_whole(out, ("RowId,Location\n" + "".join(lines)).encode(), overwrite=overwrite)
 
 
 def _asked(fields: list[str], where: str) -> tuple[int, int, int]:
@@ -139,16 +135,3 @@ def _locations(
     if np.isnan(values).any():
         raise ValueError("a predicted coordinate that Kaggle asks for is NaN")
     return np.asarray(values.clip(0, SIZE))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write under a temporary name beside `path`, then move."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    partial = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii", newline="") as file:
-            file.write(text)
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

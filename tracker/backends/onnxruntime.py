@@ -67,14 +67,17 @@ class OnnxRuntime:
         self._session = None
 
 
-def open_session(path: Path, onnx: bytes, threads: int) -> ort.InferenceSession:
-    """A CPU session for the network in `onnx`, read from `path`.  Raises WeightsError when it cannot be loaded."""
+def open_session(
+    path: Path, onnx: bytes, threads: int, remedy: str = "restore it or run fkp-train again"
+) -> ort.InferenceSession:
+    """A CPU session for the network in `onnx`, read from `path`.
+
+    Raises WeightsError, which ends in `remedy`, when it cannot be loaded.
+    """
     try:
         return _session(onnx, threads, "CPUExecutionProvider")
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a model it cannot load
-        raise WeightsError(
-            f"ONNX Runtime {ort.__version__} cannot load {path} ({error}); restore it or run fkp-train again"
-        ) from error
+        raise WeightsError(f"ONNX Runtime {ort.__version__} cannot load {path} ({error}); {remedy}") from error
 
 
 def _session(onnx: bytes, threads: int, provider: str) -> ort.InferenceSession:

@@ -13,10 +13,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tracker.backends.onnxruntime import quiet_session_options
+from tracker.backends.onnxruntime import open_session
 from tracker.crop import Framing
 from tracker.detect import read_model
-from tracker.errors import WeightsError
 from tracker.types import Box, Detection
 from tracker.weights import DEFAULT_DIR
 
@@ -58,10 +57,7 @@ class YuNet:
     def open(cls, threshold: float | None, input_size: int, threads: int, path: Path = MODEL) -> "YuNet":
         """Raises WeightsError when the model file is missing, altered or cannot be loaded."""
         model = read_model(path, SHA256)
-        try:
-            session = ort.InferenceSession(model, quiet_session_options(threads), providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a model it cannot load
-            raise WeightsError(f"ONNX Runtime {ort.__version__} cannot load {path}: {error}") from error
+        session = open_session(path, model, threads, remedy="restore it with: pip install --force-reinstall fkp")
         return cls(session, THRESHOLD if threshold is None else threshold, input_size)
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
