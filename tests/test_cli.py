@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from tracker import backends, detect
-from tracker.cli import BackendName, DetectorName
 from tracker.progress import FIRST_KEYPOINTS
+from tracker.run import BackendName, DetectorName
 from tracker.spec import INDEX, KEYPOINTS
 from tracker.weights import DEFAULT_DIR, load
 

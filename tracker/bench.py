@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from tracker.cli import BackendName, DetectorName, every
+from tracker.cli import every
 from tracker.errors import FkpError, SourceError
 from tracker.program import run_program
 from tracker.progress import FIRST_KEYPOINTS
+from tracker.run import BackendName, DetectorName
 from tracker.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
 from tracker.types import Frame, Tracked
 

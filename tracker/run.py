@@ -1,0 +1,169 @@
+"""One run of the tracker: its options, the resources it opens and closes, and the frames that flow between them.
+
+In: `Options`.  Out: whatever outputs they name.  What happens to a frame is the business of the stages.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # numpy, OpenCV and the runtimes are imported when a run starts, so that --help answers at once
+    from tracker.backends import Backend
+    from tracker.detect import Detector
+    from tracker.progress import Tally
+    from tracker.sinks import Sink
+    from tracker.sinks.records import Header
+    from tracker.sources import Source, SourceInfo
+    from tracker.types import Tracked
+    from tracker.weights import Weights
+
+log = logging.getLogger(__name__)
+
+DetectorName = Literal["yunet", "mediapipe"]
+BackendName = Literal["auto", "cuda", "cpu"]
+Smoothing = Literal["offline", "live", "off"]
+RECORDS = (".jsonl", ".csv")
+"""Suffixes of keypoint files, each naming its format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything a run of `fkp-track` depends on."""
+
+    source: Path | None = None
+    """A film, a picture or a folder of pictures; None for the camera or the demo."""
+    camera: int = 0
+    demo: bool = False
+    out: Path | None = None
+    keypoints: tuple[Path, ...] = ()
+    show: bool = False
+    overwrite: bool = False
+    detector: DetectorName = "yunet"
+    detect_every: int | Literal["auto"] = 1
+    """Ask the detector on every n-th frame or when it is needed; in between the faces' own keypoints are followed."""
+    smooth: Smoothing | None = None
+    """None: offline where a film becomes a file, else live."""
+    backend: BackendName = "auto"
+    weights: Path | None = None
+    """None for the weights that ship with the package."""
+    threads: int = 1
+
+
+def run(options: Options, tally: "Tally") -> None:
+    """Track the source into every output asked for, counting into `tally`.
+
+    Raises FkpError; whatever ends the run, the outputs are finished and closed before this returns.
+    """
+    import cv2
+
+    from tracker.backends import open_backend
+    from tracker.detect import open_detector
+    from tracker.progress import open_progress
+    from tracker.sinks import Quit
+    from tracker.sources import open_source
+    from tracker.weights import load
+
+    cv2.setNumThreads(options.threads)
+    weights = load(options.weights)
+    with (
+        open_source(options.source, camera=options.camera, demo=options.demo) as source,
+        closing(open_backend(options.backend, weights, threads=options.threads)) as backend,
+        closing(open_detector(options.detector, threads=options.threads)) as detector,
+        open_sinks(options, source.info, header_of(source.info, weights, backend, detector)) as sinks,
+        open_progress(source.info, visible=not options.show) as advance,
+        suppress(Quit),
+    ):
+        log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
+        for tracked in follow(source, detector, backend, options):
+            for sink in sinks:
+                sink.write(tracked)
+            tally.count(tracked)
+            tally.skipped = source.skipped
+            advance()
+
+
+def follow(source: "Source", detector: "Detector", backend: "Backend", options: Options) -> "Iterable[Tracked]":
+    """One result per frame of `source`, in order, smoothed as asked."""
+    from tracker.detect import paced
+    from tracker.identity import EachAlone, Identity
+    from tracker.locate import Locate
+    from tracker.offline import offline
+    from tracker.pipeline import track
+    from tracker.smooth import OneEuro, unsmoothed
+
+    locate = Locate(backend)
+    if source.info.kind == "images":  # they have nothing to do with each other
+        return track(source, detector, EachAlone(), locate, unsmoothed)
+    into_file = options.out is not None or bool(options.keypoints)
+    smooth = options.smooth or ("offline" if into_file and source.info.kind == "film" else "live")
+    identity = Identity()
+    detect = paced(detector, options.detect_every, identity)
+    results = track(source, detect, identity, locate, OneEuro() if smooth == "live" else unsmoothed)
+    return offline(results) if smooth == "offline" else results
+
+
+def header_of(info: "SourceInfo", weights: "Weights", backend: "Backend", detector: "Detector") -> "Header":
+    """What every keypoint file says of its own origin."""
+    from tracker.sinks.records import Header
+
+    return Header(
+        source=info.name,
+        width=info.width,
+        height=info.height,
+        weights_sha256=weights.sha256,
+        backend=backend.name,
+        detector=detector.name,
+    )
+
+
+@contextmanager
+def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterator[list["Sink"]]:
+    """Every output of `options`, opened; each is closed at the end even where another one fails.
+
+    Raises SinkError, before any frame is read, for an output that exists or cannot be written.
+    """
+    from tracker.draw import draw
+    from tracker.sinks import Annotate, Sink
+    from tracker.sinks.files import refuse_existing
+    from tracker.sinks.window import open_window
+
+    for path in options.keypoints:  # all are looked at before the first is begun
+        refuse_existing(path, overwrite=options.overwrite)
+    with ExitStack() as stack:
+
+        def use(sink: Sink) -> Sink:
+            return stack.enter_context(closing(sink))
+
+        pictures = []
+        if options.out is not None:
+            pictures.append(use(open_picture(options.out, info, options.overwrite)))
+        if options.show:
+            only_watched = options.out is None and not options.keypoints
+            pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=only_watched)))
+        records = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
+        yield [*records, Annotate(draw, pictures)] if pictures else records
+
+
+def open_record(path: Path, header: "Header", overwrite: bool) -> "Sink":
+    """A file of keypoints in the format that its suffix names."""
+    if path.suffix.lower() == ".csv":
+        from tracker.sinks.csv import open_csv
+
+        return open_csv(path, header, overwrite)
+    from tracker.sinks.jsonl import open_jsonl
+
+    return open_jsonl(path, header, overwrite)
+
+
+def open_picture(path: Path, info: "SourceInfo", overwrite: bool) -> "Sink":
+    """Annotated pictures: a film for whatever moves, pictures for pictures."""
+    if info.kind == "images":
+        from tracker.sinks.images import open_images
+
+        return open_images(path, info, overwrite=overwrite)
+    from tracker.sinks.video import open_video
+
+    return open_video(path, info, overwrite=overwrite)
