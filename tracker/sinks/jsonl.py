@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker.sinks import Sink
-from tracker.sinks.records import TIME_DECIMALS, Header, Lines, faces_of, open_lines
+from tracker.sinks.records import Header, Lines, open_lines, record_of
 from tracker.spec import KEYPOINTS
 from tracker.types import Tracked
 
@@ -28,11 +28,7 @@ class Jsonl:
 
     def write(self, tracked: Tracked) -> None:
         """Append the frame's line.  Raises SinkError when it cannot be written."""
-        frame = tracked.frame
-        record: dict[str, Any] = {"frame": frame.index, "time": round(frame.timestamp, TIME_DECIMALS)}
-        if frame.name:
-            record["image"] = frame.name
-        self._lines.write(_line(record | {"faces": faces_of(tracked)}))
+        self._lines.write(_line(record_of(tracked)))
 
     def close(self) -> None:
         """Move the file into place."""

@@ -35,6 +35,13 @@ class Header:
     detector: str
 
 
+def record_of(tracked: Tracked) -> dict[str, Any]:
+    """One frame's result, ready for JSON: frame, time (s), faces as `faces_of` says; pictures also have their image."""
+    frame = tracked.frame
+    image = {"image": frame.name} if frame.name else {}
+    return {"frame": frame.index, "time": round(frame.timestamp, TIME_DECIMALS), **image, "faces": faces_of(tracked)}
+
+
 def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
     """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15]; frame px."""
     points = _rounded(tracked.keypoints)
