@@ -10,12 +10,21 @@ from typing import Annotated, Literal
 
 import typer
 
+from tracker.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
 from tracker.run import RECORDS, BackendName, DetectorName, Options, Smoothing, run
 
 log = logging.getLogger(__name__)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+EXAMPLES = """\b
+Examples:
+  fkp-track                                   camera 0 in a window
+  fkp-track talk.mp4 --out tracked.mp4        an annotated film, with sound
+  fkp-track talk.mp4 --keypoints points.csv   keypoints for a spreadsheet
+  fkp-track photos/ --out annotated/          a folder of pictures
+"""
 
 
 def _print_version(asked: bool) -> None:
@@ -35,51 +44,86 @@ def every(text: str) -> int | Literal["auto"]:
     raise typer.BadParameter(f"{text} is neither a number from 1 nor auto", param_hint="--detect-every")
 
 
-@app.command()
+@app.command(cls=PlainCommand, context_settings=CONTEXT, epilog=EXAMPLES)
 def command(
     *,
     source: Annotated[
-        Path | None, typer.Argument(metavar="[SOURCE]", help="A film, a picture or a folder of pictures.")
+        Path | None,
+        typer.Argument(metavar="SOURCE", help="A film, a picture or a folder of pictures.", rich_help_panel=INPUT),
     ] = None,
     camera: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Camera to use; 0 where no SOURCE is given.")
+        int | None,
+        typer.Option(min=0, metavar="N", help="Camera to use; 0 where no SOURCE is given.", rich_help_panel=INPUT),
     ] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="A synthetic camera: needs neither camera nor film.")] = False,
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="A synthetic camera: needs neither camera nor film.", rich_help_panel=INPUT),
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE_OR_DIR", help="Annotated film; for pictures a picture or a folder.")
+        Path | None,
+        typer.Option(
+            metavar="FILE_OR_DIR", help="Annotated film; for pictures a picture or a folder.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     keypoints: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Keypoints as .jsonl or .csv; may be given again.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Keypoints as .jsonl or .csv; may be given again.", rich_help_panel=OUTPUT),
     ] = None,
     show: Annotated[
         bool | None,
-        typer.Option("--show/--no-show", help="A live window.  [default: shown when there is no other output]"),
+        typer.Option(
+            "--show/--no-show",
+            help="A live window.  [default: shown when there is no other output]",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    detector: Annotated[DetectorName, typer.Option(help="What finds faces.")] = "yunet",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=OUTPUT)
+    ] = False,
+    detector: Annotated[DetectorName, typer.Option(help="What finds faces.", rich_help_panel=TRACKING)] = "yunet",
     detect_every: Annotated[
         str,
-        typer.Option(metavar="N|auto", help="Detect on every N-th frame, or when needed; else follow the keypoints."),
+        typer.Option(
+            metavar="N|auto",
+            help="Detect on every N-th frame, or when needed; else follow the keypoints.",
+            rich_help_panel=TRACKING,
+        ),
     ] = "1",
     smooth: Annotated[
         Smoothing | None,
         typer.Option(
             help="Steady the points: offline looks 0.3 s ahead and has no lag, live knows the past alone.  "
-            "[default: offline where a film becomes a file, else live]"
+            "[default: offline where a film becomes a file, else live]",
+            rich_help_panel=TRACKING,
         ),
     ] = None,
     no_smooth: Annotated[bool, typer.Option("--no-smooth", hidden=True, help="--smooth off")] = False,
-    backend: Annotated[BackendName, typer.Option(help="What runs the network; auto takes the fastest here.")] = "auto",
+    backend: Annotated[
+        BackendName,
+        typer.Option(help="What runs the network; auto takes the fastest here.", rich_help_panel=MACHINE),
+    ] = "auto",
     weights: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Another network: its .onnx with the .json card beside it.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Another network: its .onnx with the .json card beside it.", rich_help_panel=MACHINE
+        ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Processor threads for detector, network and picture operations.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Processor threads for detector, network and picture operations.",
+            rich_help_panel=MACHINE,
+        ),
     ] = 1,
-    verbose: Annotated[int, typer.Option("-v", count=True, help="Say more; -vv: everything.")] = 0,
     doctor: Annotated[
-        bool, typer.Option("--doctor", help="Check what works on this machine, with a hint for what does not.")
+        bool,
+        typer.Option(
+            "--doctor", help="Check what works on this machine, with a hint for what does not.", rich_help_panel=MACHINE
+        ),
     ] = False,
+    verbose: Annotated[int, typer.Option("-v", count=True, show_default=False, help="Say more; -vv: everything.")] = 0,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,

@@ -1,0 +1,47 @@
+"""What --help promises: headings, 80 columns, no colour needed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def shown(module: str, *args: str, columns: int = 80) -> list[str]:
+    """The lines of --help on a terminal of that width."""
+    command = [sys.executable, "-m", module, *args, "--help"]
+    environment = os.environ | {"COLUMNS": str(columns)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def panels(lines: list[str]) -> dict[str, list[str]]:
+    """The words that open each entry, by heading."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for line in lines:
+        if line.endswith(":") and not line.startswith(" "):
+            heading = line[:-1]
+        elif line.startswith("  ") and line[2:3] not in ("", " "):
+            found.setdefault(heading, []).append(line.split()[0].rstrip(","))
+    return found
+
+
+def test_every_option_of_fkp_track_stands_under_a_heading_of_its_own_kind() -> None:
+    found = panels(shown("tracker.cli"))
+    assert {"SOURCE", "--camera", "--demo"} <= set(found["Input"])
+    assert {"--out", "--keypoints", "--show"} <= set(found["Output"])
+    assert {"--detector", "--smooth"} <= set(found["Tracking"])
+    assert {"--backend", "--threads"} <= set(found["Machine"])
+    assert {word for word in found["Other"] if word.startswith("-")} == {"-v", "--version", "-h"}
+
+
+@pytest.mark.parametrize("module", ["tracker.cli", "tracker.bench", "train.cli"])
+def test_help_fits_80_columns_and_needs_no_colour(module: str) -> None:
+    lines = shown(module)
+    assert max(map(len, lines)) <= 80
+    assert not any("\x1b" in line or "│" in line for line in lines)
+
+
+def test_a_wider_terminal_makes_the_help_shorter() -> None:
+    assert len(shown("tracker.cli", columns=120)) < len(shown("tracker.cli", columns=80))

@@ -1,0 +1,54 @@
+"""How the --help of our programs reads: options under headings, in plain text that 80 columns hold without colour.
+
+Typer calls such headings panels and has Rich draw them as boxes; plain text is there sooner and takes fewer lines.
+"""
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+INPUT = "Input"
+OUTPUT = "Output"
+LIVE = "Live outputs"
+TRACKING = "Tracking"
+LOOKS = "Looks and privacy"
+BATCH = "Many films"
+MACHINE = "Machine"
+OTHER = "Other"
+"""Headings of `fkp-track --help`, for an option's `rich_help_panel`; they appear in the order of the options."""
+
+FIRST_COLUMN = 26
+"""Options and their values are this wide in every panel, so that the explanations line up; longer ones get a line."""
+
+CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+"""`context_settings` of every command."""
+
+
+class PlainCommand(TyperCommand):
+    """A command whose --help puts each option under its `rich_help_panel`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the panels."""
+        _write_panels(self, ctx, formatter)
+
+
+class PlainGroup(TyperGroup):
+    """The same for a program with commands, which come last."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the panels, then the commands."""
+        _write_panels(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def _write_panels(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is not None:
+            words, explanation = record
+            panel = getattr(parameter, "rich_help_panel", None) or OTHER
+            panels.setdefault(panel, []).append((words.ljust(FIRST_COLUMN), explanation))
+    for panel, records in panels.items():
+        with formatter.section(panel):
+            formatter.write_dl(records, col_max=FIRST_COLUMN)
