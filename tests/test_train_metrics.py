@@ -89,11 +89,11 @@ def test_calibration_of_a_normal_error_is_that_of_the_normal_distribution() -> N
 
 def test_report_holds_every_figure_and_survives_json() -> None:
     predicted, labels, scheme = faces(A, B, C)
-    report = metrics.report(predicted + 1, labels, scheme, np.ones((3, 15)))
+    report = metrics.report(predicted + np.array([0.9, 1.1]), labels, scheme, np.ones((3, 15)))
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert data["faces"] == 3
     assert data["faces_by_scheme"] == {"A": 1, "B": 1, "C": 1}
-    assert data["kaggle_weighted"] == pytest.approx(1, rel=1e-5)
+    assert data["kaggle_weighted"] == pytest.approx(math.sqrt((0.81 + 1.21) / 2), rel=1e-5)
     assert data["by_scheme_trimmed"].keys() == {"A", "B", "C"}
     assert data["by_keypoint"]["C"].keys() == {
         "left_eye_center",
@@ -102,6 +102,9 @@ def test_report_holds_every_figure_and_survives_json() -> None:
         "mouth_center_bottom_lip",
     }
     assert len(data["calibration"]["all"]) == 2
+    assert data["calibration_by_scheme"].keys() == {"A", "B", "C"}
+    assert data["calibration_by_scheme"]["C"]["nose_tip"] == [0.5, 1.0]
+    assert "mouth_left_corner" not in data["calibration_by_scheme"]["C"]
 
 
 def test_report_of_one_scheme_has_no_kaggle_figure() -> None:

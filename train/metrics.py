@@ -21,7 +21,10 @@ C_SHARE = 0.35
 WORST_SHARE = 0.01
 
 WITHIN = (1, 2)
-"""Multiples of sigma at which calibration is read; a normal error lies within in 68.3 and 95.4 % of the cases."""
+"""Multiples of sigma at which calibration is read."""
+
+NORMAL = (0.683, 0.954)
+"""Share of normally distributed errors that lie within them."""
 
 Points = NDArray[np.floating]
 
@@ -112,6 +115,8 @@ class Report:
     """Of the faces with all 15 points, % of the outer-eye distance."""
     calibration: dict[str, tuple[float, ...]]
     """Keypoint or "all" -> share of errors within 1 and 2 sigma; empty if no sigma was given."""
+    calibration_by_scheme: dict[str, dict[str, tuple[float, ...]]]
+    """Scheme -> the same of its own faces."""
 
     def to_json(self) -> dict[str, Any]:
         """A dict for `json.dumps(..., allow_nan=False)`: NaN becomes None."""
@@ -169,6 +174,12 @@ def report(
         },
         nme_percent=nme_percent(predicted, labels),
         calibration={} if sigma is None else calibration(predicted, labels, sigma),
+        calibration_by_scheme={}
+        if sigma is None
+        else {
+            SCHEMES[s]: calibration(predicted[scheme == s], labels[scheme == s], sigma[scheme == s])
+            for s in np.unique(scheme)
+        },
     )
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tracker import __version__
 from tracker.errors import DataError, SinkError
+from train.calibrate import sigma_scales, with_sigma_scaled
 from train.data import SCHEMES, Faces, read_training
 from train.evaluate import judged
 from train.export import write_weights
@@ -102,7 +103,7 @@ def rebuild(options: Options) -> Generator[Progress, None, None]:
         history.unlink(missing_ok=True)
     judge = _Judge(faces, judges & ~faces.problem)
     log.info("%d faces to learn from, %d to judge by", sum(len(bank.images) for bank in banks), judge.count)
-    with _exported_at_the_end(fit, judge, options, faces):
+    with _exported_at_the_end(fit, judge, options, faces, ~judges & ~faces.problem):
         while not fit.done:
             before, seconds = fit.step_count, fit.seconds
             loss = fit.run(options.report_every)
@@ -167,7 +168,9 @@ def _device(choice: str) -> str:
 
 
 @contextmanager
-def _exported_at_the_end(fit: Fit, judge: _Judge, options: Options, faces: Faces) -> Iterator[None]:
+def _exported_at_the_end(
+    fit: Fit, judge: _Judge, options: Options, faces: Faces, learned: NDArray[np.bool_]
+) -> Iterator[None]:
     """Export the averaged weights however the block ends, Ctrl-C included; then also keep what `resume` needs."""
     try:
         yield
@@ -175,7 +178,14 @@ def _exported_at_the_end(fit: Fit, judge: _Judge, options: Options, faces: Faces
         if fit.step_count:
             if not fit.done:
                 fit.save(options.out / CHECKPOINT)
-            write_weights(fit.averaged, options.out, _facts(fit, judge, options, faces))
+            scales = _sigma_scales(fit.averaged, faces.only(learned))
+            net = with_sigma_scaled(fit.averaged, scales)
+            write_weights(net, options.out, _facts(fit, net, scales, judge, options, faces))
+
+
+def _sigma_scales(net: Net, faces: Faces) -> NDArray[np.float64]:
+    points, sigma = predicted(net, torch.from_numpy(faces.images[:, None]))
+    return sigma_scales(points, sigma, faces.points, faces.scheme)
 
 
 def _note(path: Path, progress: Progress) -> None:
@@ -186,7 +196,9 @@ def _note(path: Path, progress: Progress) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def _facts(fit: Fit, judge: _Judge, options: Options, faces: Faces) -> dict[str, Any]:
+def _facts(
+    fit: Fit, net: Net, scales: NDArray[np.float64], judge: _Judge, options: Options, faces: Faces
+) -> dict[str, Any]:
     """What the card says of where the weights come from and how good they are."""
     return {
         "name": "fkp",
@@ -208,7 +220,11 @@ def _facts(fit: Fit, judge: _Judge, options: Options, faces: Faces) -> dict[str,
         "metrics": {
             "split": f"hold-out: {judge.count} rows, a tenth of the duplicate groups, seed {SPLIT_SEED}, "
             "single net, no test-time averaging, rows known to be bad left out",
-            **judge(fit.averaged).to_json(),
+            **judge(net).to_json(),
+        },
+        "sigma_scales": {
+            "fitted_on": "the rows of the training data that are not held out",
+            "by_head": [round(scale, 4) for scale in scales.tolist()],
         },
     }
 

@@ -1,0 +1,67 @@
+"""The last step of a training: sigma stretched so that as many errors lie within it as its meaning promises.
+
+In: a trained net's outputs for faces that it learned from, and their labels.  Out: one factor per output, which goes
+into the biases that sigma is made of, so that the exported graph holds it and costs nothing more.
+
+The likelihood that teaches sigma sees augmented faces and forgives wild labels; what is promised is shares of plain
+errors.  The factors are fitted on training rows, never on the hold-out, which stays a fair judge of them: a net that
+had learned its rows by heart would be judged overconfident there.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.metrics import NORMAL, WITHIN
+from train.model import HEAD_MIRROR, HEADS, Net
+from train.targets import head_targets
+
+TOLERANCE = (0.05, 0.03)
+"""How far the shares within 1 and 2 sigma may be off.  Labels err with heavier tails than a normal distribution, so no
+factor meets both shares exactly; each counts by its tolerance."""
+
+FEWEST = 200
+"""Labelled coordinates below which a factor would be chance: the share within 1 sigma has a standard error of 0.033."""
+
+_CANDIDATES = np.geomspace(0.25, 4.0, 401)
+
+
+def sigma_scales(
+    points: NDArray[np.floating],
+    sigma: NDArray[np.floating],
+    labels: NDArray[np.floating],
+    scheme: NDArray[np.uint8],
+) -> NDArray[np.float64]:
+    """(34,) the factor for each output's sigma; 1 where there are too few labels to tell.
+
+    points (N, 34, 2) and sigma (N, 34) are the net's, unit space; labels (N, 15, 2) crop px, NaN where missing, of
+    rows of `scheme` (N,).  An output is judged by labels of its own scheme; mirrored outputs are judged together,
+    because the net was taught to treat them alike.
+    """
+    targets, trust = head_targets(labels, scheme)
+    ratio = np.abs(points - targets) / sigma[..., None]
+    own = trust == 1
+    scales = np.ones(len(HEADS))
+    for head, mirrored in enumerate(HEAD_MIRROR):
+        seen = np.concatenate([ratio[own[:, i], i].ravel() for i in {head, mirrored}])
+        if len(seen) >= FEWEST:
+            scales[head] = _best_scale(seen)
+    return scales
+
+
+def with_sigma_scaled(net: Net, scales: NDArray[np.floating]) -> Net:
+    """A copy of `net` whose sigmas are `scales` (34,) times as large; its points are the same."""
+    scaled = copy.deepcopy(net)
+    with torch.no_grad():
+        scaled.doubt.bias.add_(torch.from_numpy(np.log(scales)).to(scaled.doubt.bias))
+    return scaled
+
+
+def _best_scale(ratio: NDArray[np.floating]) -> float:
+    """The factor by which the worse kept of the two shares of `ratio` (M,), error over sigma, is kept best."""
+    reach = np.outer(WITHIN, _CANDIDATES)
+    share = np.searchsorted(np.sort(ratio, axis=None), reach, side="right") / ratio.size
+    off = np.abs(share - np.array(NORMAL)[:, None]) / np.array(TOLERANCE)[:, None]
+    return float(_CANDIDATES[off.max(0).argmin()])
