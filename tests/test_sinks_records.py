@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from tracker.sinks.csv import open_csv
 from tracker.sinks.jsonl import open_jsonl
 from tracker.sinks.records import Header
 from tracker.spec import COLUMNS, KEYPOINTS
-from tracker.types import Box, Face, Frame, Region, Tracked
+from tracker.types import Box, Face, Frame, Pose, Region, Tracked
 
-HEADER = Header("talk.mp4", 640, 480, "ab" * 32, "onnxruntime-cpu 1.31.1", "yunet")
+HEADER = Header("talk.mp4", 640, 480, "ab" * 32, "onnxruntime-cpu 1.31.1", "yunet", 65.0)
 
 
 def tracked(index, faces, *, name=""):
@@ -29,6 +30,7 @@ def tracked(index, faces, *, name=""):
         tuple(Face(7 + i, Region(1, 2, 3, 0), Box(10.12345, 20, 110.98765, 140), 0.987654) for i in range(faces)),
         random.uniform(0, 480, (faces, 15, 2)).astype(np.float32),
         random.uniform(0.5, 3, (faces, 15)).astype(np.float32),
+        tuple(Pose(1.23456, -2.34567, 3, 10.123, -20, 640.98765) for _ in range(faces)),
     )
 
 
@@ -52,6 +54,7 @@ def test_jsonl_begins_with_where_the_keypoints_come_from(tmp_path):
             "weights_sha256": "ab" * 32,
             "backend": "onnxruntime-cpu 1.31.1",
             "detector": "yunet",
+            "fov_deg": 65.0,
         }
     ]
 
@@ -64,11 +67,12 @@ def test_jsonl_has_a_line_for_every_frame(tmp_path):
     assert list(two) == ["frame", "time", "faces"]
     assert [face["id"] for face in two["faces"]] == [7, 8]
     face = two["faces"][1]
-    assert list(face) == ["id", "score", "box", "points", "sigma"]
+    assert list(face) == ["id", "score", "box", "points", "sigma", "pose"]
     assert face["score"] == 0.9877
     assert face["box"] == [10.123, 20, 110.988, 140]
     np.testing.assert_allclose(face["points"], results[0].keypoints[1], atol=0.0006)
     np.testing.assert_allclose(face["sigma"], results[0].sigma[1], atol=0.0006)
+    assert face["pose"] == {"yaw": 1.23, "pitch": -2.35, "roll": 3, "x": 10.1, "y": -20, "z": 641.0}
     assert all(len(str(value)) <= 7 for point in face["points"] for value in point)
 
 
@@ -86,14 +90,27 @@ def test_csv_has_kaggles_columns_and_a_row_for_every_face(tmp_path):
     results = [tracked(0, 2), tracked(1, 0), tracked(2, 1)]
     write_all(open_csv(tmp_path / "x.csv", HEADER, overwrite=False), results)
     first, *rows = csv.reader((tmp_path / "x.csv").read_text().splitlines())
-    assert first == ["frame", "time", "face", "score", *COLUMNS, *(f"{name}_sigma" for name in KEYPOINTS)]
+    assert first[:49] == ["frame", "time", "face", "score", *COLUMNS, *(f"{name}_sigma" for name in KEYPOINTS)]
+    assert first[49:53] == ["box_left", "box_top", "box_right", "box_bottom"]
+    assert first[53:] == ["pose_yaw", "pose_pitch", "pose_roll", "pose_x", "pose_y", "pose_z"]
     assert [row[:4] for row in rows] == [
         ["0", "0.0", "7", "0.9877"],
         ["0", "0.0", "8", "0.9877"],
         ["2", "0.066667", "7", "0.9877"],
     ]
     np.testing.assert_allclose(np.array(rows[1][4:34], float), results[0].keypoints[1].ravel(), atol=0.0006)
-    np.testing.assert_allclose(np.array(rows[1][34:], float), results[0].sigma[1], atol=0.0006)
+    np.testing.assert_allclose(np.array(rows[1][34:49], float), results[0].sigma[1], atol=0.0006)
+    assert rows[1][49:] == ["10.123", "20.0", "110.988", "140.0", "1.23", "-2.35", "3", "10.1", "-20", "641.0"]
+
+
+def test_a_face_whose_pose_is_not_known_has_null_and_empty_cells(tmp_path):
+    results = [replace(tracked(0, 2), poses=()), replace(tracked(1, 1), poses=(None,))]
+    write_all(open_jsonl(tmp_path / "x.jsonl", HEADER, overwrite=False), results)
+    write_all(open_csv(tmp_path / "x.csv", HEADER, overwrite=False), results)
+    _, *lines = map(json.loads, (tmp_path / "x.jsonl").read_text().splitlines())
+    assert [face["pose"] for line in lines for face in line["faces"]] == [None] * 3
+    _, *rows = csv.reader((tmp_path / "x.csv").read_text().splitlines())
+    assert [row[53:] for row in rows] == [[""] * 6] * 3
 
 
 def test_a_csv_without_a_frame_still_has_its_columns(tmp_path):
@@ -144,7 +161,7 @@ def test_a_killed_run_leaves_whole_lines(tmp_path):
     assert jsonl.endswith("\n")
     assert len([json.loads(line) for line in jsonl.splitlines()]) > 51
     assert table.endswith("\n")
-    assert {line.count(",") for line in table.splitlines()} == {4 + 30 + 15 - 1}
+    assert {line.count(",") for line in table.splitlines()} == {4 + 30 + 15 + 4 + 6 - 1}
 
 
 def test_a_full_disk_is_one_message_and_keeps_the_whole_lines(tmp_path):

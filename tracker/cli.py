@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from tracker.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRACKING, PlainCommand
+from tracker.help import CONTEXT, INPUT, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
-from tracker.run import RECORDS, BackendName, DetectorName, Options, Smoothing, run
+from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Smoothing, run
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,10 @@ def command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=OUTPUT)
     ] = False,
+    show_pose: Annotated[
+        bool,
+        typer.Option("--show-pose", help="Draw each head's axes: left, up, forward.", rich_help_panel=LOOKS),
+    ] = False,
     detector: Annotated[DetectorName, typer.Option(help="What finds faces.", rich_help_panel=TRACKING)] = "yunet",
     detect_every: Annotated[
         str,
@@ -98,6 +102,16 @@ def command(
         ),
     ] = None,
     no_smooth: Annotated[bool, typer.Option("--no-smooth", hidden=True, help="--smooth off")] = False,
+    fov: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            max=170,
+            metavar="DEGREES",
+            help="The camera's field of view along the longer side, for head poses.",
+            rich_help_panel=TRACKING,
+        ),
+    ] = DEFAULT_FOV_DEG,
     backend: Annotated[
         BackendName,
         typer.Option(help="What runs the network; auto takes the fastest here.", rich_help_panel=MACHINE),
@@ -150,6 +164,8 @@ def command(
         backend=backend,
         weights=weights,
         threads=threads,
+        fov=fov,
+        show_pose=show_pose,
     )
     _refuse_two_sources(options, camera_given=camera is not None)
     _refuse_clashing_outputs(options)

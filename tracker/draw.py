@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.pose import axes_of
 from tracker.spec import INDEX
-from tracker.types import Box, Face, Tracked
+from tracker.types import Box, Face, Pose, Tracked
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -28,6 +29,9 @@ PALETTE: tuple[Color, ...] = (
     (178, 114, 0),  # blue
 )
 """BGR, told apart with every kind of colour vision: Okabe & Ito, "Color Universal Design", 2008, without its black."""
+
+AXES: tuple[Color, ...] = ((60, 60, 235), (70, 190, 60), (240, 120, 50))
+"""BGR of a head's axes: red, green, blue for x, y, z, as everywhere."""
 
 DARK: Color = (24, 20, 16)
 WHITE: Color = (255, 255, 255)
@@ -52,6 +56,15 @@ def draw(tracked: Tracked) -> Image:
     image = tracked.frame.image.copy()
     for face, points in zip(tracked.faces, tracked.keypoints, strict=True):
         _draw_face(image, face, points)
+    return image
+
+
+def draw_with_axes(tracked: Tracked) -> Image:
+    """As `draw`, and from each nose where the head's left (red), top (green) and front (blue) point."""
+    image = draw(tracked)
+    for face, points, pose in zip(tracked.faces, tracked.keypoints, tracked.poses, strict=True):
+        if pose is not None:
+            _draw_axes(image, face, points[INDEX["nose_tip"]], pose)
     return image
 
 
@@ -98,6 +111,17 @@ def _draw_face(image: Image, face: Face, points: NDArray[np.float32]) -> None:
     _draw_around(image, pen, _links(points), dots=points)
     baseline = (face.box.left, face.box.top - 0.6 * pen.text_height)
     _text(image, str(face.id), baseline, pen.text_height, pen.color)
+
+
+def _draw_axes(image: Image, face: Face, origin: Points, pose: Pose) -> None:
+    """Draw the axes of a head from `origin` (2,), frame px, 0.4 sides of its region long."""
+    towards = axes_of(pose) * (1, -1, -1)  # its columns: the head's left, top and front, in camera space
+    # How the picture of a point moves as the point does, in units of its own scale: the derivative of (x, y) / z.
+    across = towards[:2] - np.outer((pose.x / pose.z, pose.y / pose.z), towards[2])
+    for direction, color in sorted(zip(across.T, AXES, strict=True), key=lambda axis: float(np.hypot(*axis[0])))[::-1]:
+        end = origin + 0.4 * face.region.side * direction
+        line = np.array([origin, end], np.float32)
+        _draw_around(image, _Pen.of(face)._replace(color=color), [line], dots=line[:0])
 
 
 def _draw_around(image: Image, pen: _Pen, lines: Sequence[Points], dots: Points) -> None:

@@ -29,6 +29,10 @@ RECORDS = (".jsonl", ".csv")
 """Suffixes of keypoint files, each naming its format."""
 
 
+DEFAULT_FOV_DEG = 65.0
+"""A usual webcam."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Everything a run of `fkp-track` depends on."""
@@ -50,6 +54,9 @@ class Options:
     weights: Path | None = None
     """None for the weights that ship with the package."""
     threads: int = 1
+    fov: float = DEFAULT_FOV_DEG
+    """The camera's field of view, degrees, along the longer side of the picture; for head poses."""
+    show_pose: bool = False
 
 
 def run(options: Options, tally: "Tally") -> None:
@@ -72,7 +79,7 @@ def run(options: Options, tally: "Tally") -> None:
         open_source(options.source, camera=options.camera, demo=options.demo) as source,
         closing(open_backend(options.backend, weights, threads=options.threads)) as backend,
         closing(open_detector(options.detector, threads=options.threads)) as detector,
-        open_sinks(options, source.info, header_of(source.info, weights, backend, detector)) as sinks,
+        open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
         open_progress(source.info, visible=not options.show) as advance,
         suppress(Quit),
     ):
@@ -86,7 +93,13 @@ def run(options: Options, tally: "Tally") -> None:
 
 
 def follow(source: "Source", detector: "Detector", backend: "Backend", options: Options) -> "Iterable[Tracked]":
-    """One result per frame of `source`, in order, smoothed as asked."""
+    """One result per frame of `source`, in order, smoothed as asked, with the poses of the smoothed faces."""
+    from tracker.pose import posed
+
+    return posed(_keypoints(source, detector, backend, options), options.fov)
+
+
+def _keypoints(source: "Source", detector: "Detector", backend: "Backend", options: Options) -> "Iterable[Tracked]":
     from tracker.detect import paced
     from tracker.identity import EachAlone, Identity
     from tracker.locate import Locate
@@ -105,7 +118,9 @@ def follow(source: "Source", detector: "Detector", backend: "Backend", options: 
     return offline(results) if smooth == "offline" else results
 
 
-def header_of(info: "SourceInfo", weights: "Weights", backend: "Backend", detector: "Detector") -> "Header":
+def header_of(
+    info: "SourceInfo", weights: "Weights", backend: "Backend", detector: "Detector", options: Options
+) -> "Header":
     """What every keypoint file says of its own origin."""
     from tracker.sinks.records import Header
 
@@ -116,6 +131,7 @@ def header_of(info: "SourceInfo", weights: "Weights", backend: "Backend", detect
         weights_sha256=weights.sha256,
         backend=backend.name,
         detector=detector.name,
+        fov_deg=options.fov,
     )
 
 
@@ -125,7 +141,7 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
 
     Raises SinkError, before any frame is read, for an output that exists or cannot be written.
     """
-    from tracker.draw import draw
+    from tracker.draw import draw, draw_with_axes
     from tracker.sinks import Annotate, Sink
     from tracker.sinks.files import refuse_existing
     from tracker.sinks.window import open_window
@@ -144,7 +160,8 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
             only_watched = options.out is None and not options.keypoints
             pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=only_watched)))
         records = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
-        yield [*records, Annotate(draw, pictures)] if pictures else records
+        drawing = draw_with_axes if options.show_pose else draw
+        yield [*records, Annotate(drawing, pictures)] if pictures else records
 
 
 def open_record(path: Path, header: "Header", overwrite: bool) -> "Sink":

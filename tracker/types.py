@@ -72,6 +72,24 @@ class Face:
     """Its region is the detector's alone: no keypoints have refined it yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where a head is and where it faces, in camera space; see `tracker.pose` for the axes and signs."""
+
+    yaw: float
+    """Degrees, positive towards the subject's right."""
+    pitch: float
+    """Degrees, positive downwards."""
+    roll: float
+    """Degrees, positive clockwise in the picture."""
+    x: float
+    """Of the point midway between the eyes, mm right of the camera."""
+    y: float
+    """mm below the camera."""
+    z: float
+    """mm away from the camera."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracked:
     """The tracker's answer for one frame.  N faces; none is an empty array, never None."""
@@ -82,3 +100,5 @@ class Tracked:
     """(N, 15, 2) float32, frame px, in the order of `spec.KEYPOINTS`."""
     sigma: NDArray[np.float32]
     """(N, 15) float32, frame px: standard deviation expected of either coordinate."""
+    poses: tuple[Pose | None, ...] = ()
+    """One per face, None where no head fits its keypoints; empty where poses were not asked for."""

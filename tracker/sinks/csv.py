@@ -1,6 +1,8 @@
 """Keypoints as CSV: one row per face and frame, for spreadsheets and pandas.
 
-    frame, time, face, score, Kaggle's 30 columns (frame px), `<keypoint>_sigma` (px) of the 15
+    frame, time, face, score, Kaggle's 30 columns (frame px), `<keypoint>_sigma` (px) of the 15,
+    box_left, box_top, box_right, box_bottom (px),
+    pose_yaw, pose_pitch, pose_roll (degrees), pose_x, pose_y, pose_z (mm)
 
 Frames without a face have no row.  For pictures a last column `image` names the file.
 """
@@ -11,11 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tracker.sinks import Sink
-from tracker.sinks.records import TIME_DECIMALS, Header, Lines, faces_of, open_lines
-from tracker.spec import COLUMNS, KEYPOINTS
+from tracker.sinks.records import TABLE, Header, Lines, open_lines, record_of, rows_of
 from tracker.types import Tracked
-
-HEAD: tuple[str, ...] = ("frame", "time", "face", "score", *COLUMNS, *(f"{name}_sigma" for name in KEYPOINTS))
 
 
 class Csv:
@@ -27,24 +26,21 @@ class Csv:
 
     def write(self, tracked: Tracked) -> None:
         """Append the frame's rows.  Raises SinkError when they cannot be written."""
-        frame = tracked.frame
-        image = [frame.name] if frame.name else []
         if not self._begun:
-            self._begin(["image"] if image else [])
-        for face in faces_of(tracked):
-            coordinates = (value for point in face["points"] for value in point)
-            row = (frame.index, round(frame.timestamp, TIME_DECIMALS), face["id"], face["score"])
-            self._lines.write(_line([*row, *coordinates, *face["sigma"], *image]))
+            self._begin(pictures=bool(tracked.frame.name))
+        for row in rows_of(record_of(tracked)):
+            self._lines.write(_line(row[: self._width]))
 
     def close(self) -> None:
         """Move the file into place; without a frame it holds the column names alone."""
         if not self._begun:
-            self._begin([])
+            self._begin(pictures=False)
         self._lines.close()
 
-    def _begin(self, more: list[str]) -> None:
+    def _begin(self, *, pictures: bool) -> None:
         self._begun = True
-        self._lines.write(_line([*HEAD, *more]))
+        self._width = len(TABLE) if pictures else TABLE.index("image")
+        self._lines.write(_line(TABLE[: self._width]))
 
 
 def open_csv(path: Path, header: Header, overwrite: bool) -> Sink:

@@ -1,7 +1,8 @@
 """Keypoints as JSON Lines: a header line, then one line per frame, also for frames without a face.
 
     {"fkp": 1, "source": .., "width": .., "height": .., "keypoints": [15 names], "space": "frame px", ..}
-    {"frame": 0, "time": 0.0, "faces": [{"id": 0, "score": .., "box": [..4], "points": [[x, y]..15], "sigma": [..15]}]}
+    {"frame": 0, "time": 0.0, "faces": [{"id": 0, "score": .., "box": [..4], "points": [[x, y]..15], "sigma": [..15],
+                                         "pose": {"yaw": .., "pitch": .., "roll": .., "x": .., "y": .., "z": ..}}]}
 
 Frames of a folder of pictures also say which one: `"image": "name.jpg"`.  ASCII throughout.
 """

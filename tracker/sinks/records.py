@@ -1,6 +1,7 @@
 """What every keypoint file says, whatever its format: its origin, and the numbers of each frame.
 
-In: `Tracked`, frame px.  Out: plain Python values, rounded to what they are worth, and whole lines on the disk.
+In: `Tracked`, frame px.  Out: plain Python values, rounded to what they are worth, as a record per frame or as the rows
+of one table; and whole lines on the disk.
 """
 
 import dataclasses
@@ -14,11 +15,24 @@ from numpy.typing import ArrayLike
 
 from tracker.errors import SinkError
 from tracker.sinks.files import PartialFile, open_partial
-from tracker.types import Tracked
+from tracker.spec import COLUMNS, KEYPOINTS
+from tracker.types import Pose, Tracked
 
 PX_DECIMALS = 3
 SCORE_DECIMALS = 4
 TIME_DECIMALS = 6
+DEGREE_DECIMALS = 2
+MM_DECIMALS = 1
+
+TABLE: tuple[str, ...] = (
+    *("frame", "time", "face", "score"),
+    *COLUMNS,
+    *(f"{name}_sigma" for name in KEYPOINTS),
+    *(f"box_{side}" for side in ("left", "top", "right", "bottom")),
+    *(f"pose_{part}" for part in ("yaw", "pitch", "roll", "x", "y", "z")),
+    "image",
+)
+"""The columns of the one table that CSV and Parquet hold and `tracker.table.read` gives; one row per face and frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +47,8 @@ class Header:
     weights_sha256: str
     backend: str
     detector: str
+    fov_deg: float
+    """The camera's field of view that the poses assume, along the longer side of the picture."""
 
 
 def record_of(tracked: Tracked) -> dict[str, Any]:
@@ -43,9 +59,12 @@ def record_of(tracked: Tracked) -> dict[str, Any]:
 
 
 def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
-    """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15]; frame px."""
+    """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15], all frame px; and
+    pose {yaw, pitch, roll (degrees), x, y, z (mm)} or None.
+    """
     points = _rounded(tracked.keypoints)
     sigmas = _rounded(tracked.sigma)
+    poses = tracked.poses or (None,) * len(tracked.faces)
     return [
         {
             "id": face.id,
@@ -53,9 +72,30 @@ def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
             "box": _rounded(dataclasses.astuple(face.box)),
             "points": face_points,
             "sigma": face_sigmas,
+            "pose": None if pose is None else _pose(pose),
         }
-        for face, face_points, face_sigmas in zip(tracked.faces, points, sigmas, strict=True)
+        for face, face_points, face_sigmas, pose in zip(tracked.faces, points, sigmas, poses, strict=True)
     ]
+
+
+def rows_of(record: dict[str, Any]) -> list[list[Any]]:
+    """A frame's record, as `record_of` makes it -> its rows of `TABLE`, one per face; what is not known is None."""
+    return [
+        [
+            *(record["frame"], record["time"], face["id"], face["score"]),
+            *(coordinate for point in face["points"] for coordinate in point),
+            *face["sigma"],
+            *face["box"],
+            *((None,) * 6 if face["pose"] is None else face["pose"].values()),
+            record.get("image"),
+        ]
+        for face in record["faces"]
+    ]
+
+
+def _pose(pose: Pose) -> dict[str, float]:
+    digits = {"yaw": DEGREE_DECIMALS, "pitch": DEGREE_DECIMALS, "roll": DEGREE_DECIMALS}
+    return {name: round(value, digits.get(name, MM_DECIMALS)) for name, value in dataclasses.asdict(pose).items()}
 
 
 def _rounded(px: ArrayLike) -> Any:
