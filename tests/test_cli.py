@@ -307,24 +307,6 @@ def test_a_run_that_is_stopped_leaves_outputs_that_can_be_used(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
 
 
-DENY_SOCKETS = """
-import os, runpy, sys
-def deny(event, _):
-    if event.startswith("socket."):
-        os.write(2, f"a socket was touched: {event}".encode())
-        os._exit(99)  # an exception might be swallowed
-sys.addaudithook(deny)
-sys.argv = ["fkp-track", *sys.argv[1:]]
-runpy.run_module("tracker.cli", run_name="__main__")
-"""
-
-
-def test_tracking_touches_no_socket(film: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", DENY_SOCKETS, str(film), "--out", "out.mp4", "--keypoints", "out.jsonl"]
-    subprocess.run(command, cwd=tmp_path, env=headless(), check=True, timeout=60)
-    assert len(records(tmp_path / "out.jsonl")) == 1 + SECONDS * RATE
-
-
 def test_tracking_works_where_there_is_no_network_at_all(film: Path, tmp_path: Path) -> None:
     alone = ["unshare", "--net", "--map-root-user"]
     if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:

@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.sinks.window import Pace
-
 BLUE, GREEN = (200, 60, 20), (30, 180, 40)
 
 VIEWER = """
@@ -225,24 +223,3 @@ def test_a_window_opens_whatever_qt_is_told_to_use(screen, tmp_path):
     viewer = Viewer(tmp_path, {"DISPLAY": screen.display, "QT_QPA_PLATFORM": "wayland"})
     assert eventually(viewer.frames)
     viewer.close()
-
-
-def test_films_run_at_their_own_speed():
-    pace = Pace()
-    assert pace.wait_s(now=100.0, timestamp=5.0) == 0
-    assert pace.wait_s(now=100.01, timestamp=5.04) == pytest.approx(0.03)
-    assert pace.wait_s(now=100.04, timestamp=5.08) == pytest.approx(0.04)
-
-
-def test_after_a_pause_nothing_is_skipped():
-    pace = Pace()
-    pace.wait_s(now=100.0, timestamp=0.0)
-    pace.skip(60.0)
-    assert pace.wait_s(now=160.01, timestamp=0.04) == pytest.approx(0.03)
-
-
-def test_a_slow_run_does_not_hurry_to_catch_up():
-    pace = Pace()
-    pace.wait_s(now=100.0, timestamp=0.0)
-    assert pace.wait_s(now=101.0, timestamp=0.04) == 0
-    assert pace.wait_s(now=101.01, timestamp=0.08) == pytest.approx(0.03)

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tracker.help import CONTEXT, INPUT, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
+from tracker.address import Address, parse_address
+from tracker.help import CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
 from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Smoothing, run
 
@@ -42,6 +43,14 @@ def every(text: str) -> int | Literal["auto"]:
     if text.isdecimal() and int(text) >= 1:
         return int(text)
     raise typer.BadParameter(f"{text} is neither a number from 1 nor auto", param_hint="--detect-every")
+
+
+def address(text: str) -> Address:
+    """Where to send to, as typed.  Raises BadParameter."""
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command(cls=PlainCommand, context_settings=CONTEXT, epilog=EXAMPLES)
@@ -80,6 +89,21 @@ def command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=OUTPUT)
     ] = False,
+    udp: Annotated[
+        Address | None,
+        typer.Option(
+            parser=address,
+            metavar="HOST:PORT",
+            help="Keypoints to another program, one JSON datagram per frame.",
+            rich_help_panel=LIVE,
+        ),
+    ] = None,
+    osc: Annotated[
+        Address | None,
+        typer.Option(
+            parser=address, metavar="HOST:PORT", help="The same in Open Sound Control messages.", rich_help_panel=LIVE
+        ),
+    ] = None,
     show_pose: Annotated[
         bool,
         typer.Option("--show-pose", help="Draw each head's axes: left, up, forward.", rich_help_panel=LOOKS),
@@ -157,6 +181,8 @@ def command(
         demo=demo,
         out=out,
         keypoints=tuple(keypoints or ()),
+        udp=udp,
+        osc=osc,
         overwrite=overwrite,
         detector=detector,
         detect_every=every(detect_every),
@@ -206,7 +232,7 @@ def _refuse_clashing_outputs(options: Options) -> None:
 
 def _with_window_or_file(options: Options, show: bool | None) -> Options:
     """Settle what the run gives out where the user left it open: a window, or for a demo without a display a film."""
-    if show is not None or options.out is not None or options.keypoints:
+    if show is not None or options.writes_files or options.streams:
         return replace(options, show=bool(show))
     if options.demo:
         from tracker.sinks.files import free_name

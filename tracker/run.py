@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tracker.address import Address
+
 if TYPE_CHECKING:  # numpy, OpenCV and the runtimes are imported when a run starts, so that --help answers at once
     from tracker.backends import Backend
     from tracker.detect import Detector
@@ -44,6 +46,10 @@ class Options:
     out: Path | None = None
     keypoints: tuple[Path, ...] = ()
     show: bool = False
+    udp: Address | None = None
+    """Where to send JSON datagrams."""
+    osc: Address | None = None
+    """Where to send Open Sound Control."""
     overwrite: bool = False
     detector: DetectorName = "yunet"
     detect_every: int | Literal["auto"] = 1
@@ -57,6 +63,16 @@ class Options:
     fov: float = DEFAULT_FOV_DEG
     """The camera's field of view, degrees, along the longer side of the picture; for head poses."""
     show_pose: bool = False
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether something is made that stays: then nothing needs to be shown, and a film runs as fast as it can."""
+        return self.out is not None or bool(self.keypoints)
+
+    @property
+    def streams(self) -> bool:
+        """Whether another program listens or watches, now."""
+        return any(each is not None for each in (self.udp, self.osc))
 
 
 def run(options: Options, tally: "Tally") -> None:
@@ -110,8 +126,7 @@ def _keypoints(source: "Source", detector: "Detector", backend: "Backend", optio
     locate = Locate(backend)
     if source.info.kind == "images":  # they have nothing to do with each other
         return track(source, detector, EachAlone(), locate, unsmoothed)
-    into_file = options.out is not None or bool(options.keypoints)
-    smooth = options.smooth or ("offline" if into_file and source.info.kind == "film" else "live")
+    smooth = options.smooth or ("offline" if options.writes_files and source.info.kind == "film" else "live")
     identity = Identity()
     detect = paced(detector, options.detect_every, identity)
     results = track(source, detect, identity, locate, OneEuro() if smooth == "live" else unsmoothed)
@@ -144,6 +159,7 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
     from tracker.draw import draw, draw_with_axes
     from tracker.sinks import Annotate, Sink
     from tracker.sinks.files import refuse_existing
+    from tracker.sinks.pace import Paced
     from tracker.sinks.window import open_window
 
     for path in options.keypoints:  # all are looked at before the first is begun
@@ -153,15 +169,31 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         def use(sink: Sink) -> Sink:
             return stack.enter_context(closing(sink))
 
+        streams = [use(sink) for sink in open_streams(options)]
         pictures = []
         if options.out is not None:
             pictures.append(use(open_picture(options.out, info, options.overwrite)))
         if options.show:
-            only_watched = options.out is None and not options.keypoints
-            pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=only_watched)))
+            pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=not options.writes_files)))
         records = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
         drawing = draw_with_axes if options.show_pose else draw
-        yield [*records, Annotate(drawing, pictures)] if pictures else records
+        annotated = [Annotate(drawing, pictures)] if pictures else []
+        paced = [Paced()] if options.streams and not options.show and not options.writes_files else []
+        yield [*streams, *records, *annotated, *paced]
+
+
+def open_streams(options: Options) -> "Iterator[Sink]":
+    """The outputs that send keypoints to other programs.  Raises SinkError where there is no way to one."""
+    from tracker.sinks import extra
+
+    if options.udp is not None:
+        from tracker.sinks.udp import open_udp
+
+        yield open_udp(options.udp)
+    if options.osc is not None:
+        with extra("osc"):
+            from tracker.sinks.osc import open_osc
+        yield open_osc(options.osc)
 
 
 def open_record(path: Path, header: "Header", overwrite: bool) -> "Sink":

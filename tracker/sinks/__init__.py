@@ -4,17 +4,18 @@ In: one `Tracked` per frame, in order.  Points stay in frame px; sinks that show
 as it is, so `Annotate` stands before them and draws once for all.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.errors import SinkError
 from tracker.types import Tracked
 
-__all__ = ["Annotate", "Quit", "Sink"]
+__all__ = ["Annotate", "Quit", "Sink", "extra"]
 
 
 class Sink(Protocol):
@@ -57,3 +58,14 @@ class Annotate:
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Import what the optional part `name` of the installation brings.  Raises SinkError where it is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise SinkError(
+            f"this output cannot be used: {error}; install what it needs: pip install 'fkp[{name}]'"
+        ) from error

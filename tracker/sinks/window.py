@@ -24,6 +24,7 @@ from tracker.draw import overlay_text
 from tracker.errors import SinkError
 from tracker.sinks import Quit, Sink
 from tracker.sinks.files import free_name, write_whole
+from tracker.sinks.pace import Pace
 from tracker.sources.contract import SourceInfo
 from tracker.timing import rate_per_s
 from tracker.types import Tracked
@@ -109,24 +110,6 @@ class _Rate:
         while len(instants) > 2 and now - instants[0] > RATE_WINDOW_S:
             instants.popleft()
         return rate_per_s(instants)
-
-
-class Pace:
-    """Holds films back to their own speed."""
-
-    def __init__(self) -> None:
-        self._zero: float | None = None
-
-    def wait_s(self, now: float, timestamp: float) -> float:
-        """How long to show a frame so that the next one is not early; `now` and `timestamp` in seconds."""
-        if self._zero is None or now - self._zero > timestamp:
-            self._zero = now - timestamp  # the first frame, or too slow: do not hurry to catch up
-        return self._zero + timestamp - now
-
-    def skip(self, pause_s: float) -> None:
-        """Let `pause_s` pass without a frame being due."""
-        if self._zero is not None:
-            self._zero += pause_s
 
 
 def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:

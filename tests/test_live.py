@@ -1,0 +1,145 @@
+"""`fkp-track` with another program listening: real processes, real receivers, and no socket unless asked for."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+FKP_TRACK = (sys.executable, "-m", "tracker.cli")
+SECONDS, RATE = 1, 25
+PATIENCE_S = 120
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this module's film lies."""
+    return tmp_path_factory.mktemp("inputs")
+
+
+@pytest.fixture
+def film(folder: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
+    """A second of a face that drifts, 256x256; written once."""
+    path = folder / "face.mp4"
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    drifting = (np.roll(small, index // 3, axis=1) for index in range(SECONDS * RATE))
+    return path if path.exists() else make_film(path, drifting, rate=RATE)
+
+
+@pytest.fixture
+def receiver() -> Iterator[socket.socket]:
+    """A socket that waits for datagrams on the loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(5)
+        yield sock
+
+
+def headless() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+
+
+def fkp_track(*args: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Run it to its end on a machine without a display."""
+    command = [*FKP_TRACK, *map(str, args)]
+    return subprocess.run(
+        command, cwd=cwd, env=headless(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+
+def test_udp_carries_the_lines_of_a_file_and_is_smoothed_live(
+    film: Path, receiver: socket.socket, tmp_path: Path
+) -> None:
+    where = f"127.0.0.1:{receiver.getsockname()[1]}"
+    assert fkp_track(film, "--keypoints", "out.jsonl", "--smooth", "live", cwd=tmp_path).returncode == 0
+    done = fkp_track(film, "--udp", where, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    sent = [json.loads(receiver.recv(65536)) for _ in range(SECONDS * RATE)]
+    _, *lines = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert [line["frame"] for line in sent] == list(range(SECONDS * RATE))
+    assert sent == lines
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_osc_carries_a_bundle_for_the_frame_and_two_for_a_lone_face(
+    film: Path, receiver: socket.socket, tmp_path: Path
+) -> None:
+    pytest.importorskip("pythonosc", reason="needs the extra osc")
+    done = fkp_track(film, "--osc", f"127.0.0.1:{receiver.getsockname()[1]}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    receiver.settimeout(0)
+    datagrams = [receiver.recv(65536) for _ in range(SECONDS * RATE)]
+    assert all(datagram.startswith(b"#bundle\0") and len(datagram) < 1500 for datagram in datagrams)
+    assert any(b"/fkp/0/left_eye_center" in datagram for datagram in datagrams)
+    assert any(b"/fkp/first/left_eye_center" in datagram for datagram in datagrams)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("--udp", "9000"), 2, "HOST:PORT"),
+        (("--osc", "127.0.0.1:0"), 2, "expected 1 to 65535"),
+        (("--udp", "255.255.255.255:9000"), 6, "255.255.255.255:9000"),
+        (("--osc", "255.255.255.255:9000"), 6, "255.255.255.255:9000"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_message(
+    args: tuple[str, ...], code: int, says: str, tmp_path: Path
+) -> None:
+    done = fkp_track("--demo", *args, cwd=tmp_path)
+    assert done.returncode == code
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("option", "package", "extra"), [("--osc", "pythonosc", "osc")])
+def test_a_missing_extra_is_named(option: str, package: str, extra: str, tmp_path: Path) -> None:
+    code = "import sys; sys.modules[sys.argv.pop(1)] = None; import tracker.cli; tracker.cli.main()"
+    command = [sys.executable, "-c", code, package, "--demo", option, "127.0.0.1:9000"]
+    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
+    assert done.returncode == 6, done.stderr
+    (message,) = done.stderr.splitlines()
+    assert f"pip install 'fkp[{extra}]'" in message
+
+
+DENY_SOCKETS = """
+import os, runpy, sys
+def deny(event, _):
+    if event.startswith("socket."):
+        os.write(2, f"a socket was touched: {event}".encode())
+        os._exit(99)  # an exception might be swallowed
+sys.addaudithook(deny)
+sys.argv = ["fkp-track", *sys.argv[1:]]
+runpy.run_module("tracker.cli", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("face.mp4", "--out", "out.mp4", "--keypoints", "out.jsonl"),
+        ("--demo", "--detect-every", "auto", "--keypoints", "out.jsonl"),
+    ],
+)
+def test_tracking_touches_no_socket(args: tuple[str, ...], film: Path, tmp_path: Path) -> None:
+    shutil.copy(film, tmp_path / "face.mp4")
+    command = [sys.executable, "-c", DENY_SOCKETS, *args]
+    subprocess.run(command, cwd=tmp_path, env=headless(), check=True, timeout=PATIENCE_S)
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) > SECONDS * RATE
+
+
+@pytest.mark.parametrize("option", ["--udp", "--osc"])
+def test_only_the_option_that_says_so_opens_one(option: str, tmp_path: Path) -> None:
+    """And so the test above would see it."""
+    command = [sys.executable, "-c", DENY_SOCKETS, "--demo", option, "127.0.0.1:9000"]
+    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
+    assert done.returncode == 99
+    assert re.search(r"a socket was touched: socket\.", done.stderr)
