@@ -130,10 +130,15 @@ def test_the_tracker_accepts_the_folder_and_the_card_counts_what_is_served(folde
     assert card["name"] == "test"
     assert len(card["schemes"]["heads"]) == len(HEADS)
     json.loads((folder / "fkp.json").read_text(), parse_constant=pytest.fail)
-    assert sorted(path.name for path in folder.iterdir()) == ["fkp-schemes.onnx", "fkp.json", "fkp.onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fkp-fp16.onnx",
+        "fkp-schemes.onnx",
+        "fkp.json",
+        "fkp.onnx",
+    ]
 
 
-@pytest.mark.parametrize("blocked", ["fkp-schemes.onnx", "fkp.json"])
+@pytest.mark.parametrize("blocked", ["fkp-schemes.onnx", "fkp-fp16.onnx", "fkp.json"])
 def test_a_folder_whose_writing_was_cut_short_is_refused(folder: Path, tmp_path: Path, blocked: str) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "weights"))
     load(copy)

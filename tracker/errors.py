@@ -32,6 +32,11 @@ class BackendError(FkpError):
 class BackendUnavailable(BackendError):
     """A runtime cannot be used on this machine; `auto` goes on to the next one."""
 
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}")
+        self.reason = reason
+        """What is missing, without what to do about it."""
+
 
 class SinkError(FkpError):
     """An output cannot be written."""

@@ -8,11 +8,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tracker.crop import EYE_MIDPOINT, SIDE_IOD
 from tracker.errors import WeightsError
 from tracker.spec import KEYPOINTS, SIZE
+
+Precision = Literal["fp32", "fp16"]
+"""Of convolutions and activations; everything a keypoint's last tenth of a pixel depends on stays fp32."""
 
 CARD_VERSION = 1
 DEFAULT_DIR = Path(__file__).resolve().parent.parent / "weights"
@@ -40,6 +43,24 @@ class Weights:
     onnx: bytes
     sha256: str
     card: dict[str, Any]
+
+    def at(self, precision: Precision) -> bytes:
+        """The network as ONNX in this precision.
+
+        Half lies in a file of its own beside the first.  Raises WeightsError when the card knows none, when it is
+        missing, or not the one the card describes.
+        """
+        if precision == "fp32":
+            return self.onnx
+        entry = self.card.get(precision)
+        if not isinstance(entry, dict):
+            raise WeightsError(f"{self.path} comes in fp32 alone; make the other with: fkp-train export --weights PATH")
+        path = self.path.with_name(str(entry.get("file")))
+        onnx = _read_bytes(path)
+        _expect(
+            path, "sha256", hashlib.sha256(onnx).hexdigest(), entry.get("sha256"), "it is not what its card describes"
+        )
+        return onnx
 
 
 def load(path: Path | None = None) -> Weights:

@@ -6,8 +6,6 @@ unreadable is rebuilt without a word.
 
 import hashlib
 import logging
-import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -16,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tracker.cachedir import cache_dir
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -27,26 +27,13 @@ _log = logging.getLogger(__name__)
 
 def cached(source: Path, build: Callable[[], Arrays]) -> Arrays:
     """`build()`, or what it gave last time if `source` has not changed since."""
-    path = directory() / f"{hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:24]}.npz"
+    path = cache_dir() / f"{hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:24]}.npz"
     stamp = _stamp(source)
     arrays = _load(path, stamp)
     if arrays is None:
         arrays = build()
         _store(path, arrays, stamp)
     return arrays
-
-
-def directory() -> Path:
-    """`fkp` in the user's cache directory: XDG_CACHE_HOME where it is set, else the platform's own."""
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        base = Path(chosen)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base / "fkp"
 
 
 def _stamp(source: Path) -> NDArray[np.int64]:

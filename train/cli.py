@@ -19,6 +19,7 @@ log = logging.getLogger("train.cli")  # by name: it speaks up under `python -m t
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "fp16"]
 
 DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or their folder."
 INDEX_HELP = "A csv row,kaggle_row,duplicate_group,scheme,known_problem for data that is not Kaggle's whole file."
@@ -49,6 +50,7 @@ def train(
     Example: fkp-train --data facial-keypoints-detection.zip --out runs/mine
     """
     logging.basicConfig(format="fkp-train: %(message)s")
+    logging.getLogger("tracker.backends").setLevel(logging.INFO)
     logging.getLogger("train").setLevel(logging.INFO)  # what the ONNX exporter tells at that level is its own business
     if context.invoked_subcommand is not None:
         return
@@ -129,6 +131,26 @@ def submit(
     points = predicted_labels(images, [schemes.get(int(i), "C") for i in image_ids], weights)
     write_submission(points, image_ids, lookup, out, overwrite=overwrite)
     log.info("%d faces -> %s", len(images), out)
+
+
+@app.command()
+def export(
+    weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Compile it, so that the first fkp-track --backend tensorrt need not.")
+    ] = False,
+    precision: Annotated[Precision, typer.Option(help="Of the compiled network.")] = "fp32",
+) -> None:
+    """Make what GPUs want of finished weights: the network in half precision, and a TensorRT engine."""
+    from tracker.backends.tensorrt import compile_ahead
+    from tracker.backends.tensorrt.cache import Kept, compiled_dir
+    from tracker.weights import load
+    from train.export import add_half
+
+    finished = add_half(load(weights))
+    log.info("half precision: %s", finished.path.with_name(finished.card["fp16"]["file"]))
+    if tensorrt:
+        log.info("%s -> %s", compile_ahead(finished, precision, Kept(compiled_dir())), compiled_dir())
 
 
 def _train_and_show(options: "Options") -> None:

@@ -1,7 +1,8 @@
-"""A trained net -> the files of weights/: two ONNX networks and their card.
+"""A trained net -> the files of weights/: three ONNX networks and their card.
 
-`fkp.onnx` draws scheme A's points and is what the tracker runs; `fkp-schemes.onnx` holds every scheme's points and is
-what `fkp-train evaluate` and `submit` read.  Both take raw pixels: normalisation lies inside the graph.
+`fkp.onnx` draws scheme A's points and is what the tracker runs, `fkp-fp16.onnx` the same for GPUs that are faster in
+half precision; `fkp-schemes.onnx` holds every scheme's points and is what `fkp-train evaluate` and `submit` read.  All
+take raw pixels: normalisation lies inside the graph.
 """
 
 import copy
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 
 from tracker.errors import SinkError
 from tracker.spec import KEYPOINTS, SIZE
-from tracker.weights import CARD_VERSION, CONTRACT, CROP
+from tracker.weights import CARD_VERSION, CONTRACT, CROP, Weights, load
+from train.half import in_half
 from train.model import HEADS, Block, Net, mac_count, parameter_count
 
 SELU_ALPHA = 1.67326324235437728481704
@@ -29,10 +31,11 @@ SELU_GAMMA = 1.05070098735548049341933
 
 
 SCHEMES_FILE = "fkp-schemes.onnx"
+HALF_FILE = "fkp-fp16.onnx"
 
 
 def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
-    """Write `fkp.onnx`, `fkp-schemes.onnx` and `fkp.json` to a folder; `facts` is what the card says beyond the files.
+    """Write three networks and their card to a folder; `facts` is what the card says beyond the files.
 
     The card comes last, so a folder whose writing was cut short is refused instead of half believed.  Raises SinkError
     when a file cannot be written.
@@ -40,6 +43,7 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
     shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
     every = served(net, range(len(HEADS)))
     networks = {"fkp.onnx": onnx_bytes(shown), SCHEMES_FILE: onnx_bytes(every)}
+    networks[HALF_FILE] = in_half(networks["fkp.onnx"])
     for name, content in networks.items():
         _replace(folder / name, content)
     card = {
@@ -50,10 +54,30 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
         "keypoints": list(KEYPOINTS),
         "crop": CROP,
         "contract": CONTRACT,
+        "fp16": half_entry(networks[HALF_FILE]),
         "schemes": schemes_entry(networks[SCHEMES_FILE]),
         **facts,
     }
-    _replace(folder / "fkp.json", (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
+    _write_card(folder / "fkp.json", card)
+
+
+def add_half(weights: Weights) -> Weights:
+    """Write the network in half precision beside finished weights and enter it into their card, where it is missing.
+
+    Raises SinkError when a file cannot be written.
+    """
+    content = in_half(weights.onnx)
+    half, entry = weights.path.with_name(f"{weights.path.stem}-fp16.onnx"), half_entry(content)
+    card = weights.card | {"fp16": entry | {"file": half.name}}
+    if card != weights.card or not half.is_file() or half.read_bytes() != content:
+        _replace(half, content)
+        _write_card(weights.path.with_suffix(".json"), card)
+    return load(weights.path)
+
+
+def half_entry(content: bytes) -> dict[str, Any]:
+    """What the card says of the network in half precision."""
+    return {"file": HALF_FILE, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def schemes_entry(content: bytes) -> dict[str, Any]:
@@ -151,6 +175,10 @@ def _forget_source_paths(model: onnx.ModelProto) -> None:
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    _replace(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _replace(path: Path, content: bytes) -> None:

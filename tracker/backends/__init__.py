@@ -66,4 +66,4 @@ def open_backend(choice: str, weights: Weights, *, threads: int = 1) -> Backend:
             return opener(weights, threads)
         except BackendUnavailable as reason:
             log.info("backend %s not used: %s", name, reason)
-    raise BackendUnavailable("no backend runs on this machine; reinstall with: pip install --force-reinstall fkp")
+    raise BackendUnavailable("no backend runs on this machine", "reinstall with: pip install --force-reinstall fkp")

@@ -45,14 +45,15 @@ class OnnxRuntime:
         """Raises BackendUnavailable when this onnxruntime has no CUDA or no GPU answers."""
         if "CUDAExecutionProvider" not in ort.get_available_providers():
             raise BackendUnavailable(
-                f"onnxruntime {ort.__version__} here was built without CUDA; for an NVIDIA GPU install onnxruntime-gpu"
+                f"onnxruntime {ort.__version__} here was built without CUDA",
+                "for an NVIDIA GPU: pip uninstall onnxruntime, then pip install onnxruntime-gpu",
             )
         try:
             session = _session(weights.onnx, threads, "CUDAExecutionProvider")
         except Exception as error:  # a dozen unrelated types, for a missing GPU as for a missing library
-            raise BackendUnavailable(f"ONNX Runtime's CUDA does not start ({error}); check nvidia-smi") from error
+            raise BackendUnavailable(f"ONNX Runtime's CUDA does not start ({error})", "check nvidia-smi") from error
         if "CUDAExecutionProvider" not in session.get_providers():
-            raise BackendUnavailable("ONNX Runtime has CUDA but found no usable NVIDIA GPU; check nvidia-smi")
+            raise BackendUnavailable("ONNX Runtime has CUDA but found no usable NVIDIA GPU", "check nvidia-smi")
         return cls(session, f"onnxruntime-cuda {ort.__version__}")
 
     def __call__(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

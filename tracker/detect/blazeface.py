@@ -84,8 +84,8 @@ def _import_mediapipe() -> Any:
         import mediapipe
     except (ImportError, OSError) as error:  # OSError: a library of the system that it needs is missing
         raise BackendUnavailable(
-            f"the detector mediapipe cannot be used: {error}; install it with: pip install 'fkp[mediapipe]', "
-            "or use the default detector yunet, which needs nothing more"
+            f"the detector mediapipe cannot be used: {error}",
+            "pip install 'fkp[mediapipe]', or use the default detector yunet, which needs nothing more",
         ) from error
     if _release(mediapipe.__version__) >= REPORTS_SINCE:
         log.warning(

@@ -1,0 +1,171 @@
+"""ONNX -> a serialized TensorRT engine, by either flavour's own parser and builder.
+
+Networks are strongly typed: precision is what the ONNX says (half where it casts to half, int8 where it has
+QuantizeLinear/DequantizeLinear), never a flag.  That is the only way TensorRT 11 and TensorRT-RTX know, and TensorRT 10
+takes it too.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
+
+from tracker.backends.tensorrt.cache import Store, fetched
+from tracker.backends.tensorrt.guard import Flavour, Gpu, dotted
+from tracker.errors import BackendUnavailable
+from tracker.spec import SIZE
+from tracker.weights import Precision
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Span = tuple[int, int, int]
+"""Smallest, usual and largest batch of one optimisation profile."""
+
+SPANS: tuple[Span, ...] = ((1, 1, 1), (2, 2, 2), (4, 4, 4), (8, 8, 8), (1, 32, 32))
+"""Fixed batches for the tracker's CUDA graphs, and a free one for everything else."""
+
+WORKSPACE_BYTES = 256 * 2**20
+"""Scratch memory an engine may ask for; ours asks for 22 MB."""
+
+PORTABLE = "any RTX"
+"""What a TensorRT-RTX engine is for: NVIDIA promises that it runs on every RTX GPU from compute capability 8.0 on."""
+
+REMEDY = "use --backend cuda or cpu"
+
+
+class Plan(NamedTuple):
+    """A serialized engine, and what the builder learnt on the way."""
+
+    engine: bytes
+    timings: bytes
+    """Which kernels were how fast, for the next build on this GPU; empty for TensorRT-RTX, which times nothing."""
+
+
+class Recipe(NamedTuple):
+    """What an engine is made of, and for."""
+
+    trt: ModuleType
+    """The flavour's package, from `guard.import_package`."""
+    flavour: Flavour
+    onnx: bytes
+    precision: Precision
+    """What `onnx` is in, for people; the engine takes it from the file."""
+    gpu: Gpu | None
+    """None builds for any RTX card, which only TensorRT-RTX can."""
+    spans: tuple[Span, ...] = SPANS
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Everything the engine depends on.
+
+        A TensorRT engine fits one GPU under one driver.  A TensorRT-RTX engine depends on neither: it is finished by
+        the runtime, wherever it is loaded.
+        """
+        return {
+            "precision": self.precision,
+            "network": hashlib.sha256(self.onnx).hexdigest(),
+            "runtime": f"{self.flavour} {self.trt.__version__}",
+            "batches": " ".join(f"{low}-{high}" if low < high else str(low) for low, _, high in self.spans),
+            **({"gpu": PORTABLE} if self.flavour == "tensorrt-rtx" else self._of_gpu()),
+        }
+
+    def _of_gpu(self) -> dict[str, str]:
+        if self.gpu is None:
+            raise ValueError("TensorRT builds on the GPU that will run the engine; there is none")
+        return {"gpu": self.gpu.name, "capability": dotted(self.gpu.capability), "driver": self.gpu.driver}
+
+    @property
+    def name(self) -> str:
+        """Of the kept file: one per network, flavour and kind of GPU, whatever versions come and go."""
+        facts = self.facts
+        gpu = re.sub(r"[^A-Za-z0-9.]+", "-", facts["gpu"])
+        return "-".join([facts["network"][:12], self.precision, self.flavour, gpu])
+
+
+def engine(recipe: Recipe, store: Store, load: Callable[[bytes], T | None]) -> T:
+    """The engine, loaded by `load`: the one that is kept where it still fits, else a new one.
+
+    Raises BackendUnavailable when it cannot be built, or the new one not be loaded.
+    """
+
+    def make() -> bytes:
+        log.info("%s %s builds an engine, once; this takes a while", recipe.flavour, recipe.trt.__version__)
+        start = perf_counter()
+        where = {name: fact for name, fact in recipe.facts.items() if name != "network"}
+        timings = f"timings-{recipe.name.partition('-')[2]}"
+        plan = build(recipe, store.read(timings, where) or b"")
+        if plan.timings:
+            store.write(timings, where, plan.timings)
+        log.info("engine built in %.1f s, %.1f MB", perf_counter() - start, len(plan.engine) / 1e6)
+        return plan.engine
+
+    loaded = fetched(store, recipe.name, recipe.facts, make, load)
+    if loaded is None:
+        raise BackendUnavailable(f"{recipe.flavour} {recipe.trt.__version__} does not load the engine it built", REMEDY)
+    return loaded
+
+
+def build(recipe: Recipe, timings: bytes = b"") -> Plan:
+    """Compile the network; `timings` are those of an earlier build on this GPU.
+
+    Raises BackendUnavailable with the parser's or builder's own words when the network cannot be compiled.
+    """
+    trt, listener = recipe.trt, Listener(recipe.trt)
+    builder = trt.Builder(listener.logger)
+    network = parse(trt, builder, recipe.onnx, listener)
+    config = _config(trt, builder, network, recipe.spans)
+    kept = None
+    if recipe.flavour == "tensorrt":
+        kept = config.create_timing_cache(timings)
+        config.set_timing_cache(kept, ignore_mismatch=False)
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise BackendUnavailable(f"TensorRT {trt.__version__} cannot compile the network: {listener.complaint}", REMEDY)
+    return Plan(bytes(serialized), b"" if kept is None else bytes(kept.serialize()))
+
+
+class Listener:
+    """Hears what TensorRT says while it works: to the debug log, and the last error for our own message."""
+
+    def __init__(self, trt: ModuleType) -> None:
+        self.complaint = "it does not say why"
+        severity = trt.ILogger.Severity
+        listener = self
+
+        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)  # super() does not reach a pybind11 base
+
+            def log(self, level: Any, message: str) -> None:
+                log.debug("%s", message)
+                if level in (severity.ERROR, severity.INTERNAL_ERROR):
+                    listener.complaint = message
+
+        self.logger = Logger()
+
+
+def parse(trt: ModuleType, builder: Any, onnx: bytes, listener: Listener) -> Any:
+    """NVIDIA's network definition of `onnx`.  Raises BackendUnavailable with the parser's reasons."""
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, listener.logger)
+    if not parser.parse(onnx):
+        reasons = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
+        raise BackendUnavailable(
+            f"TensorRT {trt.__version__} cannot read the network: {reasons or listener.complaint}", REMEDY
+        )
+    return network
+
+
+def _config(trt: ModuleType, builder: Any, network: Any, spans: Sequence[Span]) -> Any:
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32: TF32 has the mantissa of half
+    for span in spans:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(network.get_input(0).name, *((batch, 1, SIZE, SIZE) for batch in span))
+        config.add_optimization_profile(profile)
+    return config

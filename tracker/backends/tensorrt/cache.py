@@ -1,0 +1,148 @@
+"""Keeps compiled things (engines, kernels) in the user's cache, each with the facts it depends on.
+
+A kept file is one line of JSON (`Label`) and then the content.  Whatever does not fit any more, is damaged or is not
+ours is made again, and the log says why.  Files are written aside and moved into place, so two processes may make the
+same one at once, and no reader ever meets half a file.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from tracker.cachedir import cache_dir
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Facts = Mapping[str, str]
+"""Everything a compiled thing depends on, by name."""
+
+MAGIC = "fkp-compiled 1"
+SUFFIX = ".compiled"
+
+
+class Misfit(Exception):
+    """Why a kept file cannot be used."""
+
+
+class Store(Protocol):
+    """Where compiled things are kept."""
+
+    def read(self, name: str, facts: Facts) -> bytes | None:
+        """What was kept under `name`; None when there is nothing, or nothing that fits the facts."""
+        ...
+
+    def write(self, name: str, facts: Facts, content: bytes) -> None:
+        """Keep it; where that fails the log says so, and nothing else happens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A `Store` in a folder."""
+
+    folder: Path
+
+    def read(self, name: str, facts: Facts) -> bytes | None:
+        path = self._path(name)
+        try:
+            return _checked(path.read_bytes(), facts)
+        except FileNotFoundError:
+            return None
+        except (OSError, Misfit) as reason:
+            log.warning("the kept %s %s; it is made again", path, reason)
+            return None
+
+    def write(self, name: str, facts: Facts, content: bytes) -> None:
+        path = self._path(name)
+        label = {"magic": MAGIC, "facts": dict(facts), "sha256": hashlib.sha256(content).hexdigest()}
+        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(json.dumps(label).encode() + b"\n" + content)
+            partial.replace(path)
+        except OSError as error:
+            log.warning("%s cannot be kept (%s); the next start makes it again", path, error.strerror or error)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}{SUFFIX}"
+
+
+class NotKept:
+    """A `Store` that forgets."""
+
+    def read(self, _name: str, _facts: Facts) -> None:
+        return None
+
+    def write(self, _name: str, _facts: Facts, _content: bytes) -> None:
+        return None
+
+
+def fetched(
+    store: Store, name: str, facts: Facts, make: Callable[[], bytes], load: Callable[[bytes], T | None]
+) -> T | None:
+    """What `load` makes of the content kept under `name`, or of what `make` gives where there is none that fits.
+
+    A kept one that `load` refuses, by None, is made again; None where it refuses the new one too.
+    """
+    kept = store.read(name, facts)
+    if kept is not None:
+        loaded = load(kept)
+        if loaded is not None:
+            return loaded
+        log.warning("the kept %s is refused by the runtime; it is made again", name)
+    content = make()
+    loaded = load(content)
+    if loaded is not None:
+        store.write(name, facts, content)
+    return loaded
+
+
+def compiled_dir() -> Path:
+    """Where the programs keep them."""
+    return cache_dir() / "compiled"
+
+
+def kept_in(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Every file kept in `folder` by name, and what it is or why it is good for nothing."""
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            facts, content = _parted(path.read_bytes())
+            yield path, f"{len(content) / 1e6:.1f} MB, " + ", ".join(f"{name} {value}" for name, value in facts.items())
+        except (OSError, Misfit) as reason:
+            yield path, f"{reason}; it will be made again"
+
+
+def _checked(stored: bytes, facts: Facts) -> bytes:
+    """The content.  Raises Misfit when it was made under other facts."""
+    before, content = _parted(stored)
+    changed = [
+        f"{name} was {before.get(name)}, is {value}" for name, value in facts.items() if before.get(name) != value
+    ]
+    if changed:
+        raise Misfit(f"is stale: {'; '.join(changed)}")
+    return content
+
+
+def _parted(stored: bytes) -> tuple[dict[str, str], bytes]:
+    """Facts and content of a kept file.  Raises Misfit when it is none, or not whole."""
+    head, _, content = stored.partition(b"\n")
+    try:
+        label = json.loads(head)
+        facts, sha256 = dict(label["facts"]), label["sha256"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise Misfit("is not ours") from error
+    if label.get("magic") != MAGIC:
+        raise Misfit("is of another version of fkp")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise Misfit("is damaged")
+    return facts, content
