@@ -1,6 +1,5 @@
 """Head poses: exact truth from a projected head, real faces, and the conventions others rely on."""
 
-from contextlib import closing
 from dataclasses import astuple, replace
 from math import radians, tan
 
@@ -8,16 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.backends import open_backend
+from tracker.api import Tracker
 from tracker.crop import region_from_keypoints
-from tracker.detect import open_detector
 from tracker.draw import draw, draw_with_axes
 from tracker.pose import EYE_DISTANCE_MM, MEAN_HEAD, angles_deg, axes_of, camera_matrix, pose_of, posed
-from tracker.run import Options, follow
-from tracker.sources import open_source
 from tracker.spec import INDEX, MIRROR
 from tracker.types import Box, Face, Frame, Pose, Tracked
-from tracker.weights import load
 
 WIDTH, HEIGHT, FOV = 1280, 720, 65.0
 
@@ -115,16 +110,10 @@ def test_points_that_no_head_fits_have_no_pose(points):
     assert pose_of(points, WIDTH, HEIGHT, FOV) is None
 
 
-def test_a_frontal_portrait_is_near_frontal_and_its_mirror_image_its_mirror_image(portrait, tmp_path):
+def test_a_frontal_portrait_is_near_frontal_and_its_mirror_image_its_mirror_image(portrait):
     face = portrait[:240, 103:343]  # in its middle, where a camera of any field of view sees it from the front
-    cv2.imwrite(str(tmp_path / "1.png"), face)
-    cv2.imwrite(str(tmp_path / "2.png"), face[:, ::-1])
-    with (
-        open_source(tmp_path) as source,
-        closing(open_backend("cpu", load())) as backend,
-        closing(open_detector("yunet")) as detector,
-    ):
-        (pose,), (mirrored,) = (tracked.poses for tracked in follow(source, detector, backend, Options()))
+    with Tracker(backend="cpu") as tracker:
+        (pose,), (mirrored,) = tracker.image(face).poses, tracker.image(face[:, ::-1]).poses
     assert abs(pose.yaw) < 15
     assert abs(pose.pitch) < 15
     assert 1.6 < pose.roll < 15  # towards her left shoulder

@@ -4,26 +4,61 @@
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracker.api import Tracker, track_video
+    from tracker.backends import open_backend
+    from tracker.detect import open_detector
+    from tracker.errors import FkpError
+    from tracker.identity import Identity
+    from tracker.locate import Locate
+    from tracker.pipeline import track
+    from tracker.smooth import OneEuro
+    from tracker.sources import open_source
+    from tracker.spec import INDEX, KEYPOINTS, MIRROR
+    from tracker.types import Tracked
+    from tracker.weights import load as load_weights
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "INDEX",
+    "KEYPOINTS",
+    "MIRROR",
+    "FkpError",
+    "Identity",
+    "Locate",
+    "OneEuro",
+    "Tracked",
+    "Tracker",
+    "__version__",
+    "load_weights",
+    "open_backend",
+    "open_detector",
+    "open_source",
+    "track",
+    "track_video",
+]
+
 _HOME = {
-    "FkpError": "tracker.errors",
+    "INDEX": "tracker.spec",
     "KEYPOINTS": "tracker.spec",
     "MIRROR": "tracker.spec",
+    "FkpError": "tracker.errors",
     "Identity": "tracker.identity",
     "Locate": "tracker.locate",
     "OneEuro": "tracker.smooth",
+    "Tracked": "tracker.types",
+    "Tracker": "tracker.api",
     "load_weights": "tracker.weights",
     "open_backend": "tracker.backends",
     "open_detector": "tracker.detect",
     "open_source": "tracker.sources",
     "track": "tracker.pipeline",
+    "track_video": "tracker.api",
 }
 _ORIGINAL = {"load_weights": "load"}
-
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604, names of a literal dict
 
 
 def __getattr__(name: str) -> Any:

@@ -45,6 +45,6 @@ class SinkError(FkpError):
 
 
 class DataError(FkpError):
-    """Training or test data is not what it should be."""
+    """Training or test data, or a keypoint file that is read back, is not what it should be."""
 
     exit_code = 7

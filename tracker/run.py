@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # numpy, OpenCV and the runtimes are imported when a run star
     from tracker.progress import Tally
     from tracker.sinks import Sink
     from tracker.sinks.records import Header
-    from tracker.sources import Source, SourceInfo
-    from tracker.types import Tracked
+    from tracker.sources import Kind, SourceInfo
+    from tracker.types import Frame, Tracked
     from tracker.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def run(options: Options, tally: "Tally") -> None:
         suppress(Quit),
     ):
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
-        for tracked in follow(source, detector, backend, options):
+        for tracked in follow(source, source.info.kind, detector, backend, options):
             for sink in sinks:
                 sink.write(tracked)
             tally.count(tracked)
@@ -108,14 +108,21 @@ def run(options: Options, tally: "Tally") -> None:
             advance()
 
 
-def follow(source: "Source", detector: "Detector", backend: "Backend", options: Options) -> "Iterable[Tracked]":
-    """One result per frame of `source`, in order, smoothed as asked, with the poses of the smoothed faces."""
+def follow(
+    frames: "Iterable[Frame]", kind: "Kind", detector: "Detector", backend: "Backend", options: Options
+) -> "Iterator[Tracked]":
+    """One result per frame, in order, smoothed as asked, with the poses of the smoothed faces.
+
+    `kind` says what the frames are to each other.  Of `options` count those that no resource is opened with.
+    """
     from tracker.pose import posed
 
-    return posed(_keypoints(source, detector, backend, options), options.fov)
+    return posed(_keypoints(frames, kind, detector, backend, options), options.fov)
 
 
-def _keypoints(source: "Source", detector: "Detector", backend: "Backend", options: Options) -> "Iterable[Tracked]":
+def _keypoints(
+    frames: "Iterable[Frame]", kind: "Kind", detector: "Detector", backend: "Backend", options: Options
+) -> "Iterable[Tracked]":
     from tracker.detect import paced
     from tracker.identity import EachAlone, Identity
     from tracker.locate import Locate
@@ -124,12 +131,12 @@ def _keypoints(source: "Source", detector: "Detector", backend: "Backend", optio
     from tracker.smooth import OneEuro, unsmoothed
 
     locate = Locate(backend)
-    if source.info.kind == "images":  # they have nothing to do with each other
-        return track(source, detector, EachAlone(), locate, unsmoothed)
-    smooth = options.smooth or ("offline" if options.writes_files and source.info.kind == "film" else "live")
+    if kind == "images":  # they have nothing to do with each other
+        return track(frames, detector, EachAlone(), locate, unsmoothed)
+    smooth = options.smooth or ("offline" if options.writes_files and kind == "film" else "live")
     identity = Identity()
     detect = paced(detector, options.detect_every, identity)
-    results = track(source, detect, identity, locate, OneEuro() if smooth == "live" else unsmoothed)
+    results = track(frames, detect, identity, locate, OneEuro() if smooth == "live" else unsmoothed)
     return offline(results) if smooth == "offline" else results
 
 

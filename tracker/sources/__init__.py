@@ -5,9 +5,9 @@
 
 from pathlib import Path
 
-from tracker.sources.contract import Source, SourceInfo
+from tracker.sources.contract import Kind, Source, SourceInfo
 
-__all__ = ["Source", "SourceInfo", "open_camera", "open_demo", "open_film", "open_images", "open_source"]
+__all__ = ["Kind", "Source", "SourceInfo", "open_camera", "open_demo", "open_film", "open_images", "open_source"]
 
 
 def open_source(source: Path | None, *, camera: int = 0, demo: bool = False) -> Source:

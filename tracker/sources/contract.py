@@ -11,6 +11,9 @@ from typing import Literal, TypeVar
 from tracker.errors import SourceError
 from tracker.types import Frame
 
+Kind = Literal["film", "camera", "images", "demo"]
+"""What frames are to each other: of one film or camera, or pictures that have nothing to do with each other."""
+
 SourceT = TypeVar("SourceT", bound="Source")
 
 
@@ -18,7 +21,7 @@ SourceT = TypeVar("SourceT", bound="Source")
 class SourceInfo:
     """What is known of a source before its first frame."""
 
-    kind: Literal["film", "camera", "images", "demo"]
+    kind: Kind
     name: str
     """What the user gave: the path, the camera's number, `demo`."""
     width: int

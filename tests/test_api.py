@@ -1,0 +1,190 @@
+"""The tracker as a library: real films, pictures and frames in, the same results as the command line's."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import tracker
+from tracker import INDEX, Tracker, track_video
+from tracker.errors import SourceError, WeightsError
+
+ROOT = Path(__file__).resolve().parents[1]
+SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## From Python\n")[1].split("\n## ")[0]
+EXAMPLES = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def opened():
+    with Tracker(backend="cpu") as tracker:
+        yield tracker
+
+
+@pytest.fixture
+def moving(portrait):
+    """Six frames of the portrait going right by 4 px each."""
+    return [np.roll(portrait, 4 * step, axis=1) for step in range(6)]
+
+
+@pytest.fixture
+def film(moving, tmp_path, make_film):
+    return make_film(tmp_path / "talk.mp4", moving)
+
+
+def test_a_film_gives_a_result_per_frame_with_arrays_per_face(opened, film):
+    results = list(opened.video(film))
+    assert [tracked.frame.index for tracked in results] == list(range(6))
+    assert {(t.keypoints.shape, t.sigma.shape, len(t.poses)) for t in results} == {((1, 15, 2), (1, 15), 1)}
+    assert {face.id for tracked in results for face in tracked.faces} == {0}
+    noses = [tracked.keypoints[0, INDEX["nose_tip"], 0] for tracked in results]
+    assert noses[-1] - noses[0] == pytest.approx(20, abs=3)
+
+
+def test_a_film_is_what_the_command_line_writes_of_it(opened, film, tmp_path):
+    command = [sys.executable, "-m", "tracker.cli", str(film), "--backend", "cpu", "--keypoints", "points.jsonl"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    from tracker.sinks.jsonl import open_jsonl
+    from tracker.sinks.records import Header
+
+    sink = open_jsonl(tmp_path / "ours.jsonl", Header("", 0, 0, "", "", "", 65.0), overwrite=False)
+    for tracked in opened.video(str(film)):
+        sink.write(tracked)
+    sink.close()
+    ours, theirs = ((tmp_path / name).read_text().splitlines()[1:] for name in ("ours.jsonl", "points.jsonl"))
+    assert ours == theirs
+
+
+def test_own_frames_are_followed_at_the_rate_they_are_said_to_have(opened, moving):
+    results = list(opened.video((image for image in moving), fps=10))
+    assert [tracked.frame.timestamp for tracked in results] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert {face.id for tracked in results for face in tracked.faces} == {0}
+
+
+def test_a_folder_of_pictures_gives_faces_that_have_nothing_to_do_with_each_other(opened, portrait, tmp_path):
+    for name in ("1.png", "2.png"):
+        cv2.imwrite(str(tmp_path / name), portrait)
+    results = list(opened.video(tmp_path))
+    assert [tracked.frame.name for tracked in results] == ["1.png", "2.png"]
+    np.testing.assert_array_equal(results[0].keypoints, results[1].keypoints)
+
+
+def test_frames_handed_over_one_by_one_are_followed_as_a_live_film_is(opened, moving):
+    opened.reset()
+    one_by_one = [opened.update(image, index / 30) for index, image in enumerate(moving)]
+    at_once = list(opened.video(iter(moving), fps=30))
+    for ours, theirs in zip(one_by_one, at_once, strict=True):
+        assert [face.id for face in ours.faces] == [face.id for face in theirs.faces] == [0]
+        np.testing.assert_array_equal(ours.keypoints, theirs.keypoints)
+    assert [tracked.frame.index for tracked in one_by_one] == list(range(6))
+
+
+def test_resetting_begins_another_stream(opened, moving):
+    opened.reset()
+    first = opened.update(moving[0], 5.0)
+    opened.update(moving[5], 5.1)
+    opened.reset()
+    again = opened.update(moving[0], 1.0)
+    assert (again.frame.index, again.faces[0].id) == (0, 0)
+    np.testing.assert_array_equal(again.keypoints, first.keypoints)
+
+
+def test_frames_without_a_time_get_the_time_of_the_call(opened, moving):
+    opened.reset()
+    times = [opened.update(image).frame.timestamp for image in moving[:3]]
+    assert times == sorted(set(times))
+
+
+def test_a_single_picture_leaves_the_stream_alone(opened, moving, portrait):
+    opened.reset()
+    opened.update(moving[0], 0.0)
+    for _ in range(2):
+        assert [face.id for face in opened.image(portrait).faces] == [0]
+    assert [face.id for face in opened.update(moving[1], 1 / 30).faces] == [0]
+
+
+def test_a_picture_without_a_face_gives_empty_arrays(opened):
+    tracked = opened.image(np.zeros((120, 160, 3), np.uint8))
+    assert (tracked.faces, tracked.poses) == ((), ())
+    assert (tracked.keypoints.shape, tracked.sigma.shape) == ((0, 15, 2), (0, 15))
+
+
+def test_a_view_of_an_array_is_as_good_as_a_copy(opened, portrait):
+    mirrored = portrait[:, ::-1]
+    np.testing.assert_array_equal(opened.image(mirrored).keypoints, opened.image(mirrored.copy()).keypoints)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "says"),
+    [
+        (None, TypeError, "NoneType; did cv2.imread find the file"),
+        (np.zeros((9, 9, 3)), TypeError, "seen float64"),
+        (np.zeros((9, 9), np.uint8), ValueError, r"seen \(9, 9\); cv2.cvtColor"),
+        (np.zeros((9, 9, 4), np.uint8), ValueError, r"seen \(9, 9, 4\)"),
+        (np.zeros((0, 9, 3), np.uint8), ValueError, r"seen \(0, 9, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_said_to_be_none(opened, image, error, says):
+    with pytest.raises(error, match=says):
+        opened.image(image)
+    with pytest.raises(error, match=says):
+        opened.update(image)
+
+
+def test_a_missing_film_is_a_source_error():
+    with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
+        next(track_video("nowhere.mp4"))
+
+
+def test_missing_weights_are_a_weights_error():
+    with pytest.raises(WeightsError, match="nowhere"):
+        Tracker(weights="nowhere.onnx")
+
+
+def test_a_film_may_be_left_early(film):
+    results = track_video(film)
+    assert next(results).frame.index == 0
+    results.close()
+    film.unlink()
+
+
+def test_the_settings_reach_the_stages(film, moving):
+    with Tracker(backend="cpu", smooth="off", fov=30.0) as rough, Tracker(backend="cpu", smooth="live") as steady:
+        assert next(rough.video(film)).poses[0].z > 1.5 * next(steady.video(film)).poses[0].z
+        ours, theirs = (list(each.video(iter(moving)))[-1].keypoints for each in (rough, steady))
+    assert np.abs(ours - theirs).max() > 0.1
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_readme_run_as_written_and_print_something(example, film, portrait, monkeypatch, capfd):
+    monkeypatch.chdir(film.parent)
+    cv2.imwrite("photo.jpg", portrait)
+    exec(compile(example, "README.md", "exec"), {})
+    assert capfd.readouterr().out
+
+
+def test_nothing_is_printed(film, capfd):
+    assert list(track_video(film))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_the_package_hands_on_is_typed(tmp_path):
+    (tmp_path / "typed.py").write_text(
+        "from tracker import Tracker, load_weights, track_video\n"
+        "reveal_type(next(track_video('a.mp4')))\n"
+        "reveal_type(Tracker().image)\n"
+        "reveal_type(load_weights)\n"
+    )
+    command = [sys.executable, "-m", "mypy", str(tmp_path / "typed.py")]  # strict, with the cache of test_style.py
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert '"tracker.types.Tracked"' in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("Revealed type") == 3
+    assert "Any" not in done.stdout.split("note:")[1]
+    assert "typed.py:1: error" not in done.stdout
+
+
+def test_the_names_handed_on_are_the_names_announced():
+    assert set(tracker.__all__) == {"__version__", *tracker._HOME}

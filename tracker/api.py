@@ -1,0 +1,151 @@
+"""The tracker for Python programs: films, cameras, single pictures or your own frames in, `Tracked` out.
+
+    for tracked in track_video("talk.mp4"):
+        print(tracked.frame.timestamp, tracked.keypoints)
+
+Images are (H, W, 3) uint8 BGR, as OpenCV reads them; results are in frame px, see `tracker.types`.  Nothing is printed,
+and what cannot be read or opened raises an FkpError.  The stages are composed as `fkp-track` composes them.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.backends import open_backend
+from tracker.detect import open_detector
+from tracker.run import BackendName, DetectorName, Options, Smoothing, follow
+from tracker.sources import open_source
+from tracker.types import Frame, Tracked
+from tracker.weights import load
+
+Image = NDArray[np.uint8]
+
+_DEFAULT = Options()
+
+
+class Tracker:
+    """Finds and follows faces.  Opening takes a moment, so keep one; use it in a `with` block, or call `close`.
+
+    The settings are those of the command line (`Options` says what each means).  Not to be shared between threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: DetectorName = _DEFAULT.detector,
+        detect_every: int | Literal["auto"] = _DEFAULT.detect_every,
+        smooth: Smoothing | None = _DEFAULT.smooth,
+        backend: BackendName = _DEFAULT.backend,
+        weights: str | Path | None = _DEFAULT.weights,
+        threads: int = _DEFAULT.threads,
+        fov: float = _DEFAULT.fov,
+    ) -> None:
+        """Open network and detector.
+
+        `smooth` None is `offline` for films (results come 0.3 s of film late, without lag) and `live` for the rest.
+        Raises WeightsError, BackendError.
+        """
+        self._options = Options(detect_every=detect_every, smooth=smooth, fov=fov)
+        self._given = Frame(np.empty((0, 0, 3), np.uint8), -1, 0.0)
+        network = load(None if weights is None else Path(weights))
+        with ExitStack() as opened:
+            self._backend = opened.enter_context(closing(open_backend(backend, network, threads=threads)))
+            self._detector = opened.enter_context(closing(open_detector(detector, threads=threads)))
+            self._opened = opened.pop_all()
+        self.reset()
+
+    def image(self, image: Image) -> Tracked:
+        """The faces of a single picture, which has nothing to do with any other."""
+        (tracked,) = follow([Frame(_bgr(image), 0, 0.0)], "images", self._detector, self._backend, self._options)
+        return tracked
+
+    def video(self, source: str | Path | int | Iterable[Image], *, fps: float = 30.0) -> Iterator[Tracked]:
+        """One result per frame of a film or a folder of pictures (path), a camera (number), or frames of your own.
+
+        Frames of your own are taken to come at `fps` per second.  The source is opened with the first result, and
+        closed with the last one or when the iterator is.  Raises SourceError when it cannot be read.
+        """
+        if not isinstance(source, str | Path | int):
+            frames = (Frame(_bgr(image), index, index / fps) for index, image in enumerate(source))
+            yield from follow(frames, "camera", self._detector, self._backend, self._options)
+            return
+        with open_source(None, camera=source) if isinstance(source, int) else open_source(Path(source)) as opened:
+            kind = opened.info.kind
+            options = replace(self._options, smooth=self._options.smooth or ("offline" if kind == "film" else "live"))
+            yield from follow(opened, kind, self._detector, self._backend, options)
+
+    def update(self, image: Image, timestamp: float | None = None) -> Tracked:
+        """The next frame of a stream that your program hands over one by one: faces keep the ids of the last.
+
+        `timestamp`, s, must grow; None takes the time of this call.  Smoothing is `live`, because there is no later
+        frame to look at.
+        """
+        now = time.perf_counter() if timestamp is None else timestamp
+        self._given = Frame(_bgr(image), self._given.index + 1, now)
+        return next(self._stream)
+
+    def reset(self) -> None:
+        """Forget the faces that `update` knows: the next frame begins another stream, and ids begin at 0 again."""
+        smooth: Smoothing = "off" if self._options.smooth == "off" else "live"
+        self._given = replace(self._given, index=-1)
+        options = replace(self._options, smooth=smooth)
+        self._stream = follow(self._one_by_one(), "camera", self._detector, self._backend, options)
+
+    def close(self) -> None:
+        """Free network and detector; a second call does nothing."""
+        self._opened.close()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _one_by_one(self) -> Iterator[Frame]:
+        while True:
+            yield self._given
+
+
+def track_video(
+    source: str | Path | int | Iterable[Image],
+    *,
+    fps: float = 30.0,
+    detector: DetectorName = _DEFAULT.detector,
+    detect_every: int | Literal["auto"] = _DEFAULT.detect_every,
+    smooth: Smoothing | None = _DEFAULT.smooth,
+    backend: BackendName = _DEFAULT.backend,
+    weights: str | Path | None = _DEFAULT.weights,
+    threads: int = _DEFAULT.threads,
+    fov: float = _DEFAULT.fov,
+) -> Iterator[Tracked]:
+    """`Tracker.video` with a tracker of its own: one result per frame of `source`.
+
+    Raises SourceError, WeightsError, BackendError, with the first result.
+    """
+    with Tracker(
+        detector=detector,
+        detect_every=detect_every,
+        smooth=smooth,
+        backend=backend,
+        weights=weights,
+        threads=threads,
+        fov=fov,
+    ) as tracker:
+        yield from tracker.video(source, fps=fps)
+
+
+def _bgr(image: Image) -> Image:
+    """The image itself, its bytes in one piece.  Raises TypeError, ValueError for what is no BGR image."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        seen = getattr(image, "dtype", type(image).__name__)
+        raise TypeError(f"an image must be an array of uint8, seen {seen}; did cv2.imread find the file?")
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"an image must be (H, W, 3) BGR, seen {image.shape}; cv2.cvtColor converts gray and alpha")
+    return np.ascontiguousarray(image)
