@@ -17,8 +17,9 @@ import pytest
 
 from tracker import backends, detect
 from tracker.progress import FIRST_KEYPOINTS
-from tracker.run import BackendName, DetectorName
+from tracker.run import BackendName, DetectorName, StyleName
 from tracker.spec import INDEX, KEYPOINTS
+from tracker.styles import STYLES
 from tracker.weights import DEFAULT_DIR, load
 
 FKP_TRACK = (sys.executable, "-m", "tracker.cli")
@@ -131,6 +132,16 @@ def test_a_folder_of_pictures_becomes_a_folder_of_pictures(portrait: np.ndarray,
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "two.png"]
     _, *lines = records(tmp_path / "out.jsonl")
     assert [(line["image"], len(line["faces"])) for line in lines] == [("one.png", 1), ("two.png", 1)]
+
+
+def test_styles_and_uncertainty_change_the_picture_alone(portrait: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "face.png"), portrait)
+    looks = [[], ["--style", "lines"], ["--show-sigma"]]
+    for number, look in enumerate(looks):
+        outputs = ["--out", f"{number}.png", "--keypoints", f"{number}.jsonl"]
+        assert fkp_track("face.png", *outputs, *look, cwd=tmp_path).returncode == 0
+    assert len({cv2.imread(str(tmp_path / f"{number}.png")).tobytes() for number in range(len(looks))}) == len(looks)
+    assert len({(tmp_path / f"{number}.jsonl").read_text() for number in range(len(looks))}) == 1
 
 
 def test_the_demo_without_a_display_writes_a_film_and_replaces_none(tmp_path: Path) -> None:
@@ -325,5 +336,6 @@ def test_the_doctor_finds_everything_that_tracking_needs(tmp_path: Path) -> None
 
 
 def test_the_choices_of_the_command_line_are_those_that_exist() -> None:
+    assert get_args(StyleName) == tuple(STYLES)
     assert get_args(BackendName) == ("auto", *backends.OPENERS)
     assert get_args(DetectorName) == tuple(detect.OPENERS)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tracker.draw import PALETTE, draw, overlay_text
-from tracker.spec import KEYPOINTS
+from tracker.spec import KEYPOINTS, MIRROR
+from tracker.styles import STYLES
 from tracker.types import Box, Face, Frame, Region, Tracked
 
 EYES = [(0.2, 0), (-0.2, 0), (0.12, 0.01), (0.28, 0.01), (-0.12, 0.01), (-0.28, 0.01)]
@@ -42,6 +43,56 @@ def test_without_faces_the_picture_is_an_equal_copy(portrait):
     drawn = draw(nobody)
     assert (drawn == portrait).all()
     assert not np.shares_memory(drawn, portrait)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("level", [0, 64, 128, 192, 255])
+@pytest.mark.parametrize("number", range(len(PALETTE)))
+def test_every_style_in_every_colour_can_be_seen_on_dark_and_on_light(style, level, number):
+    drawn = draw(face_at(plain(level, 300, 300), 150, 100, 150, number=number), STYLES[style]).astype(int)
+    assert (np.abs(drawn - level).max(-1) > 60).sum() > 100
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_style_moves_and_mirrors_with_the_face(style):
+    for lines in STYLES[style].lines:
+        assert lines.sum(1) == pytest.approx(1)  # so a shift of the points shifts the drawing
+    vertices = np.concatenate([SHAPE, *(lines @ SHAPE for lines in STYLES[style].lines)])
+    symmetric = (SHAPE + SHAPE[list(MIRROR)] * (-1, 1)) / 2
+    there, back = (
+        {tuple(vertex) for lines in STYLES[style].lines for vertex in np.round(lines @ symmetric, 6) * (way, 1) + 0.0}
+        for way in (1, -1)
+    )
+    assert there == back
+    assert (np.abs(vertices) < 0.7).all()  # and nothing leaves the face
+
+
+def test_styles_differ(portrait):
+    pictures = [draw(face_at(portrait, 220, 120, 150), style) for style in STYLES.values()]
+    assert len({picture.tobytes() for picture in pictures}) == len(STYLES) >= 2
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_uncertainty_is_drawn_two_sigma_wide(style):
+    def reach_px(sigma):
+        tracked = face_at(plain(0), 320, 200, 200)
+        nose = KEYPOINTS.index("nose_tip")
+        tracked.sigma[:] = 0.01
+        tracked.sigma[0, nose] = sigma
+        seen, bare = (draw(tracked, STYLES[style], show_sigma=shown).max(-1) for shown in (True, False))
+        y = round(200 + 0.26 * 200)
+        lit = np.flatnonzero((seen[y, 220:420] > 60) & (bare[y, 220:420] < 60))
+        return np.abs(lit + 220 - 320).max()
+
+    assert reach_px(10.0) == pytest.approx(20, abs=1.5)
+    assert reach_px(15.0) == pytest.approx(30, abs=1.5)
+
+
+def test_without_being_asked_no_uncertainty_is_drawn(portrait):
+    unsure = face_at(portrait, 220, 120, 150)
+    before = draw(unsure)
+    unsure.sigma[:] = 20
+    assert (draw(unsure) == before).all()
 
 
 @pytest.mark.parametrize("side", [40, 150, 600])
@@ -98,10 +149,11 @@ def test_an_id_keeps_its_colour_and_neighbours_differ():
     assert len(set(PALETTE)) == len(PALETTE) >= 7
 
 
-@pytest.mark.parametrize(("x", "y"), [(0, 0), (640, 480), (-30, 240), (320, 520), (-2000, -2000), (1e6, 240)])
-def test_faces_over_the_edge_and_outside_are_no_trouble(x, y):
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (640, 480), (-30, 240), (320, 490), (-2000, -2000), (1e6, 240)])
+def test_faces_over_the_edge_and_outside_are_no_trouble(x, y, style):
     image = plain(100)
-    drawn = draw(face_at(image, x, y, 120))
+    drawn = draw(face_at(image, x, y, 120), STYLES[style], show_sigma=True)
     assert drawn.shape == image.shape
     outside = max(abs(x - 320) - 320, abs(y - 240) - 240) > 200
     assert (drawn == image).all() == outside

@@ -9,7 +9,7 @@ import pytest
 
 from tracker.api import Tracker
 from tracker.crop import region_from_keypoints
-from tracker.draw import draw, draw_with_axes
+from tracker.draw import draw
 from tracker.pose import EYE_DISTANCE_MM, MEAN_HEAD, angles_deg, axes_of, camera_matrix, pose_of, posed
 from tracker.spec import INDEX, MIRROR
 from tracker.types import Box, Face, Frame, Pose, Tracked
@@ -137,9 +137,9 @@ def test_every_face_of_a_result_gets_its_pose():
 
 def test_axes_are_drawn_from_the_nose_to_where_the_head_faces():
     (tracked,) = posed([with_pose(Pose(40, 0, 0, 0, 0, 400))], FOV)
-    added = np.argwhere((draw_with_axes(tracked) != draw(tracked)).any(-1))
+    added = np.argwhere((draw(tracked, show_pose=True) != draw(tracked)).any(-1))
     nose_y, nose_x = tracked.keypoints[0, INDEX["nose_tip"], ::-1]
-    front = cv2.inRange(draw_with_axes(tracked), (200, 80, 0), (255, 150, 90))
+    front = cv2.inRange(draw(tracked, show_pose=True), (200, 80, 0), (255, 150, 90))
     blue = np.argwhere(front)
     assert len(added) > 50
     assert blue[:, 1].min() < nose_x - 20  # turned to its right: the picture's left
@@ -148,4 +148,4 @@ def test_axes_are_drawn_from_the_nose_to_where_the_head_faces():
 
 def test_a_face_without_a_pose_is_drawn_without_axes():
     tracked = replace(with_pose(Pose(40, 0, 0, 0, 0, 400)), poses=(None,))
-    np.testing.assert_array_equal(draw_with_axes(tracked), draw(tracked))
+    np.testing.assert_array_equal(draw(tracked, show_pose=True), draw(tracked))

@@ -13,7 +13,7 @@ import typer
 from tracker.address import Address, parse_address
 from tracker.help import CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
-from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Smoothing, run
+from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Smoothing, StyleName, run
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,11 @@ def command(
             rich_help_panel=TRACKING,
         ),
     ] = DEFAULT_FOV_DEG,
+    style: Annotated[StyleName, typer.Option(help="What is drawn on a face.", rich_help_panel=LOOKS)] = "classic",
+    show_sigma: Annotated[
+        bool,
+        typer.Option("--show-sigma", help="Draw the uncertainty of each point, two sigma wide.", rich_help_panel=LOOKS),
+    ] = False,
     backend: Annotated[
         BackendName,
         typer.Option(help="What runs the network; auto takes the fastest here.", rich_help_panel=MACHINE),
@@ -187,6 +192,8 @@ def command(
         detector=detector,
         detect_every=every(detect_every),
         smooth="off" if no_smooth else smooth,
+        style=style,
+        show_sigma=show_sigma,
         backend=backend,
         weights=weights,
         threads=threads,

@@ -1,7 +1,10 @@
-"""Tracked faces -> a picture a person can read: dots, thin links, corner marks and the face's number.
+"""Tracked faces -> a picture a person can read, in one of a few styles.
 
 In: a `Tracked` (points in frame px).  Out: a new BGR image; the frame itself is never drawn into.  Everything scales
 with the face, and every bright stroke lies on a dark one, so that it shows on light and on dark alike.
+
+A face's strokes are drawn on a transparent canvas, enlarged where the face is small, which is then shrunk and laid over
+the picture: that smooths their edges.
 """
 
 from collections.abc import Sequence
@@ -13,11 +16,12 @@ from numpy.typing import NDArray
 
 from tracker.pose import axes_of
 from tracker.spec import INDEX
+from tracker.styles import STYLES, Style
 from tracker.types import Box, Face, Pose, Tracked
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
-Points = NDArray[np.float32]
+Points = NDArray[np.floating]
 
 PALETTE: tuple[Color, ...] = (
     (233, 180, 86),  # sky blue
@@ -35,13 +39,20 @@ AXES: tuple[Color, ...] = ((60, 60, 235), (70, 190, 60), (240, 120, 50))
 
 DARK: Color = (24, 20, 16)
 WHITE: Color = (255, 255, 255)
-LINE_OPACITY = 0.75
-"""Links and marks let the skin through; dots do not."""
+LINE_OPACITY = 0.8
+"""Lines let the skin through; dots do not."""
+SIGMA_OPACITY = 0.5
+SIGMA_DOT_SIZE = 0.5
+"""The uncertainty is often smaller than a dot of usual size."""
+
+SIGMAS = 2.0
+"""Radius of the uncertainty drawn, in `sigma`: the point lies inside six times in seven, 1 - exp(-2), if both of its
+coordinates err independently.  A circle, because the network tells one sigma for both."""
 
 SHIFT = 4
 """Fractional bits of the coordinates given to OpenCV: strokes move by 1/16 px instead of jumping by whole pixels."""
 
-FINE_SIDE_PX = 300
+FINE_SIDE_PX = 200
 """A face whose region is smaller is drawn enlarged, at most `MAX_ZOOM` times."""
 
 MAX_ZOOM = 4
@@ -51,20 +62,22 @@ _FONT_HEIGHT_PX = 22.0
 """Cap height of the font at scale 1."""
 
 
-def draw(tracked: Tracked) -> Image:
-    """The frame's image (H, W, 3) uint8 BGR with every face drawn on it, as a new array; no faces: an equal copy."""
+def draw(
+    tracked: Tracked, style: Style = STYLES["classic"], *, show_sigma: bool = False, show_pose: bool = False
+) -> Image:
+    """The frame's image (H, W, 3) uint8 BGR with every face drawn on it, as a new array; no faces: an equal copy.
+
+    `show_sigma` draws each point small, on a disc of `SIGMAS` sigma.  `show_pose` draws from each nose where the head's
+    left (red), top (green) and front (blue) point, if `tracked` has poses.
+    """
     image = tracked.frame.image.copy()
-    for face, points in zip(tracked.faces, tracked.keypoints, strict=True):
-        _draw_face(image, face, points)
-    return image
-
-
-def draw_with_axes(tracked: Tracked) -> Image:
-    """As `draw`, and from each nose where the head's left (red), top (green) and front (blue) point."""
-    image = draw(tracked)
-    for face, points, pose in zip(tracked.faces, tracked.keypoints, tracked.poses, strict=True):
-        if pose is not None:
-            _draw_axes(image, face, points[INDEX["nose_tip"]], pose)
+    look = style._replace(dot_size=SIGMA_DOT_SIZE) if show_sigma else style
+    for face, points, sigma in zip(tracked.faces, tracked.keypoints, tracked.sigma, strict=True):
+        _draw_face(image, face, points, SIGMAS * sigma if show_sigma else None, look)
+    if show_pose:
+        for face, points, pose in zip(tracked.faces, tracked.keypoints, tracked.poses, strict=True):
+            if pose is not None:
+                _draw_axes(image, face, points[INDEX["nose_tip"]], pose)
     return image
 
 
@@ -91,112 +104,114 @@ class _Pen(NamedTuple):
     """Drawn this many times larger and shrunk, because OpenCV's thinnest strokes are too coarse for a small face."""
 
     @classmethod
-    def of(cls, face: Face) -> "_Pen":
+    def of(cls, face: Face, style: Style) -> "_Pen":
         side = face.region.side
         return cls(
             color=PALETTE[face.id % len(PALETTE)],
-            dot_radius=float(np.clip(0.0115 * side, 1.0, 12)),
-            line_width=float(np.clip(0.006 * side, 0.75, 8)),
+            dot_radius=float(np.clip(0.0115 * side, 1.0, 12)) * style.dot_size,
+            line_width=float(np.clip(0.006 * side, 0.75, 8)) * style.line_width,
             rim=float(np.clip(0.0035 * side, 0.5, 4)),
             text_height=float(np.clip(0.055 * side, 8, 40)),
             zoom=int(np.clip(np.ceil(FINE_SIDE_PX / side), 1, MAX_ZOOM)),
         )
 
 
-def _draw_face(image: Image, face: Face, points: NDArray[np.float32]) -> None:
-    """Draw one face, `points` (15, 2) in frame px, into the part of the image around it."""
-    pen = _Pen.of(face)
-    for mark in _corner_marks(face.box):
-        _draw_around(image, pen, [mark], dots=mark[:0])
-    _draw_around(image, pen, _links(points), dots=points)
-    baseline = (face.box.left, face.box.top - 0.6 * pen.text_height)
-    _text(image, str(face.id), baseline, pen.text_height, pen.color)
+class _Canvas:
+    """A transparent picture over a part of the frame: BGR already times opacity, and opacity; shrunk when laid down."""
+
+    def __init__(self, image: Image, low: Points, high: Points, zoom: int) -> None:
+        """Over the pixels of `image` from `low` to `high`, (2,) frame px each."""
+        size = (image.shape[1], image.shape[0])
+        left, top = np.clip(np.floor(low), 0, size).astype(int)
+        right, bottom = np.clip(np.ceil(high), 0, size).astype(int)
+        self._patch = image[top:bottom, left:right]
+        self._corner = np.array([left, top], np.float32)
+        self._zoom = zoom
+        height, width = self._patch.shape[:2]
+        self._pixels = np.zeros((max(1, height * zoom), max(1, width * zoom), 4), np.uint8)  # OpenCV draws on no less
+
+    def lines(self, lines: Sequence[Points], width: float, ink: Color, opacity: float = 1.0) -> None:
+        """Polylines, each (K, 2) frame px."""
+        fixed = np.split(self._fixed(np.concatenate(lines)), np.cumsum([len(line) for line in lines])[:-1])
+        thickness = max(1, round(width * self._zoom))
+        cv2.polylines(self._pixels, fixed, False, _clear(ink, opacity), thickness, cv2.LINE_AA, SHIFT)
+
+    def discs(self, centers: Points, radii: NDArray[np.floating], ink: Color, opacity: float = 1.0) -> None:
+        """Filled circles around `centers` (M, 2) with `radii` (M,), frame px."""
+        color = _clear(ink, opacity)
+        fixed_radii = np.round(radii * self._zoom * (1 << SHIFT)).astype(int).tolist()
+        for center, radius in zip(self._fixed(centers), fixed_radii, strict=True):
+            cv2.circle(self._pixels, center, radius, color, cv2.FILLED, cv2.LINE_AA, SHIFT)
+
+    def lay_down(self) -> None:
+        """Change the frame's pixels where something was drawn, and no others."""
+        if self._patch.size == 0:
+            return
+        shrunk = cv2.resize(self._pixels, self._patch.shape[1::-1], interpolation=cv2.INTER_AREA)
+        through = cv2.bitwise_not(cv2.extractChannel(shrunk, 3))
+        cv2.multiply(self._patch, cv2.merge([through] * 3), dst=self._patch, scale=1 / 255)
+        cv2.add(self._patch, cv2.cvtColor(shrunk, cv2.COLOR_BGRA2BGR), dst=self._patch)
+
+    def _fixed(self, points: Points) -> NDArray[np.int32]:
+        """Frame px (..., 2) -> OpenCV's fixed-point coordinates on the canvas, held to the range it can draw."""
+        canvas_px = np.clip((points - self._corner + 0.5) * self._zoom - 0.5, -(2**14), 2**15)
+        fixed: NDArray[np.int32] = np.round(canvas_px * (1 << SHIFT)).astype(np.int32)
+        return fixed
+
+
+def _clear(ink: Color, opacity: float) -> tuple[int, ...]:
+    """`ink` as the canvas holds it."""
+    return tuple(round(channel * opacity) for channel in (*ink, 255))
+
+
+def _draw_face(image: Image, face: Face, points: Points, reach: NDArray[np.float32] | None, style: Style) -> None:
+    """Draw one face into the part of the image around it; `points` (15, 2) and the uncertainty's (15,) in frame px."""
+    pen = _Pen.of(face, style)
+    lines = [weights @ points for weights in style.lines]
+    margin = 2 * pen.dot_radius + pen.rim + (0 if reach is None else reach.max())
+    spread = np.concatenate([points, *lines])
+    canvas = _Canvas(image, spread.min(0) - margin, spread.max(0) + margin, pen.zoom)
+    if lines:
+        canvas.lines(lines, pen.line_width + 2 * pen.rim, DARK, LINE_OPACITY)
+        canvas.lines(lines, pen.line_width, pen.color, LINE_OPACITY)
+    if reach is not None:
+        canvas.discs(points, reach + pen.rim, DARK, LINE_OPACITY)
+        canvas.discs(points, reach, pen.color, SIGMA_OPACITY)
+    if style.dot_size:
+        canvas.discs(points, np.full(len(points), pen.dot_radius + pen.rim), DARK)
+        canvas.discs(points, np.full(len(points), pen.dot_radius), WHITE if style.white_dots else pen.color)
+    canvas.lay_down()
+    if style.framed:
+        _draw_marks(image, face.box, pen)
+        baseline = (face.box.left, face.box.top - 0.6 * pen.text_height)
+        _text(image, str(face.id), baseline, pen.text_height, pen.color)
 
 
 def _draw_axes(image: Image, face: Face, origin: Points, pose: Pose) -> None:
     """Draw the axes of a head from `origin` (2,), frame px, 0.4 sides of its region long."""
     towards = axes_of(pose) * (1, -1, -1)  # its columns: the head's left, top and front, in camera space
     # How the picture of a point moves as the point does, in units of its own scale: the derivative of (x, y) / z.
-    across = towards[:2] - np.outer((pose.x / pose.z, pose.y / pose.z), towards[2])
-    for direction, color in sorted(zip(across.T, AXES, strict=True), key=lambda axis: float(np.hypot(*axis[0])))[::-1]:
-        end = origin + 0.4 * face.region.side * direction
-        line = np.array([origin, end], np.float32)
-        _draw_around(image, _Pen.of(face)._replace(color=color), [line], dots=line[:0])
+    across = (towards[:2] - np.outer((pose.x / pose.z, pose.y / pose.z), towards[2])).T
+    lines = origin + 0.4 * face.region.side * np.stack([np.zeros_like(across), across], axis=1)
+    pen = _Pen.of(face, Style())
+    canvas = _Canvas(image, lines.min((0, 1)) - 2 * pen.line_width, lines.max((0, 1)) + 2 * pen.line_width, pen.zoom)
+    for line, color in sorted(zip(lines, AXES, strict=True), key=lambda axis: -float(np.hypot(*(axis[0][1] - origin)))):
+        canvas.lines([line], pen.line_width + 2 * pen.rim, DARK, LINE_OPACITY)
+        canvas.lines([line], pen.line_width, color, LINE_OPACITY)
+    canvas.lay_down()
 
 
-def _draw_around(image: Image, pen: _Pen, lines: Sequence[Points], dots: Points) -> None:
-    """Draw polylines (each (K, 2) frame px) and dots (M, 2), touching only the part of the image they lie in."""
-    patch, origin = _neighbourhood(image, np.concatenate([*lines, dots]), margin=2 * pen.dot_radius + pen.rim)
-    if patch.size == 0:
-        return
-    # Each pixel becomes zoom x zoom equal ones, so that shrinking by area restores whatever is not drawn on.
-    canvas = cv2.resize(patch, None, fx=pen.zoom, fy=pen.zoom, interpolation=cv2.INTER_NEAREST)
-    _draw_lines(canvas, pen, [_enlarged(line - origin, pen.zoom) for line in lines])
-    _draw_dots(canvas, pen, _enlarged(dots - origin, pen.zoom))
-    cv2.resize(canvas, patch.shape[1::-1], dst=patch, interpolation=cv2.INTER_AREA)
-
-
-def _neighbourhood(image: Image, points: Points, margin: float) -> tuple[Image, Points]:
-    """The view of `image` that spans `points` (K, 2) and a margin, frame px, and where (2,) it starts."""
-    size = (image.shape[1], image.shape[0])
-    left, top = np.clip(np.floor(points.min(0) - margin), 0, size).astype(int)
-    right, bottom = np.clip(np.ceil(points.max(0) + margin), 0, size).astype(int)
-    return image[top:bottom, left:right], np.array([left, top], np.float32)
-
-
-def _enlarged(points: Points, zoom: int) -> NDArray[np.int32]:
-    """Patch px (..., 2) -> OpenCV's fixed-point coordinates on the canvas, held to the range it can draw."""
-    canvas_px = np.clip((points + 0.5) * zoom - 0.5, -(2**14), 2**15)
-    fixed: NDArray[np.int32] = np.round(canvas_px * (1 << SHIFT)).astype(np.int32)
-    return fixed
-
-
-def _draw_lines(canvas: Image, pen: _Pen, lines: Sequence[NDArray[np.int32]]) -> None:
-    """Draw polylines half transparent: dark below, coloured above."""
-    faded = canvas.copy()
-    for width, ink in ((pen.line_width + 2 * pen.rim, DARK), (pen.line_width, pen.color)):
-        cv2.polylines(faded, lines, False, ink, max(1, round(width * pen.zoom)), cv2.LINE_AA, SHIFT)
-    cv2.addWeighted(faded, LINE_OPACITY, canvas, 1 - LINE_OPACITY, 0, dst=canvas)
-
-
-def _draw_dots(canvas: Image, pen: _Pen, centers: NDArray[np.int32]) -> None:
-    for radius, ink in ((pen.dot_radius + pen.rim, DARK), (pen.dot_radius, WHITE)):
-        for center in centers:
-            cv2.circle(canvas, center, round(radius * pen.zoom * (1 << SHIFT)), ink, cv2.FILLED, cv2.LINE_AA, SHIFT)
-
-
-def _links(points: Points) -> list[Points]:
-    """What connects the 15 points (15, 2): eyes and brows straight, each lip an arc; the nose stays a dot."""
-    eyes_and_brows = [
-        points[[INDEX[f"{side}_{name}"] for name in names]]
-        for side in ("left", "right")
-        for names in (
-            ("eye_inner_corner", "eye_center", "eye_outer_corner"),
-            ("eyebrow_inner_end", "eyebrow_outer_end"),
-        )
-    ]
-    lips = [
-        _arc(*points[[INDEX["mouth_left_corner"], INDEX[f"mouth_center_{lip}_lip"], INDEX["mouth_right_corner"]]])
-        for lip in ("top", "bottom")
-    ]
-    return eyes_and_brows + lips
-
-
-def _arc(start: Points, middle: Points, end: Points) -> Points:
-    """(13, 2): the parabola that passes `start`, `middle` and `end` at times 0, 1/2 and 1 (Lagrange's form)."""
-    t = np.linspace(0, 1, 13, dtype=np.float32)[:, None]
-    arc: Points = (1 - t) * (1 - 2 * t) * start + 4 * t * (1 - t) * middle + t * (2 * t - 1) * end
-    return arc
-
-
-def _corner_marks(box: Box) -> list[Points]:
-    """Four angles (3, 2) at the corners of the box: enough to say where it is without caging the face."""
+def _draw_marks(image: Image, box: Box, pen: _Pen) -> None:
+    """Four angles at the corners of the box: enough to say where it is without caging the face."""
     arm = 0.12 * min(box.right - box.left, box.bottom - box.top)
-    return [
-        np.array([(x + arm_x, y), (x, y), (x, y + arm_y)], np.float32)
+    marks = [
+        np.array([(x + arm_x, y), (x, y), (x, y + arm_y)])
         for x, arm_x in ((box.left, arm), (box.right, -arm))
         for y, arm_y in ((box.top, arm), (box.bottom, -arm))
     ]
+    fixed = np.round(np.clip(marks, -(2**14), 2**15) * (1 << SHIFT)).astype(np.int32)
+    for width, ink in ((pen.line_width + 2 * pen.rim, DARK), (pen.line_width, pen.color)):
+        cv2.polylines(image, list(fixed), False, ink, max(1, round(width)), cv2.LINE_AA, SHIFT)
 
 
 def _text(image: Image, text: str, baseline: tuple[float, float], height: float, ink: Color) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 DetectorName = Literal["yunet", "mediapipe"]
 BackendName = Literal["auto", "cuda", "cpu"]
 Smoothing = Literal["offline", "live", "off"]
+StyleName = Literal["classic", "dots", "lines", "mesh"]
 RECORDS = (".jsonl", ".csv")
 """Suffixes of keypoint files, each naming its format."""
 
@@ -56,6 +58,8 @@ class Options:
     """Ask the detector on every n-th frame or when it is needed; in between the faces' own keypoints are followed."""
     smooth: Smoothing | None = None
     """None: offline where a film becomes a file, else live."""
+    style: StyleName = "classic"
+    show_sigma: bool = False
     backend: BackendName = "auto"
     weights: Path | None = None
     """None for the weights that ship with the package."""
@@ -163,11 +167,12 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
 
     Raises SinkError, before any frame is read, for an output that exists or cannot be written.
     """
-    from tracker.draw import draw, draw_with_axes
+    from tracker.draw import draw
     from tracker.sinks import Annotate, Sink
     from tracker.sinks.files import refuse_existing
     from tracker.sinks.pace import Paced
     from tracker.sinks.window import open_window
+    from tracker.styles import STYLES
 
     for path in options.keypoints:  # all are looked at before the first is begun
         refuse_existing(path, overwrite=options.overwrite)
@@ -183,8 +188,8 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         if options.show:
             pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=not options.writes_files)))
         records = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
-        drawing = draw_with_axes if options.show_pose else draw
-        annotated = [Annotate(drawing, pictures)] if pictures else []
+        look = partial(draw, style=STYLES[options.style], show_sigma=options.show_sigma, show_pose=options.show_pose)
+        annotated = [Annotate(look, pictures)] if pictures else []
         paced = [Paced()] if options.streams and not options.show and not options.writes_files else []
         yield [*streams, *records, *annotated, *paced]
 
