@@ -4,15 +4,19 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import pytest
+
+from tracker.cli import filled_in
 
 FKP_TRACK = (sys.executable, "-m", "tracker.cli")
 SECONDS, RATE = 1, 25
@@ -82,10 +86,50 @@ def test_osc_carries_a_bundle_for_the_frame_and_two_for_a_lone_face(
     assert any(b"/fkp/first/left_eye_center" in datagram for datagram in datagrams)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_the_page_is_there_until_the_run_is_stopped_while_somebody_looks(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra serve")
+    command = [*FKP_TRACK, "--demo", "--serve", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=headless(), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().rpartition(" ")[2].strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
+        with urlopen(url + "events", timeout=PATIENCE_S) as events:
+            while not events.readline().startswith(b'data: {"frame"'):
+                pass
+            process.send_signal(number)
+            assert not events.read().endswith(b"}")
+        log = process.stderr.read()
+        assert process.wait(PATIENCE_S) == code
+    assert "Traceback" not in log
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("--serve", "--serve 8010"),
+        ("--serve 9", "--serve 9"),
+        ("--serve 10.0.0.7:9", "--serve 10.0.0.7:9"),
+        ("--serve [::]:9 talk.mp4", "--serve [::]:9 talk.mp4"),
+        ("--serve talk.mp4", "--serve 8010 talk.mp4"),
+        ("--serve --show", "--serve 8010 --show"),
+        ("talk.mp4 --serve=9", "talk.mp4 --serve=9"),
+    ],
+)
+def test_an_option_may_stand_alone_where_its_value_goes_without_saying(typed: str, read: str) -> None:
+    assert filled_in(typed.split()) == read.split()
+
+
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
         (("--udp", "9000"), 2, "HOST:PORT"),
+        (("--serve", "99999"), 2, "expected 0 to 65535"),
+        (("--serve", "192.0.2.1:8010"), 6, "192.0.2.1:8010"),
         (("--osc", "127.0.0.1:0"), 2, "expected 1 to 65535"),
         (("--udp", "255.255.255.255:9000"), 6, "255.255.255.255:9000"),
         (("--osc", "255.255.255.255:9000"), 6, "255.255.255.255:9000"),
@@ -100,7 +144,10 @@ def test_an_address_that_cannot_be_used_is_one_message(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("option", "package", "extra"), [("--osc", "pythonosc", "osc")])
+@pytest.mark.parametrize(
+    ("option", "package", "extra"),
+    [("--osc", "pythonosc", "osc"), ("--serve", "starlette", "serve"), ("--serve", "uvicorn", "serve")],
+)
 def test_a_missing_extra_is_named(option: str, package: str, extra: str, tmp_path: Path) -> None:
     code = "import sys; sys.modules[sys.argv.pop(1)] = None; import tracker.cli; tracker.cli.main()"
     command = [sys.executable, "-c", code, package, "--demo", option, "127.0.0.1:9000"]
@@ -136,7 +183,7 @@ def test_tracking_touches_no_socket(args: tuple[str, ...], film: Path, tmp_path:
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) > SECONDS * RATE
 
 
-@pytest.mark.parametrize("option", ["--udp", "--osc"])
+@pytest.mark.parametrize("option", ["--udp", "--osc", "--serve"])
 def test_only_the_option_that_says_so_opens_one(option: str, tmp_path: Path) -> None:
     """And so the test above would see it."""
     command = [sys.executable, "-c", DENY_SOCKETS, "--demo", option, "127.0.0.1:9000"]

@@ -4,13 +4,14 @@ It turns words into one `Options` and leaves the work to `tracker.run`.
 """
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from tracker.address import Address, parse_address
+from tracker.address import LOOPBACK, Address, parse_address
 from tracker.help import CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
 from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Smoothing, StyleName, run
@@ -18,6 +19,9 @@ from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Opt
 log = logging.getLogger(__name__)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+USUAL = {"--serve": ("8010", r"(\S+:)?\d+")}
+"""Options that may stand alone, each with what it then means and a pattern of the values that may follow it."""
 
 EXAMPLES = """\b
 Examples:
@@ -53,7 +57,34 @@ def address(text: str) -> Address:
         raise typer.BadParameter(str(error)) from error
 
 
-@app.command(cls=PlainCommand, context_settings=CONTEXT, epilog=EXAMPLES)
+def listening_address(text: str) -> Address:
+    """Where to listen, as typed: on this machine alone where no host is named.  Raises BadParameter."""
+    try:
+        return parse_address(text, host=LOOPBACK, lowest_port=0)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def filled_in(words: list[str]) -> list[str]:
+    """The command line with the usual value after each option of `USUAL` that stands without one."""
+    filled = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        filled.append(word)
+        usual, value = USUAL.get(word, ("", ""))
+        if usual and not re.fullmatch(value, following):
+            filled.append(usual)
+    return filled
+
+
+class Command(PlainCommand):
+    """Some options may stand without their value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        return super().parse_args(ctx, filled_in(args))
+
+
+@app.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
 def command(
     *,
     source: Annotated[
@@ -102,6 +133,15 @@ def command(
         Address | None,
         typer.Option(
             parser=address, metavar="HOST:PORT", help="The same in Open Sound Control messages.", rich_help_panel=LIVE
+        ),
+    ] = None,
+    serve: Annotated[
+        Address | None,
+        typer.Option(
+            parser=listening_address,
+            metavar="[[HOST:]PORT]",
+            help="A page with the live picture at http://127.0.0.1:8010, or there.",
+            rich_help_panel=LIVE,
         ),
     ] = None,
     show_pose: Annotated[
@@ -188,6 +228,7 @@ def command(
         keypoints=tuple(keypoints or ()),
         udp=udp,
         osc=osc,
+        serve=serve,
         overwrite=overwrite,
         detector=detector,
         detect_every=every(detect_every),

@@ -52,6 +52,8 @@ class Options:
     """Where to send JSON datagrams."""
     osc: Address | None = None
     """Where to send Open Sound Control."""
+    serve: Address | None = None
+    """Where to show a page; port 0 takes a free one."""
     overwrite: bool = False
     detector: DetectorName = "yunet"
     detect_every: int | Literal["auto"] = 1
@@ -76,7 +78,7 @@ class Options:
     @property
     def streams(self) -> bool:
         """Whether another program listens or watches, now."""
-        return any(each is not None for each in (self.udp, self.osc))
+        return any(each is not None for each in (self.udp, self.osc, self.serve))
 
 
 def run(options: Options, tally: "Tally") -> None:
@@ -185,6 +187,7 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         pictures = []
         if options.out is not None:
             pictures.append(use(open_picture(options.out, info, options.overwrite)))
+        pictures += [use(sink) for sink in open_previews(options, info)]
         if options.show:
             pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=not options.writes_files)))
         records = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
@@ -206,6 +209,18 @@ def open_streams(options: Options) -> "Iterator[Sink]":
         with extra("osc"):
             from tracker.sinks.osc import open_osc
         yield open_osc(options.osc)
+
+
+def open_previews(options: Options, info: "SourceInfo") -> "Iterator[Sink]":
+    """The outputs that show the annotated picture elsewhere.  Raises SinkError where one cannot."""
+    from tracker.sinks import extra
+
+    if options.serve is not None:
+        with extra("serve"):
+            from tracker.sinks.serve import open_serve
+        server = open_serve(options.serve, info)
+        log.info("live at %s", server.url)
+        yield server
 
 
 def open_record(path: Path, header: "Header", overwrite: bool) -> "Sink":

@@ -3,6 +3,7 @@
 Durations are seconds of wall time on a monotonic clock; percentiles are milliseconds, warm-up excluded.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -15,6 +16,8 @@ R = TypeVar("R")
 
 WARM_UP = 10
 """First calls that are not counted: caches fill, buffers grow, the processor's clock rises."""
+
+RECENT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,21 @@ def rate_per_s(instants_s: Sequence[float]) -> float | None:
     if len(instants_s) < 2 or instants_s[-1] <= instants_s[0]:
         return None
     return (len(instants_s) - 1) / (instants_s[-1] - instants_s[0])
+
+
+class RecentRate:
+    """Frames per second over the last `RECENT_S`, for display."""
+
+    def __init__(self) -> None:
+        self._instants_s: deque[float] = deque()
+
+    def __call__(self, now: float) -> float | None:
+        """Count a frame at `now`, s; None for the first one."""
+        instants = self._instants_s
+        instants.append(now)
+        while len(instants) > 2 and now - instants[0] > RECENT_S:
+            instants.popleft()
+        return rate_per_s(instants)
 
 
 class Timed(Generic[P, R]):

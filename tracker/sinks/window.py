@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import time
-from collections import deque
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,7 @@ from tracker.sinks import Quit, Sink
 from tracker.sinks.files import free_name, write_whole
 from tracker.sinks.pace import Pace
 from tracker.sources.contract import SourceInfo
-from tracker.timing import rate_per_s
+from tracker.timing import RecentRate
 from tracker.types import Tracked
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,6 @@ Image = NDArray[np.uint8]
 QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})
 SNAPSHOT_KEYS = frozenset({ord("s"), ord("S")})
 PAUSE_KEY = ord(" ")
-RATE_WINDOW_S = 2.0
-"""The frame rate shown is that of the last seconds."""
 LARGEST = (1600, 900)
 """Width and height, px, at which the window opens at most; it can be dragged larger."""
 
@@ -52,7 +49,7 @@ class Window:
         self._clock_zero = info.clock_zero
         self._pace = Pace() if pace and info.kind in ("film", "demo") else None
         self._hold = pace and info.kind == "images"
-        self._rate = _Rate()
+        self._rate = RecentRate()
 
     def write(self, tracked: Tracked) -> None:
         """Show one frame, and obey the keys pressed since the last.  Raises Quit when the viewer wants to stop."""
@@ -92,24 +89,9 @@ class Window:
         began = time.perf_counter()
         while not self._obey(cv2.waitKey(30), image):
             pass
-        self._rate = _Rate()
+        self._rate = RecentRate()
         if self._pace is not None:
             self._pace.skip(time.perf_counter() - began)
-
-
-class _Rate:
-    """Frames per second over the last seconds."""
-
-    def __init__(self) -> None:
-        self._instants_s: deque[float] = deque()
-
-    def __call__(self, now: float) -> float | None:
-        """Count a frame shown at `now`, s; None for the first one."""
-        instants = self._instants_s
-        instants.append(now)
-        while len(instants) > 2 and now - instants[0] > RATE_WINDOW_S:
-            instants.popleft()
-        return rate_per_s(instants)
 
 
 def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
