@@ -5,6 +5,7 @@ It turns words into one `Options` and leaves the work to `tracker.run`.
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tracker.address import LOOPBACK, Address, parse_address
-from tracker.help import CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
+from tracker.batch import Batch, default_jobs, is_batch, run_batch
+from tracker.errors import FkpError
+from tracker.help import BATCH, CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
 from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Smoothing, StyleName, run
 
@@ -29,6 +32,7 @@ Examples:
   fkp-track talk.mp4 --out tracked.mp4        an annotated film, with sound
   fkp-track talk.mp4 --keypoints points.csv   keypoints for a spreadsheet
   fkp-track photos/ --out annotated/          a folder of pictures
+  fkp-track films/ --keypoints points/        every film below a folder
 """
 
 
@@ -87,9 +91,13 @@ class Command(PlainCommand):
 @app.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
 def command(
     *,
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="SOURCE", help="A film, a picture or a folder of pictures.", rich_help_panel=INPUT),
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A film, a picture or a folder of pictures; a folder of films or several of these make a batch.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     camera: Annotated[
         int | None,
@@ -181,6 +189,16 @@ def command(
         bool,
         typer.Option("--show-sigma", help="Draw the uncertainty of each point, two sigma wide.", rich_help_panel=LOOKS),
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Films at a time.  [default: one per two processors; x>=1]",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
     backend: Annotated[
         BackendName,
         typer.Option(help="What runs the network; auto takes the fastest here.", rich_help_panel=MACHINE),
@@ -221,7 +239,6 @@ def command(
 
         raise typer.Exit(examine())
     options = Options(
-        source=source,
         camera=0 if camera is None else camera,
         demo=demo,
         out=out,
@@ -241,7 +258,12 @@ def command(
         fov=fov,
         show_pose=show_pose,
     )
-    _refuse_two_sources(options, camera_given=camera is not None)
+    named = tuple(sources or ())
+    _refuse_two_sources(named, options, camera_given=camera is not None)
+    if jobs is not None or is_batch(named, options):
+        _run_batch(Batch(sources=named, each=options, jobs=jobs or default_jobs()), show)
+        return
+    options = replace(options, source=next(iter(named), None))
     _refuse_clashing_outputs(options)
     _run_and_report(_with_window_or_file(options, show))
 
@@ -254,12 +276,13 @@ def main() -> None:
 def _log_to_stderr(verbose: int) -> None:
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(level=level, format="%(name)s: %(message)s" if verbose else "fkp-track: %(message)s")
-    for told in (log, logging.getLogger(run.__module__)):  # what the run does is said always, why stages did so with -v
-        told.setLevel(min(level, logging.INFO))
+    told = (log, *(logging.getLogger(function.__module__) for function in (run, run_batch)))
+    for each in told:  # what the run does is said always, why stages did so with -v
+        each.setLevel(min(level, logging.INFO))
 
 
-def _refuse_two_sources(options: Options, *, camera_given: bool) -> None:
-    if options.demo + camera_given + (options.source is not None) > 1:
+def _refuse_two_sources(sources: Sequence[Path], options: Options, *, camera_given: bool) -> None:
+    if options.demo + camera_given + bool(sources) > 1:
         raise typer.BadParameter("give one of SOURCE, --camera and --demo")
 
 
@@ -303,6 +326,17 @@ def _run_and_report(options: Options) -> None:
         if tally.frames:
             outputs = ", ".join(str(path) for path in (options.out, *options.keypoints) if path is not None)
             log.info("%s%s", tally, f" -> {outputs}" if outputs else "")
+
+
+def _run_batch(batch: Batch, show: bool | None) -> None:
+    if not batch.sources:
+        raise typer.BadParameter("a batch needs at least one SOURCE")
+    if show or batch.each.streams:
+        raise typer.BadParameter("a batch makes files alone; watch or send on one film at a time")
+    if not batch.each.writes_files:
+        raise typer.BadParameter("several films need --keypoints DIR, --out DIR or both")
+    if run_batch(batch):
+        raise typer.Exit(FkpError.exit_code)
 
 
 if __name__ == "__main__":

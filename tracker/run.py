@@ -81,8 +81,8 @@ class Options:
         return any(each is not None for each in (self.udp, self.osc, self.serve))
 
 
-def run(options: Options, tally: "Tally") -> None:
-    """Track the source into every output asked for, counting into `tally`.
+def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
+    """Track the source into every output asked for, counting into `tally`; with `bar` a terminal shows progress.
 
     Raises FkpError; whatever ends the run, the outputs are finished and closed before this returns.
     """
@@ -102,7 +102,7 @@ def run(options: Options, tally: "Tally") -> None:
         closing(open_backend(options.backend, weights, threads=options.threads)) as backend,
         closing(open_detector(options.detector, threads=options.threads)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
-        open_progress(source.info, visible=not options.show) as advance,
+        open_progress(source.info, visible=bar and not options.show) as advance,
         suppress(Quit),
     ):
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])

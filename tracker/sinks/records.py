@@ -5,6 +5,7 @@ of one table; and whole lines on the disk.
 """
 
 import dataclasses
+import errno
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ class Lines:
         content = text.encode("utf-8", "backslashreplace")
         try:
             if self._file.write(content) != len(content):
-                raise OSError("the disk is full")
+                raise OSError(errno.ENOSPC, "the disk is full")
         except OSError as error:
             self._give_up()
             reason = error.strerror or str(error)

@@ -1,0 +1,326 @@
+"""Many films in one go, from outside: what is made, skipped, taken up again, refused, and how failures are told."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tracker.batch.ledger import NAME, open_ledger
+from tracker.batch.plan import Output, Task
+from tracker.batch.processes import in_processes
+from tracker.batch.work import STAGING
+from tracker.errors import SinkError
+from tracker.run import Options
+
+FKP_TRACK = (sys.executable, "-m", "tracker.cli")
+FRAMES = 10
+LONG_FRAMES = 1500
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inputs")
+
+
+@pytest.fixture
+def film(inputs: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
+    """A face for ten frames; written once."""
+    path = inputs / "short.mp4"
+    return path if path.exists() else make_film(path, faces(portrait, FRAMES))
+
+
+@pytest.fixture
+def long_film(inputs: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
+    """A film that takes seconds to track; written once."""
+    path = inputs / "long.mp4"
+    return path if path.exists() else make_film(path, faces(portrait, LONG_FRAMES))
+
+
+def faces(portrait: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    return (np.roll(small, index // 10, axis=1) for index in range(frames))
+
+
+def lay(folder: Path, film: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(film, folder / name)
+
+
+def fkp_track(*args: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    command = [*FKP_TRACK, *map(str, args)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """When each output was written."""
+    return {name: (folder / name).stat().st_mtime_ns for name in tree(folder) if name != NAME}
+
+
+def record(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / NAME).read_text().splitlines()]
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_a_folder_of_films_becomes_trees_of_outputs_and_one_corrupt_film_costs_the_others_nothing(
+    film: Path, tmp_path: Path
+) -> None:
+    lay(tmp_path / "films", film, "a.mp4", "p1/b.mp4")
+    (tmp_path / "films" / "bad.mp4").write_bytes(b"no film" * 100)
+    batch = ("films", "--out", "annotated", "--keypoints", "points", "--jobs", "2")
+
+    done = fkp_track(*batch, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    assert tree(tmp_path / "annotated") == ["a.mp4", NAME, "p1/b.mp4"]
+    assert tree(tmp_path / "points") == ["a.jsonl", NAME, "p1/b.jsonl"]
+    assert lines_of(tmp_path / "points" / "p1" / "b.jsonl") == 1 + FRAMES
+    with av.open(str(tmp_path / "annotated" / "p1" / "b.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == FRAMES
+    assert "of 3 films 2 tracked, 1 failed" in done.stderr
+    assert "failed: bad.mp4: films/bad.mp4 cannot be read as a film" in done.stderr
+    entries = {entry["film"]: entry for entry in record(tmp_path / "points")}
+    assert {name: entry["status"] for name, entry in entries.items()} == {
+        "a.mp4": "done",
+        "p1/b.mp4": "done",
+        "bad.mp4": "failed",
+    }
+    assert (entries["bad.mp4"]["code"], entries["a.mp4"]["frames"]) == (3, FRAMES)
+
+    before = stamps(tmp_path / "points")
+    shutil.copy(film, tmp_path / "films" / "bad.mp4")
+    again = fkp_track(*batch, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "of 3 films 1 tracked, 2 done before" in again.stderr
+    assert stamps(tmp_path / "points").items() > before.items()
+
+    nothing_to_do = fkp_track(*batch, cwd=tmp_path)
+    assert nothing_to_do.returncode == 0, nothing_to_do.stderr
+    assert "of 3 films 3 done before" in nothing_to_do.stderr
+    assert record(tmp_path / "points")[-1]["film"] == "bad.mp4"
+
+
+def test_only_what_is_missing_is_made(film: Path, tmp_path: Path) -> None:
+    lay(tmp_path / "films", film, "a.mp4", "b.mp4")
+    assert fkp_track("films", "--keypoints", "points", cwd=tmp_path).returncode == 0
+    before = stamps(tmp_path / "points")
+    (tmp_path / "points" / "b.jsonl").unlink()
+    assert fkp_track("films", "--keypoints", "points", "--keypoints", "tables/{}.csv", cwd=tmp_path).returncode == 0
+    after = stamps(tmp_path / "points")
+    assert after.keys() == before.keys()
+    assert after["a.jsonl"] == before["a.jsonl"]
+    assert tree(tmp_path / "tables") == ["a.csv", "b.csv", NAME]
+
+
+def test_other_settings_replace_what_was_made_only_when_asked(film: Path, tmp_path: Path) -> None:
+    lay(tmp_path / "films", film, "a.mp4")
+    assert fkp_track("films", "--keypoints", "points", cwd=tmp_path).returncode == 0
+    before = stamps(tmp_path / "points")
+    refused = fkp_track("films", "--keypoints", "points", "--smooth", "off", cwd=tmp_path)
+    assert refused.returncode == 6
+    (message,) = refused.stderr.splitlines()
+    assert "a.jsonl was made under other settings" in message
+    assert "--overwrite" in message
+    assert stamps(tmp_path / "points") == before
+    assert fkp_track("films", "--keypoints", "points", "--smooth", "off", "--overwrite", cwd=tmp_path).returncode == 0
+    assert stamps(tmp_path / "points") != before
+    assert "1 done before" in fkp_track("films", "--keypoints", "points", "--smooth", "off", cwd=tmp_path).stderr
+
+
+def made_of_what_the_film_was_before(points: Path) -> None:
+    entry = {"status": "done", "outputs": ["a.jsonl"], "size": 1, "modified": 0.0, "settings": {}}
+    (points / NAME).write_text(json.dumps(entry) + "\n")
+
+
+def made_by_nobody_we_know(points: Path) -> None:
+    (points / NAME).touch()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [(made_of_what_the_film_was_before, "a film that has changed since"), (made_by_nobody_we_know, "made by no batch")],
+)
+def test_an_output_that_is_not_this_films_stops_the_batch_before_it_begins(
+    make: Callable[[Path], None], says: str, film: Path, tmp_path: Path
+) -> None:
+    lay(tmp_path / "films", film, "a.mp4", "b.mp4")
+    lay(tmp_path / "points", film, "a.jsonl")
+    make(tmp_path / "points")
+    before = (tmp_path / "points" / "a.jsonl").read_bytes()
+    refused = fkp_track("films", "--keypoints", "points", cwd=tmp_path)
+    assert refused.returncode == 6
+    assert says in refused.stderr
+    assert tree(tmp_path / "points") == ["a.jsonl", NAME]
+    assert (tmp_path / "points" / "a.jsonl").read_bytes() == before
+
+
+def test_several_sources_may_be_films_patterns_and_folders_of_pictures(
+    film: Path, portrait: np.ndarray, tmp_path: Path
+) -> None:
+    lay(tmp_path, film, "one.mp4", "more/x/two.mp4")
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "face.png"), portrait)
+    done = fkp_track("one.mp4", "more/*/*.mp4", "photos", "--out", "o", "--keypoints", "o/{}.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = ["one.csv", "one.mp4", "photos.csv", "photos/face.png", "x/two.csv", "x/two.mp4"]
+    assert tree(tmp_path / "o") == sorted([NAME, *made])
+
+
+def test_one_film_into_a_folder_is_a_batch_of_one(film: Path, tmp_path: Path) -> None:
+    done = fkp_track(film, "--keypoints", "points", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "points") == [NAME, "short.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--no-show"],
+        ["--keypoints", "points", "--show"],
+        ["--keypoints", "points", "--udp", "127.0.0.1:9000"],
+        ["--keypoints", "points", "--demo"],
+    ],
+)
+def test_a_batch_that_makes_no_sense_is_a_usage_error(film: Path, more: list[str], tmp_path: Path) -> None:
+    lay(tmp_path, film, "films/a.mp4")
+    done = fkp_track("films", *more, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert tree(tmp_path) == ["films/a.mp4"]
+
+
+def test_a_second_batch_into_the_same_folder_waits_its_turn(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "points"), pytest.raises(SinkError, match="another batch"):
+        open_ledger(tmp_path / "points")
+    with open_ledger(tmp_path / "points"):
+        pass
+
+
+def test_a_record_torn_by_a_kill_costs_its_last_line_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").touch()
+    entry = {"status": "done", "outputs": ["a.jsonl"], "size": 1}
+    (tmp_path / NAME).write_text(json.dumps(entry) + '\n{"status": "done", "outp')
+    with open_ledger(tmp_path) as ledger:
+        assert ledger.state("a.jsonl", {"size": 1}) == "done"
+        ledger.write(entry | {"size": 2})
+    with open_ledger(tmp_path) as ledger:
+        assert ledger.state("a.jsonl", {"size": 1}) == "stale"
+        assert ledger.state("a.jsonl", {"size": 2}) == "done"
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+def started(here: Path) -> "subprocess.Popen[str]":
+    """A batch of one short and two long films, one at a time, whose first film is done."""
+    command = [*FKP_TRACK, "films", "--out", "annotated", "--keypoints", "points", "--jobs", "1"]
+    process = subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "1 of 3" in line, line + process.stderr.read()
+    wait_until(lambda: any((here / "points" / STAGING).rglob("*.partial*")))
+    return process
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(2400):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to pass in two minutes")
+
+
+def alive_in_session(session: int) -> list[int]:
+    """The processes of a session."""
+    shown = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in shown.stdout.split()]
+
+
+@posix
+def test_a_killed_batch_leaves_no_process_and_goes_on_where_it_was(film: Path, long_film: Path, tmp_path: Path) -> None:
+    lay(tmp_path / "films", film, "1.mp4")
+    lay(tmp_path / "films", long_film, "2.mp4", "3.mp4")
+    process = started(tmp_path)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: alive_in_session(process.pid) == [])
+    assert [name for name in tree(tmp_path / "points") if not name.startswith(STAGING)] == ["1.jsonl", NAME]
+
+    before = stamps(tmp_path / "points")
+    lay(tmp_path / "films", film, "2.mp4", "3.mp4")
+    again = fkp_track("films", "--out", "annotated", "--keypoints", "points", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "of 3 films 2 tracked, 1 done before" in again.stderr
+    assert tree(tmp_path / "points") == ["1.jsonl", "2.jsonl", "3.jsonl", NAME]
+    assert tree(tmp_path / "annotated") == ["1.mp4", "2.mp4", "3.mp4", NAME]
+    assert stamps(tmp_path / "points")["1.jsonl"] == before["1.jsonl"]
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_batch_keeps_what_is_whole_and_nothing_else(
+    number: signal.Signals, code: int, film: Path, long_film: Path, tmp_path: Path
+) -> None:
+    lay(tmp_path / "films", film, "1.mp4")
+    lay(tmp_path / "films", long_film, "2.mp4", "3.mp4")
+    process = started(tmp_path)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)  # as a terminal does
+    _, told = process.communicate()
+    assert process.returncode == code, told
+    assert "Traceback" not in told
+    assert "of 3 films 1 tracked, 2 left for the next time" in told
+    wait_until(lambda: alive_in_session(process.pid) == [])
+    assert tree(tmp_path / "points") == ["1.jsonl", NAME]
+    assert tree(tmp_path / "annotated") == ["1.mp4", NAME]
+
+
+@posix
+def test_a_worker_that_dies_is_a_film_that_failed(film: Path, long_film: Path, tmp_path: Path) -> None:
+    def task(source: Path, name: str) -> Task:
+        return Task(source, source.name, (Output("keypoints", tmp_path, name),))
+
+    def kill_the_first(_: int) -> None:
+        if not killed:
+            (worker,) = multiprocessing.active_children()
+            killed.append(worker)
+            worker.kill()
+
+    killed: list[object] = []
+    tasks = [task(long_film, "long.jsonl"), task(film, "short.jsonl")]
+    first, second = in_processes(tasks, Options(), 1, kill_the_first)
+    assert first[1].failure == "its process died (SIGKILL)"
+    assert (second[1].failure, second[1].frames) == (None, FRAMES)
+
+
+@posix
+def test_a_full_disk_ends_the_batch_and_not_only_the_film(film: Path, long_film: Path, tmp_path: Path) -> None:
+    lay(tmp_path / "films", long_film, "1.mp4", "2.mp4")
+    (tmp_path / "small").mkdir()
+    script = 'mount -t tmpfs -o size=40k none small && exec "$@"'
+    mount = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "-"]
+    if shutil.which("unshare") is None or subprocess.run([*mount, "true"], cwd=tmp_path, check=False).returncode:
+        pytest.skip("needs unshare and the right to mount")
+    command = [*mount, *FKP_TRACK, "films", "--keypoints", "small", "--jobs", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 6, done.stderr
+    assert "2.mp4" not in done.stderr
+    assert "the disk is full; make room" in done.stderr.splitlines()[-1]

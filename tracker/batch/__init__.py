@@ -1,0 +1,235 @@
+"""Many films in one go: what is done is skipped, what is missing is tracked, and what failed is listed.
+
+In: a `Batch`.  Out: trees of outputs, each with a record of how every film fared.  `plan` finds the work, `ledger` is
+the record, `work` does one film, `processes` several side by side, `report` tells a person.
+"""
+
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracker.errors import SinkError
+from tracker.run import RECORDS, Options
+
+if TYPE_CHECKING:  # the runtimes are imported when a batch starts, so that --help answers at once
+    from tracker.batch.ledger import Ledger
+    from tracker.batch.plan import Output, Task, Tree
+    from tracker.batch.work import Outcome
+
+log = logging.getLogger(__name__)
+
+INDIFFERENT = frozenset(
+    {"source", "camera", "demo", "out", "keypoints", "show", "overwrite", "backend", "weights", "threads"}
+)
+"""Options that say where from, where to and how fast, not what comes out; weights count by their content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Everything a batch depends on."""
+
+    sources: tuple[Path, ...]
+    """Films, pictures, folders, and patterns with wildcards."""
+    each: Options
+    """For every film; `out` and `keypoints` are folders, or names in which `{}` stands for the film's."""
+    jobs: int = 1
+    """Films at a time."""
+
+
+def default_jobs() -> int:
+    """Each film keeps about two processors busy: it is decoded and encoded while it is tracked."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable // 2)
+
+
+def is_batch(sources: Sequence[Path], each: Options) -> bool:
+    """Whether `sources` are more than a run takes, or the outputs of a film name folders."""
+    from tracker.batch.plan import SLOT, holds_films, is_pattern
+    from tracker.sources.images import SUFFIXES
+
+    if len(sources) != 1:
+        return bool(sources)
+    (source,) = sources
+    if source.is_dir():
+        return holds_films(source)
+    outputs = [*each.keypoints, *([] if each.out is None else [each.out])]
+    into_folders = any(path.is_dir() or not path.suffix or SLOT in str(path) for path in outputs)
+    return is_pattern(source) or (into_folders and source.suffix.lower() not in SUFFIXES)
+
+
+def run_batch(batch: Batch) -> int:
+    """Track every film whose outputs are not there yet.  Returns how many failed.
+
+    Raises FkpError before any film is begun where sources are missing, outputs would replace each other, or outputs
+    exist that no batch made, or made of another film or under other settings, unless `overwrite` allows it.
+    """
+    from tracker.batch.plan import plan
+    from tracker.batch.processes import in_processes
+    from tracker.batch.report import open_report
+
+    trees = _trees(batch.each)
+    tasks = plan(batch.sources, trees)
+    settings = _settings(batch.each)
+    origins = {task: _origin(task, settings) for task in tasks}
+    with _open_ledgers(trees) as ledgers:
+        todo = _unfinished(origins, ledgers, overwrite=batch.each.overwrite)
+        records = ", ".join(str(ledger.path) for ledger in ledgers.values())
+        with (
+            open_report(len(tasks), len(tasks) - len(todo), records) as report,
+            closing(in_processes(list(todo), batch.each, batch.jobs, report.progressed)) as outcomes,
+        ):
+            for task, outcome in outcomes:
+                report.ended(task, _settle(task, outcome, todo[task], ledgers, overwrite=batch.each.overwrite))
+                if outcome.no_room:
+                    raise SinkError(f"{outcome.failure}; make room, then run the same command to go on")
+        return len(report.failures)
+
+
+def _trees(each: Options) -> "list[Tree]":
+    from tracker.batch.plan import tree_of
+    from tracker.sinks.video import FORMATS
+
+    films = [] if each.out is None else [tree_of("out", each.out, FORMATS)]
+    return [*films, *(tree_of("keypoints", path, RECORDS) for path in each.keypoints)]
+
+
+def _settings(each: Options) -> dict[str, Any]:
+    """Every option that shapes the outputs and is not at its default, and the sha256 of the weights; plain JSON values.
+
+    Without the defaults, so that a batch goes on under a version that has more options.
+    """
+    from tracker.weights import load
+
+    told = {
+        field.name: str(value)
+        for field in fields(each)
+        if field.name not in INDIFFERENT and (value := getattr(each, field.name)) != field.default
+    }
+    return told | {"weights_sha256": load(each.weights).sha256}
+
+
+def _origin(task: "Task", settings: dict[str, Any]) -> dict[str, Any]:
+    """What has to be the same for outputs of before to be those of now: the film's size and date, and the settings."""
+    looked_at = [*task.source.iterdir()] if task.source.is_dir() else [task.source]
+    facts = [path.stat() for path in looked_at]
+    return {
+        "size": sum(fact.st_size for fact in facts),
+        "modified": max(fact.st_mtime for fact in facts),
+        "settings": settings,
+    }
+
+
+@contextmanager
+def _open_ledgers(trees: "Sequence[Tree]") -> "Iterator[dict[Path, Ledger]]":
+    """The records of all output folders, by folder; what killed batches left half done there is removed."""
+    from tracker.batch.ledger import open_ledger
+    from tracker.batch.work import STAGING
+
+    with ExitStack() as stack:
+        ledgers = {root: stack.enter_context(open_ledger(root)) for root in dict.fromkeys(tree.root for tree in trees)}
+        for root in ledgers:
+            shutil.rmtree(root / STAGING, ignore_errors=True)
+            stack.callback(shutil.rmtree, root / STAGING, ignore_errors=True)
+        yield ledgers
+
+
+def _unfinished(
+    origins: "Mapping[Task, dict[str, Any]]", ledgers: "Mapping[Path, Ledger]", *, overwrite: bool
+) -> "dict[Task, dict[str, Any]]":
+    """The tasks that still have something to make, reduced to that.
+
+    Raises SinkError when that would replace what exists, without `overwrite`.
+    """
+    todo, in_the_way = {}, []
+    for task, origin in origins.items():
+        states = {output: ledgers[output.root].state(output.name, origin) for output in task.outputs}
+        missing = tuple(output for output, state in states.items() if state != "done")
+        in_the_way += [(output, state) for output, state in states.items() if state in ("stale", "foreign")]
+        if missing:
+            todo[replace(task, outputs=missing)] = origin
+    if in_the_way and not overwrite:
+        raise SinkError(_explanation(in_the_way))
+    return todo
+
+
+def _explanation(in_the_way: "Sequence[tuple[Output, str]]") -> str:
+    reasons = {
+        "foreign": "exists already and was made by no batch",
+        "stale": "was made under other settings, or of a film that has changed since",
+    }
+    output, state = in_the_way[0]
+    more = Counter(state for _, state in in_the_way)
+    counted = " and ".join(f"{count} {state}" for state, count in more.items())
+    return (
+        f"{output.path} {reasons[state]} ({counted} in all); "
+        "add --overwrite to make those anew, or choose another folder to keep them"
+    )
+
+
+def _settle(
+    task: "Task", outcome: "Outcome", origin: dict[str, Any], ledgers: "Mapping[Path, Ledger]", *, overwrite: bool
+) -> "Outcome":
+    """Write down how a task ended and give what it made its names; returns the outcome, a failure where that fails."""
+    from tracker.batch.work import discard
+    from tracker.program import undisturbed
+
+    with undisturbed():
+        if outcome.failure is None:
+            taken = [str(output.path) for output in task.outputs if output.path.exists()]
+            if taken and not overwrite:
+                outcome = _failed(outcome, f"{taken[0]} has appeared meanwhile and stays as it is")
+        _note(task, outcome, origin, ledgers)
+        if outcome.failure is None:
+            try:
+                for output in task.outputs:
+                    _place(output, outcome.stage)
+            except OSError as error:
+                outcome = _failed(outcome, f"cannot give {error.filename} its name: {error.strerror}")
+                _note(task, outcome, origin, ledgers)
+        discard(task, outcome.stage)
+    return outcome
+
+
+def _failed(outcome: "Outcome", failure: str) -> "Outcome":
+    return replace(outcome, failure=failure, code=SinkError.exit_code)
+
+
+def _note(task: "Task", outcome: "Outcome", origin: dict[str, Any], ledgers: "Mapping[Path, Ledger]") -> None:
+    """Write down how a task ended, in the folder of each of its outputs."""
+    entry = _entry(task, outcome) | origin
+    for root in dict.fromkeys(output.root for output in task.outputs):
+        ledgers[root].write(entry | {"outputs": [output.name for output in task.outputs if output.root == root]})
+
+
+def _entry(task: "Task", outcome: "Outcome") -> dict[str, Any]:
+    from tracker import __version__
+
+    about = {"status": "done" if outcome.failure is None else "failed", "film": task.name, "source": str(task.source)}
+    told = {
+        "failure": outcome.failure,
+        "code": outcome.code,
+        "details": outcome.details,
+        "warnings": list(outcome.warnings),
+        "skipped": outcome.skipped,
+    }
+    counted = {"frames": outcome.frames, "faces": outcome.faces, "seconds": outcome.seconds, "fkp": __version__}
+    return about | {key: value for key, value in told.items() if value} | counted
+
+
+def _place(output: "Output", stage: str) -> None:
+    """Give an output its name, in one step; pictures join those that are in their folder already."""
+    from tracker.batch.work import staged
+
+    waiting = staged(output, stage)
+    output.path.parent.mkdir(parents=True, exist_ok=True)
+    if waiting.is_dir() and output.path.is_dir():
+        for picture in waiting.iterdir():
+            picture.replace(output.path / picture.name)
+    else:
+        waiting.replace(output.path)

@@ -1,0 +1,110 @@
+"""The record of a batch, in the folder of its outputs: what was made of which film under which settings, what failed.
+
+One JSON object per line, appended; the last one about an output holds.  It says `done` before the outputs take their
+names, so an output with its name and such a line is whole and ours, whenever the batch was killed.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
+
+from tracker.errors import SinkError
+
+log = logging.getLogger(__name__)
+
+NAME = "fkp-batch.ndjson"
+"""Not .jsonl: that is what keypoint files are called, and people collect those by their ending."""
+
+State = Literal["missing", "done", "stale", "foreign"]
+
+
+class Ledger:
+    """The record of one output folder, held by one batch at a time; use it in a `with` block."""
+
+    def __init__(self, path: Path, file: BinaryIO, entries: dict[str, dict[str, Any]]) -> None:
+        self.path = path
+        self._file = file
+        self._entries = entries
+
+    def state(self, output: str, origin: dict[str, Any]) -> State:
+        """What there is under the name `output`.
+
+        `missing`; `done`: made of the film that `origin` describes (size, date, settings); `stale`: of what that film
+        was before, or under other settings; `foreign`: not by a batch.
+        """
+        if not (self.path.parent / output).exists():
+            return "missing"
+        entry = self._entries.get(output)
+        if entry is None:
+            return "foreign"
+        return "done" if all(entry.get(key) == value for key, value in origin.items()) else "stale"
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Append one line.  Raises SinkError when the disk is full."""
+        try:
+            self._file.write(json.dumps(entry).encode() + b"\n")
+        except OSError as error:
+            raise SinkError(f"cannot write {self.path}: {error.strerror}; make room and start again") from error
+        _take(self._entries, entry)
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+
+def open_ledger(folder: Path) -> Ledger:
+    """Read the record in `folder`, which is made if need be, and keep other batches out of it until it is closed.
+
+    Raises SinkError when the folder cannot be made or written, or another batch is at work there.
+    """
+    path = folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror}; choose a place you may write to") from error
+    if not _lock(file):
+        file.close()
+        raise SinkError(f"another batch is writing to {folder}; wait for it, or choose another folder")
+    file.seek(0)
+    content = file.read()
+    if content and not content.endswith(b"\n"):
+        file.write(b"\n")  # killed while writing: the torn line stands alone
+    return Ledger(path, file, _entries(path, content))
+
+
+def _entries(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            _take(entries, json.loads(line))
+        except (ValueError, TypeError, AttributeError):
+            log.warning("%s, line %d is damaged and left out", path, number)
+    return entries
+
+
+def _take(entries: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
+    if entry.get("status") == "done":
+        entries.update(dict.fromkeys(entry["outputs"], entry))
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Take the file for this process, until it is closed or the process ends; False when another one has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(1 << 40)  # a byte that is never written: Windows keeps others from reading what is locked
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

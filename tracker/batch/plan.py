@@ -1,0 +1,216 @@
+"""What a batch has to do: the films below folders and patterns, and where the outputs of each one go.
+
+In: what the user named.  Out: one `Task` per film, its outputs in trees that mirror where the films lie.  The disk is
+looked at and not changed.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+from tracker.errors import SinkError, SourceError
+
+FILMS = frozenset(
+    {".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
+    | {".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"}
+)
+"""Names that mean a film where a folder is searched, lower case; a file named by itself may be called anything."""
+
+SLOT = "{}"
+"""Stands in an output's name for the film's place and name, without its suffix."""
+
+_WILD = re.compile(r"[*?\[]")
+_PARTIAL = re.compile(r"\.partial-\d+(-\d+)?$")
+
+
+class Tree(NamedTuple):
+    """One output option of a batch: a folder, and what the files in it are called."""
+
+    option: Literal["out", "keypoints"]
+    root: Path
+    """Absolute."""
+    pattern: str
+    """With one `SLOT`; without a suffix where each film keeps its own."""
+
+
+class Output(NamedTuple):
+    """One file (of a folder of pictures also: one folder) that a task makes."""
+
+    option: Literal["out", "keypoints"]
+    root: Path
+    name: str
+    """Below `root`, with forward slashes."""
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One film, picture or folder of pictures, and what is to be made of it."""
+
+    source: Path
+    name: str
+    """Its place below what the user named, with forward slashes."""
+    outputs: tuple[Output, ...]
+
+
+def plan(sources: Sequence[Path], trees: Sequence[Tree]) -> list[Task]:
+    """One task per film, in the order of `sources` and by name within each.
+
+    Raises SourceError when something named does not exist or holds nothing to track, SinkError when outputs would
+    replace each other or a film.
+    """
+    tasks = [
+        Task(source, name, tuple(_output(tree, source, name) for tree in trees))
+        for source, name in find(sources, outputs={tree.root for tree in trees if tree.option == "out"})
+    ]
+    _refuse_clashes(tasks)
+    return tasks
+
+
+def find(sources: Sequence[Path], *, outputs: Collection[Path]) -> list[tuple[Path, str]]:
+    """Every film below `sources` once, with its name; nothing below `outputs`, folders of annotated films.
+
+    A folder without a film is a folder of pictures and comes as one.  Raises SourceError as `plan` does.
+    """
+    found: dict[Path, tuple[Path, str]] = {}
+    for source in sources:
+        for film, name in _films_of(source, outputs):
+            found.setdefault(film.resolve(), (film, name))
+    return list(found.values())
+
+
+def holds_films(folder: Path) -> bool:
+    """Whether a film lies in `folder` or below it.  Raises SourceError for a folder that cannot be listed."""
+    return any(True for _ in _below(folder, ()))
+
+
+def is_pattern(source: Path) -> bool:
+    """Whether `source` names no file but has wildcards."""
+    return _WILD.search(str(source)) is not None and not source.exists()
+
+
+def tree_of(option: Literal["out", "keypoints"], path: Path, suffixes: Collection[str]) -> Tree:
+    """What `--out` or `--keypoints` mean to a batch: a folder, or a name with a `SLOT` for the film's.
+
+    `suffixes` are the formats there are.  Raises SinkError for a name that fits neither.
+    """
+    if SLOT not in path.as_posix():
+        if path.suffix and not path.is_dir():
+            raise SinkError(
+                f"{path} looks like one file, but several films need a folder; "
+                f"try --{option} {path.with_suffix('')}, or --{option} '{path.with_suffix('')}/{SLOT}{path.suffix}'"
+            )
+        return Tree(option, path.resolve(), SLOT if option == "out" else f"{SLOT}.jsonl")
+    index = next(index for index, part in enumerate(path.parts) if SLOT in part)
+    pattern = "/".join(path.parts[index:])
+    if pattern.count(SLOT) > 1 or PurePosixPath(pattern).suffix.lower() not in suffixes:
+        raise SinkError(f"{path}: expected one {SLOT} and one of the endings {', '.join(sorted(suffixes))}")
+    return Tree(option, Path(*path.parts[:index]).resolve(), pattern)
+
+
+def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, str]]:
+    from tracker.sources.contract import existing
+
+    if is_pattern(source):
+        return _matches(source, outputs)
+    if not existing(source).is_dir():
+        return [(source, source.name)]
+    _refuse_among_films(source, outputs)
+    films = list(_below(source, outputs))
+    if films:
+        return [(film, film.relative_to(source).as_posix()) for film in films]
+    if not any(_is_picture(item) for item in source.iterdir()):
+        raise SourceError(f"{source} holds neither films nor pictures; give a folder that does, or name the files")
+    return [(source, source.resolve().name)]
+
+
+def _refuse_among_films(folder: Path, outputs: Collection[Path]) -> None:
+    if folder.resolve() in outputs:
+        raise SinkError(
+            f"annotated films in {folder} would be taken for films to track the next time; "
+            f"choose another folder, e.g. {folder / 'annotated'}"
+        )
+
+
+def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
+    """The films in `folder` and below, by name; hidden and unfinished files and linked folders are left out."""
+    try:
+        items = sorted(folder.iterdir())
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be listed: {error.strerror}; check its permissions") from error
+    for item in items:
+        if item.name.startswith("."):
+            continue
+        if item.is_dir():
+            if not item.is_symlink() and item.resolve() not in outputs:
+                yield from _below(item, outputs)
+        elif item.suffix.lower() in FILMS and not _PARTIAL.search(item.stem):
+            yield item
+
+
+def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]:
+    """The films that `pattern` matches, named from its first wildcard on; an ending it spells out is taken as meant."""
+    index = next(index for index, part in enumerate(pattern.parts) if _WILD.search(part))
+    base, wild = Path(*pattern.parts[:index]), "/".join(pattern.parts[index:])
+    _refuse_among_films(base, outputs)
+    inside = [place for place in outputs if base.resolve() in place.parents]
+    spelt = "" if _WILD.search(pattern.suffix) else pattern.suffix.lower()
+    films = [
+        (path, path.relative_to(base).as_posix())
+        for path in sorted(base.glob(wild))
+        if path.is_file()
+        and (path.suffix.lower() == spelt or path.suffix.lower() in FILMS)
+        and not path.name.startswith(".")
+        and not _PARTIAL.search(path.stem)
+        and not any(place in path.resolve().parents for place in inside)
+    ]
+    if not films:
+        raise SourceError(f"{pattern} matches no film; spell out the ending unless it is {', '.join(sorted(FILMS))}")
+    return films
+
+
+def _is_picture(path: Path) -> bool:
+    from tracker.sources.images import SUFFIXES
+
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _output(tree: Tree, source: Path, name: str) -> Output:
+    """What `tree` calls the output of the film `name`: a film stays a film, pictures stay pictures."""
+    from tracker.sinks.images import output_name
+    from tracker.sinks.video import FORMATS
+
+    album = source.is_dir()
+    bare = name if album else PurePosixPath(name).with_suffix("").as_posix()
+    if tree.option == "keypoints":
+        return Output(tree.option, tree.root, tree.pattern.replace(SLOT, bare))
+    if album or _is_picture(source):
+        place = PurePosixPath(tree.pattern).with_suffix("").as_posix()
+        return Output(tree.option, tree.root, place.replace(SLOT, name if album else output_name(name)))
+    suffix = PurePosixPath(name).suffix
+    own = suffix if suffix.lower() in FORMATS else ".mp4"
+    pattern = SLOT + own if tree.pattern == SLOT else tree.pattern
+    return Output(tree.option, tree.root, pattern.replace(SLOT, bare))
+
+
+def _refuse_clashes(tasks: Sequence[Task]) -> None:
+    places = [(output.path.resolve(), output, task) for task in tasks for output in task.outputs]
+    wanted = Counter(place for place, _, _ in places)
+    clashing = [(output, task) for place, output, task in places if wanted[place] > 1]
+    if clashing:
+        first = clashing[0][0]
+        films = [str(task.source) for output, task in clashing if output.path.resolve() == first.path.resolve()]
+        raise SinkError(
+            f"{len(clashing)} outputs would replace each other, e.g. {first.path} made of {' and of '.join(films)}; "
+            "rename the films, or give the folder above them so that the outputs keep their folders apart"
+        )
+    sources = {task.source.resolve() for task in tasks}
+    for place, output, task in places:
+        if place in sources:
+            raise SinkError(f"{output.path} would replace a film, made of {task.source}; choose another folder")

@@ -1,0 +1,148 @@
+"""Tasks worked off on this machine, each in a process of its own.
+
+A film that crashes a decoder takes only its own process with it.  Starting one costs about half a second.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import NamedTuple
+
+from tracker.batch.plan import Task
+from tracker.batch.work import Outcome, perform
+from tracker.progress import Tally
+from tracker.run import Options
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+"""How often a worker says how far it is."""
+GRACE_S = 10.0
+"""How long a worker may take to clean up after it was told to stop."""
+
+
+class _Worker(NamedTuple):
+    process: BaseProcess
+    task: Task
+
+
+def in_processes(
+    tasks: Iterable[Task], each: Options, jobs: int, progressed: Callable[[int], object]
+) -> Generator[tuple[Task, Outcome], None, None]:
+    """Each task with its outcome, as they end; `jobs` at a time.  `progressed` is told of newly finished frames.
+
+    Closing it ends the work in progress; no process outlives it, nor the process that called it.
+    """
+    waiting = iter(tasks)
+    running: dict[Connection, _Worker] = {}
+    try:
+        while True:
+            while len(running) < jobs and (task := next(waiting, None)) is not None:
+                mine, worker = _start(task, each)
+                running[mine] = worker
+            if not running:
+                return
+            for connection in wait(list(running)):
+                assert isinstance(connection, Connection)
+                said = _hear(connection, running[connection].process)
+                if isinstance(said, Outcome):
+                    yield _dismiss(connection, running).task, said
+                else:
+                    progressed(said)
+    finally:
+        for worker in running.values():
+            worker.process.terminate()
+        while running:
+            _dismiss(next(iter(running)), running)
+
+
+def _start(task: Task, each: Options) -> tuple[Connection, _Worker]:
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, task, each), name=f"fkp-batch {task.name}", daemon=True)
+    with _deaf_to_ctrl_c():
+        process.start()
+    theirs.close()  # so that the worker's death is heard as the end of the line
+    return mine, _Worker(process, task)
+
+
+def _hear(connection: Connection, process: BaseProcess) -> "Outcome | int":
+    try:
+        said: Outcome | int = connection.recv()
+    except EOFError:
+        process.join()
+        return Outcome(failure=f"its process died ({_cause_of_death(process.exitcode)})", code=1)
+    return said
+
+
+def _dismiss(connection: Connection, running: dict[Connection, _Worker]) -> _Worker:
+    worker = running[connection]
+    worker.process.join(GRACE_S)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
+    connection.close()
+    return running.pop(connection)
+
+
+def _cause_of_death(code: int | None) -> str:
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+def _work(connection: Connection, task: Task, each: Options) -> None:
+    """The worker's life: one task."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent decides what it means
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    threading.Thread(target=_end_with_parent, name="fkp-parent", daemon=True).start()
+    tally, done = Tally(), threading.Event()
+    beat = threading.Thread(target=_report, args=(connection, tally, done), name="fkp-beat", daemon=True)
+    beat.start()
+    outcome = perform(task, each, tally)
+    done.set()
+    beat.join()
+    connection.send(outcome)
+
+
+def _report(connection: Connection, tally: Tally, done: threading.Event) -> None:
+    told = 0
+    while True:
+        over = done.wait(BEAT_S)
+        frames = tally.frames
+        with suppress(OSError):  # nobody listens any more: the worker is being ended
+            connection.send(frames - told)
+        told = frames
+        if over:
+            return
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os._exit(1)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A process started meanwhile does not hear Ctrl-C, not even before its own first line; this one hears it later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,110 @@
+"""What a person sees of a batch on stderr: a bar or a line per film while it goes on; failures and a sum at its end."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from tracker.batch.plan import Task
+from tracker.batch.work import Outcome
+
+log = logging.getLogger(__name__)
+
+LISTED = 20
+"""Failures that the end of a batch names one by one."""
+
+
+class Report:
+    """Counts how a batch fares.
+
+    `show` is called after every change, with the films through, the frames finished and a line to tell or None.
+    """
+
+    def __init__(self, total: int, already: int) -> None:
+        self.failures: list[tuple[Task, str]] = []
+        self.show: Callable[[int, int, str | None], object] = _tell
+        self._total = total
+        self._already = already
+        self._tracked = 0
+        self._frames = 0
+        self._began = perf_counter()
+
+    def progressed(self, frames: int) -> None:
+        """Some more frames are finished."""
+        self._frames += frames
+        self.show(self._through, self._frames, None)
+
+    def ended(self, task: Task, outcome: Outcome) -> None:
+        """One film is through."""
+        if outcome.failure is None:
+            self._tracked += 1
+            line = f"{outcome.frames} frames in {outcome.seconds:.1f} s"
+        else:
+            self.failures.append((task, outcome.failure))
+            line = f"failed: {outcome.failure}"
+        self.show(self._through, self._frames, f"{self._through} of {self._total}: {task.name}: {line}")
+
+    def close(self, records: str) -> None:
+        """Tell the sum and name the failures; `records` is where all of it is written down."""
+        counts = {
+            "tracked": self._tracked,
+            "done before": self._already,
+            "failed": len(self.failures),
+            "left for the next time": self._total - self._through,
+        }
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        time = f"; {self._frames} frames in {perf_counter() - self._began:.0f} s" if self._frames else ""
+        log.info("of %d films %s%s -> %s", self._total, told, time, records)
+        for task, failure in self.failures[:LISTED]:
+            log.error("failed: %s: %s", task.name, failure)
+        if self.failures[LISTED:]:
+            log.error("failed: %d more", len(self.failures[LISTED:]))
+
+    @property
+    def _through(self) -> int:
+        return self._already + self._tracked + len(self.failures)
+
+
+@contextmanager
+def open_report(total: int, already: int, records: str) -> Iterator[Report]:
+    """A report with a bar where stderr is a terminal, with a line per film elsewhere; at its end it tells the sum."""
+    report = Report(total, already)
+    try:
+        if sys.stderr.isatty():
+            with _bar(total, already) as report.show:
+                yield report
+        else:
+            yield report
+    finally:
+        report.close(records)
+
+
+def _tell(_films: int, _frames: int, line: str | None) -> None:
+    if line is not None:
+        log.info("%s", line)
+
+
+@contextmanager
+def _bar(total: int, already: int) -> Iterator[Callable[[int, int, str | None], object]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("films"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[frames]} frames"),
+        TimeLeft(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=total, completed=already, frames=0)
+
+        def show(films: int, frames: int, line: str | None) -> None:
+            progress.update(bar, completed=films, frames=frames)
+            if line is not None and "failed: " in line:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        yield show

@@ -1,0 +1,143 @@
+"""One task of a batch, done in the process that calls: the film is tracked into a staging folder beside its outputs.
+
+What is staged is whole.  Whoever ordered the work gives it its names, so that work done twice, or by a worker that
+was believed dead, never shows.
+"""
+
+import errno
+import logging
+import shutil
+import traceback
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from tracker.batch.plan import Output, Task
+from tracker.errors import FkpError, SinkError
+from tracker.progress import Tally
+from tracker.run import Options, run
+
+STAGING = ".fkp-batch"
+"""The folder in each output folder where work in progress lies; gone when no batch is at work."""
+
+REMARKS = 20
+"""Warnings kept per film."""
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a task ended."""
+
+    stage: str = ""
+    """Name of the folder below `STAGING` where its outputs wait, whole."""
+    failure: str | None = None
+    """One message; None where all went well."""
+    code: int = 0
+    """What `fkp-track` would have exited with."""
+    details: str = ""
+    """The traceback, for mistakes of ours."""
+    no_room: bool = False
+    """The disk is full: the next film would fail too."""
+    frames: int = 0
+    faces: int = 0
+    skipped: int = 0
+    """Corrupt packets or pictures that were left out."""
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+def perform(task: Task, each: Options, tally: Tally) -> Outcome:
+    """Track `task.source` under the settings of `each`, counting into `tally`.  Raises nothing that is an Exception."""
+    stage = uuid.uuid4().hex
+    began = perf_counter()
+    with _overheard() as warnings:
+        try:
+            run(_options(task, each, stage), tally, bar=False)
+            ended = _missing(task, stage)
+        except FkpError as error:
+            ended = _failure(error, task, stage)
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}; this is a mistake in fkp, please report it"
+            ended = Outcome(failure=told, code=1, details=traceback.format_exc())
+    if ended.failure is not None:
+        discard(task, stage)
+        stage = ""
+    return replace(
+        ended,
+        stage=stage,
+        frames=tally.frames,
+        faces=len(tally.faces),
+        skipped=tally.skipped,
+        seconds=round(perf_counter() - began, 3),
+        warnings=tuple(warnings),
+    )
+
+
+def staged(output: Output, stage: str) -> Path:
+    """Where an output waits for its name."""
+    return output.root / STAGING / stage / output.name
+
+
+def discard(task: Task, stage: str) -> None:
+    """Remove everything that `perform` has staged; for the empty name of no stage nothing."""
+    for root in {output.root for output in task.outputs if stage}:
+        shutil.rmtree(root / STAGING / stage, ignore_errors=True)
+
+
+def _options(task: Task, each: Options, stage: str) -> Options:
+    places = [(output.option, staged(output, stage)) for output in task.outputs]
+    for option, place in places:
+        pictures = option == "out" and task.source.is_dir()
+        (place if pictures else place.parent).mkdir(parents=True, exist_ok=True)
+    return replace(
+        each,
+        source=task.source,
+        out=next((place for option, place in places if option == "out"), None),
+        keypoints=tuple(place for option, place in places if option == "keypoints"),
+    )
+
+
+def _missing(task: Task, stage: str) -> Outcome:
+    """A run that ended well has made everything; a film whose frames all failed to arrive has not."""
+    for output in task.outputs:
+        if not staged(output, stage).exists():
+            return Outcome(
+                failure=f"{task.source}: no frame came, so there is no {output.path}", code=FkpError.exit_code
+            )
+    return Outcome()
+
+
+def _failure(error: FkpError, task: Task, stage: str) -> Outcome:
+    told = str(error)
+    if isinstance(error, SinkError):
+        told = told.partition("; ")[0]  # what follows speaks of a file that is not kept
+        for root in {output.root for output in task.outputs}:
+            told = told.replace(str(root / STAGING / stage), str(root))
+    no_room = isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM
+    return Outcome(failure=told, code=error.exit_code, no_room=no_room)
+
+
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """The warnings that are logged meanwhile, the first few of them."""
+    listener = _Listener(logging.WARNING)
+    logging.getLogger().addHandler(listener)
+    try:
+        yield listener.heard
+    finally:
+        logging.getLogger().removeHandler(listener)
+
+
+class _Listener(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.heard) < REMARKS:
+            self.heard.append(record.getMessage())
