@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tracker.crop import MEAN_SHAPE, Framing, cut, frame_from_unit, unit_from_frame
-from tracker.spec import SIZE, crop_from_unit
+from tracker.spec import COLUMNS, INDEX, SIZE, crop_from_unit
 from tracker.synthetic import astronaut
 from tracker.types import Region
+from train.schemes import C_KEYPOINTS
 
 Image = NDArray[np.uint8]
 
@@ -74,6 +75,26 @@ def cut_faces(count: int, *, size: int = SIZE, seed: int = 0) -> LabelledCrops:
         images.append(cut(portrait.image, [canvas], size)[0, 0])
         labels.append(crop_from_unit(unit_from_frame(points, region)))
     return LabelledCrops(np.array(images), np.array(labels))
+
+
+@pytest.fixture(scope="session")
+def make_training_csv() -> Callable[..., Path]:
+    """The function `write_training_csv`, so that tests need no import."""
+    return write_training_csv
+
+
+def write_training_csv(path: Path, schemes: str) -> Path:
+    """Kaggle's training.csv with the portrait, a row per letter: lips apart in A, together in B, four points in C."""
+    c_columns = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
+    lines = [",".join([*COLUMNS, "Image"])]
+    for image, face, scheme in zip(*cut_faces(len(schemes)), schemes, strict=True):
+        if scheme == "B":
+            face[INDEX["mouth_center_top_lip"]] = face[INDEX["mouth_center_bottom_lip"]] - [0, 1]
+        labels = dict(zip(COLUMNS, face.reshape(-1), strict=True))
+        known = [f"{x:.3f}" if scheme != "C" or name in c_columns else "" for name, x in labels.items()]
+        lines.append(",".join([*known, " ".join(map(str, image.reshape(-1)))]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tracker.spec import COLUMNS, INDEX, KEYPOINTS
+from tracker.spec import COLUMNS, KEYPOINTS
 from tracker.weights import load
 from train import cli
 from train.model import HEADS
@@ -41,19 +41,9 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def training_csv(tmp_path_factory: pytest.TempPathFactory, make_faces: MakeFaces) -> Path:
-    """Faces of all three schemes: lips apart in A, together in B, four points in C."""
-    images, points = make_faces(len(SCHEMES))
-    rows = []
-    for image, face, scheme in zip(images, points, SCHEMES, strict=True):
-        if scheme == "B":
-            face[INDEX["mouth_center_top_lip"]] = face[INDEX["mouth_center_bottom_lip"]] - [0, 1]
-        labels = [f"{value:.3f}" for value in face.reshape(-1)]
-        known = [
-            label if scheme != "C" or name in C_COLUMNS else "" for name, label in zip(COLUMNS, labels, strict=True)
-        ]
-        rows.append([*known, pixels(image)])
-    return write_csv(tmp_path_factory.mktemp("data") / "training.csv", [*COLUMNS, "Image"], rows)
+def training_csv(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Path:
+    """Faces of all three schemes."""
+    return make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
 
 
 def pixels(image: NDArray[np.uint8]) -> str:

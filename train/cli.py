@@ -25,6 +25,9 @@ DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or their fol
 INDEX_HELP = "A csv row,kaggle_row,duplicate_group,scheme,known_problem for data that is not Kaggle's whole file."
 WEIGHTS_HELP = "A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]"
 
+WIDE = 200
+"""Columns for a table with long lines where nobody's terminal sets the width."""
+
 
 @app.callback(invoke_without_command=True)
 def train(
@@ -98,6 +101,46 @@ def evaluate(
     from rich.console import Console
 
     Console().print(report.table())
+
+
+@app.command()
+def compare(
+    data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    recipes: Annotated[
+        str, typer.Option(metavar="NAMES", help="Which, with commas between; patterns like 'cnn*' too.")
+    ] = "*",
+    budget: Annotated[float, typer.Option(min=0, metavar="MINUTES", help="For each recipe to learn in.")] = 10,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table goes.")] = Path("runs/compare"),
+    device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch pretrained backbones that torch's cache does not hold.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew instead of keeping the recipes that are done.")
+    ] = False,
+) -> None:
+    """Every published recipe side by side; a comparison that was stopped goes on when it is typed again."""
+    from rich.console import Console
+
+    from train import compare as side_by_side
+
+    try:
+        chosen = side_by_side.chosen_recipes(recipes.split(","))
+    except LookupError as error:
+        raise typer.BadParameter(str(error), param_hint="--recipes") from error
+    options = side_by_side.Options(
+        data=data,
+        index=index,
+        recipes=chosen,
+        budget_minutes=budget,
+        out=out,
+        device=device,
+        download=download,
+        overwrite=overwrite,
+    )
+    board = side_by_side.compare(options)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(board.table())
 
 
 @app.command()

@@ -120,7 +120,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """A dict for `json.dumps(..., allow_nan=False)`: NaN becomes None."""
-        return {name: _json_ready(getattr(self, name)) for name in self.__slots__}
+        return {name: json_ready(getattr(self, name)) for name in self.__slots__}
 
     def table(self) -> Table:
         """For a terminal: one row per scheme and the Kaggle-weighted figure, then one row per keypoint."""
@@ -190,11 +190,12 @@ def _squares(predicted: Points, labels: Points) -> NDArray[np.float64]:
     return squares
 
 
-def _json_ready(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """For `json.dumps(..., allow_nan=False)`: NaN becomes None, also within dicts and tuples."""
     if isinstance(value, dict):
-        return {key: _json_ready(inner) for key, inner in value.items()}
+        return {key: json_ready(inner) for key, inner in value.items()}
     if isinstance(value, tuple):
-        return [_json_ready(inner) for inner in value]
+        return [json_ready(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -104,7 +104,7 @@ class Net(nn.Module):
         map_size = SIZE // 2 if config.stem_depth else SIZE // 4
         self.register_buffer("axis", (torch.arange(map_size) + 0.5) / map_size * 2 - 1, persistent=False)
         self.register_buffer("moments", _moments(self.axis), persistent=False)
-        self.apply(_lecun_normal)
+        self.apply(lecun_normal)
         with torch.no_grad():
             self.doubt.weight.zero_()
             self.doubt.bias.fill_(-2.0)
@@ -158,6 +158,11 @@ def parameter_count(net: nn.Module) -> int:
 
 def mac_count(net: Net) -> int:
     """Multiply-adds of one 96x96 crop in all convolutions, linear layers and the soft-argmax."""
+    return layer_macs(net) + len(net.spread_weight) * net.moments.numel()
+
+
+def layer_macs(net: nn.Module) -> int:
+    """Multiply-adds of one 96x96 crop in the convolutions and linear layers of any network."""
     total = 0
 
     def count(module: nn.Module, _: object, output: Tensor) -> None:
@@ -169,10 +174,10 @@ def mac_count(net: Net) -> int:
 
     hooks = [module.register_forward_hook(count) for module in net.modules()]
     with torch.no_grad():
-        net(torch.zeros(1, 1, SIZE, SIZE, device=net.moments.device))
+        net(torch.zeros(1, 1, SIZE, SIZE, device=next(net.parameters()).device))
     for hook in hooks:
         hook.remove()
-    return total + len(net.spread_weight) * net.moments.numel()
+    return total
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -186,7 +191,8 @@ def _moments(axis: Tensor) -> Tensor:
     return torch.cat([xy, xy.square()], 1)
 
 
-def _lecun_normal(module: nn.Module) -> None:
+def lecun_normal(module: nn.Module) -> None:
+    """Start one layer so that SELU keeps its mean and variance: normal with variance 1 / inputs, biases 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         fan_in = module.weight[0].numel()
         nn.init.normal_(module.weight, std=1 / math.sqrt(fan_in))

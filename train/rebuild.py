@@ -89,7 +89,7 @@ def rebuild(options: Options) -> Generator[Progress, None, None]:
     torch.set_flush_denormal(True)
     _refuse_lost_work(options)
     _open_folder(options.out)
-    device = torch.device(_device(options.device))
+    device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
     extra = [read_faces68(path) for path in options.extra]
     judges = hold_out(faces.group, faces.scheme)
@@ -159,7 +159,7 @@ def _open_folder(path: Path) -> None:
         raise SinkError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
 
 
-def _device(choice: str) -> str:
+def chosen_device(choice: str) -> str:
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if choice == "cuda" and not torch.cuda.is_available():

@@ -1,0 +1,233 @@
+"""`fkp-train compare`: one table of all recipes, kept as it grows."""
+
+import json
+import math
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tracker.program import Stopped
+from train import cli
+from train.board import COLUMNS, Board, Row
+from train.compare import Options, chosen_recipes, compare
+from train.data import Faces, read_training
+from train.metrics import kaggle_weighted
+from train.recipes.contract import Fitted, Recipe, Terms
+from train.split import hold_out
+
+torch.set_num_threads(1)
+
+SCHEMES = "A" * 14 + "B" * 8 + "C" * 9
+ROW = Row("net", 10, 1_234_567, 4_560_000, {"A": 1.0, "C": math.nan}, 1.25, 1.5, None, 2.04, True, ("3 of 9 epochs",))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No decoded data in the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Path:
+    return make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
+
+
+def fkp_compare(data: Path, out: Path, *more: str | Path) -> int:
+    """Run the program to its end, in this process; returns the exit code."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    words = ["fkp-train", "compare", "--data", data, "--out", out, "--budget", "0.001", *more]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(word) for word in words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return int(end.value.code or 0)
+
+
+def kept(out: Path) -> dict[str, Any]:
+    return json.loads((out / "compare.json").read_text())
+
+
+def message(capsys: pytest.CaptureFixture[str]) -> str:
+    """The last line on stderr; nothing on stdout."""
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err.splitlines()[-1]
+
+
+def test_one_table_is_printed_and_kept_as_markdown_and_json(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "compare"
+    assert fkp_compare(data, out, "--recipes", "knn,simple,ours-shipped") == 0
+    printed = capsys.readouterr().out
+    document = (out / "compare.md").read_text()
+    content = kept(out)
+    assert {row["recipe"] for row in content["rows"]} == {"knn", "simple", "ours-shipped"}
+    for row in content["rows"]:
+        assert row["recipe"] in printed
+        assert f"{row['kaggle_weighted']:.3f}" in printed
+        assert f"| {row['recipe']} |" in document
+    simple = next(row for row in content["rows"] if row["recipe"] == "simple")
+    assert (simple["cut_short"], simple["published_kaggle"]) == (True, 2.5)
+    assert simple["by_scheme"].keys() == {"A", "B", "C"}
+    assert "| cut short, " in document
+    assert content["head"]["command"] == "fkp-train compare --data training.csv --budget 0.001"
+    assert content["head"]["command"] in document
+    assert str(tmp_path) not in document
+
+
+def test_recipes_that_are_done_are_kept_and_not_done_again(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fkp_compare(data, tmp_path, "--recipes", "knn") == 0
+    (before,) = kept(tmp_path)["rows"]
+    assert fkp_compare(data, tmp_path, "--recipes", "knn*") == 0
+    after = {row["recipe"]: row for row in kept(tmp_path)["rows"]}
+    assert after.keys() == {"knn", "knn-augmented"}
+    assert after["knn"] == before
+    assert fkp_compare(data, tmp_path, "--recipes", "knn", "--overwrite") == 0
+    assert [row["recipe"] for row in kept(tmp_path)["rows"]] == ["knn"]
+
+
+def means(faces: Faces, _terms: Terms) -> Fitted:
+    mean = np.nanmean(faces.points, 0)
+    return Fitted(lambda images, _scheme: np.stack([mean] * len(images)), rows=len(faces.images))
+
+
+def test_a_stop_leaves_what_was_done(data: Path, tmp_path: Path) -> None:
+    def stopped(_faces: Faces, _terms: Terms) -> Fitted:
+        raise Stopped(signal.SIGINT)
+
+    recipes = (Recipe("means", means), Recipe("stopped", stopped))
+    options = Options(data=data, out=tmp_path, recipes=recipes, budget_minutes=0.001)
+    with pytest.raises(Stopped):
+        compare(options)
+    assert [row["recipe"] for row in kept(tmp_path)["rows"]] == ["means"]
+    board = compare(replace(options, recipes=(Recipe("means", stopped), Recipe("stopped", means))))
+    assert board.rows.keys() == {"means", "stopped"}
+
+
+def test_recipes_never_see_the_faces_that_judge_them(data: Path, tmp_path: Path) -> None:
+    seen: list[Faces] = []
+
+    def watched(faces: Faces, terms: Terms) -> Fitted:
+        seen.append(faces)
+        return means(faces, terms)
+
+    index = tmp_path / "index.csv"
+    bad = {0, 15}
+    entries = [f"{i},{i},{i // 2},{scheme},{'cartoon' * (i in bad)}" for i, scheme in enumerate(SCHEMES)]
+    index.write_text("\n".join(["row,kaggle_row,duplicate_group,scheme,known_problem", *entries]) + "\n")
+    options = Options(data=data, index=index, out=tmp_path, recipes=(Recipe("watched", watched),), budget_minutes=1)
+    row = compare(options).rows["watched"]
+    faces = read_training(data, index=index)
+    held = hold_out(faces.group, faces.scheme)
+    assert seen[0].row.tolist() == np.flatnonzero(~held & ~faces.problem).tolist()
+    judges = faces.only(held & ~faces.problem)
+    predicted = np.stack([np.nanmean(seen[0].points, 0)] * len(judges.images))
+    assert row.kaggle_weighted == kaggle_weighted(predicted, judges.points, judges.scheme)
+    assert row.rows == len(seen[0].images)
+
+
+def test_a_folder_with_another_comparison_is_left_alone(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fkp_compare(data, tmp_path, "--recipes", "knn") == 0
+    before = (tmp_path / "compare.json").read_bytes()
+    capsys.readouterr()
+    assert fkp_compare(data, tmp_path, "--recipes", "knn", "--budget", "0.002") == 7
+    assert "comparison with {'budget_minutes': 0.001}, not {'budget_minutes': 0.002}; choose" in message(capsys)
+    assert (tmp_path / "compare.json").read_bytes() == before
+    (tmp_path / "compare.json").write_text('{"precious": 1}')
+    assert fkp_compare(data, tmp_path, "--recipes", "knn") == 7
+    assert "compare.json is not what a comparison keeps" in message(capsys)
+    assert (tmp_path / "compare.json").read_text() == '{"precious": 1}'
+
+
+def test_bad_input_is_one_message_before_any_work(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fkp_compare(data, tmp_path / "out", "--recipes", "knn,resnet") == 2
+    assert "there is no recipe 'resnet'; choose of knn, knn-augmented, cnn0" in " ".join(
+        capsys.readouterr().err.replace("│", " ").split()
+    )
+    assert fkp_compare(tmp_path / "no.csv", tmp_path / "out") == 7
+    assert "no.csv does not exist" in message(capsys)
+    (tmp_path / "file").write_text("precious")
+    assert fkp_compare(data, tmp_path / "file") == 6
+    assert f"cannot write to {tmp_path / 'file'}" in message(capsys)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert fkp_compare(data, tmp_path / "out", "--recipes", "simple,knn") == 1
+    assert "the recipe knn needs sklearn: pip install 'fkp[recipes]'" in message(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_cannot_teach_a_recipe_is_one_message(
+    make_training_csv: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_training_csv(tmp_path / "training.csv", "AABBCC")
+    assert fkp_compare(data, tmp_path / "out", "--recipes", "simple") == 7
+    assert "training.csv leaves 2 faces with all keypoints labelled" in message(capsys)
+    data = make_training_csv(tmp_path / "training.csv", "A")
+    assert fkp_compare(data, tmp_path / "out", "--recipes", "simple") == 7
+    assert "leaves no face to learn from or none to judge by" in message(capsys)
+
+
+def test_names_may_be_patterns() -> None:
+    assert [recipe.name for recipe in chosen_recipes(["ours", "cnn3*"])] == ["cnn3", "cnn3-augmented", "ours"]
+    assert len(chosen_recipes(["transfer-*"])) == 9
+
+
+def board(folder: Path) -> Board:
+    head = {
+        "command": "fkp-train compare",
+        "sha256_of_csv": "0",
+        "learned_from": {"A": 7, "B": 2, "C": 1},
+        "judged_by": {"A": 2, "B": 0, "C": 0},
+        "budget_minutes": 2.0,
+        "on": "cpu, 1 threads",
+    }
+    return Board.open(folder, head, overwrite=False)
+
+
+def test_the_board_puts_the_best_first_and_what_has_no_figure_last(tmp_path: Path) -> None:
+    for name, figure in (("worse", 3.0), ("unknown", math.nan), ("best", 1.0)):
+        board(tmp_path).add(replace(ROW, recipe=name, kaggle_weighted=figure))
+    assert [row.recipe for row in board(tmp_path).ranked()] == ["best", "worse", "unknown"]
+    text = (tmp_path / "compare.md").read_text()
+    assert text.index("| best |") < text.index("| worse |") < text.index("| unknown |")
+    assert "10 (A 7, B 2, C 1)" in text
+    assert {path.name for path in tmp_path.iterdir()} == {"compare.json", "compare.md"}
+
+
+def test_a_row_says_what_it_knows_and_nothing_where_it_knows_nothing(tmp_path: Path) -> None:
+    cells = dict(zip(COLUMNS, ROW.cells(), strict=True))
+    assert cells == {
+        "recipe": "net",
+        "rows": "10",
+        "parameters": "1,234,567",
+        "MACs": "4.6 M",
+        "A": "1.000",
+        "B": "",
+        "C": "",
+        "Kaggle-weighted": "1.250",
+        "published: validation": "1.5",
+        "published: Kaggle": "",
+        "minutes": "2.0",
+        "notes": "cut short, 3 of 9 epochs",
+    }
+    board(tmp_path).add(ROW)
+    read = board(tmp_path).rows["net"]
+    assert math.isnan(read.by_scheme["C"])
+    assert replace(read, by_scheme=ROW.by_scheme) == ROW

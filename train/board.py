@@ -1,0 +1,177 @@
+"""The table of a comparison: kept as JSON, written as Markdown, shown in a terminal; best recipe first.
+
+Errors are RMSE in px of the 96 px crop on the hold-out, NaN where the data cannot say.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from tracker.errors import DataError, SinkError
+from tracker.sinks.files import write_whole
+from train.metrics import json_ready
+from train.schemes import SCHEMES
+
+FORMAT = 1
+"""Counts up when what is kept changes its meaning."""
+
+JSON, MARKDOWN = "compare.json", "compare.md"
+
+COLUMNS = (
+    "recipe",
+    "rows",
+    "parameters",
+    "MACs",
+    *SCHEMES,
+    "Kaggle-weighted",
+    "published: validation",
+    "published: Kaggle",
+    "minutes",
+    "notes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recipe's result.  None where there is nothing to say."""
+
+    recipe: str
+    rows: int | None
+    parameters: int | None
+    macs: int | None
+    by_scheme: dict[str, float]
+    kaggle_weighted: float
+    published_validation: float | None
+    published_kaggle: float | None
+    minutes: float
+    cut_short: bool
+    notes: tuple[str, ...]
+
+    def cells(self) -> list[str]:
+        """As text, one per column."""
+        millions = None if self.macs is None else self.macs / 1e6
+        return [
+            self.recipe,
+            _shown(self.rows, ","),
+            _shown(self.parameters, ","),
+            _shown(millions, ".1f") + " M" * (millions is not None),
+            *(_shown(self.by_scheme.get(scheme), ".3f") for scheme in SCHEMES),
+            _shown(self.kaggle_weighted, ".3f"),
+            _shown(self.published_validation),
+            _shown(self.published_kaggle),
+            _shown(self.minutes, ".1f"),
+            ", ".join(["cut short"] * self.cut_short + list(self.notes)),
+        ]
+
+
+@dataclass(slots=True, eq=False)
+class Board:
+    """Results so far, in a folder."""
+
+    folder: Path
+    head: dict[str, Any]
+    """What they are results of, as JSON."""
+    rows: dict[str, Row] = field(default_factory=dict)
+    """By recipe."""
+
+    @classmethod
+    def open(cls, folder: Path, head: dict[str, Any], *, overwrite: bool) -> "Board":
+        """The board in `folder`, with the rows that an earlier comparison left there unless `overwrite`.
+
+        Raises DataError when those are of another comparison, SinkError when the folder cannot be written.
+        """
+        head = json.loads(json.dumps(head))
+        board = cls(folder, head)
+        path = folder / JSON
+        if path.exists() and not overwrite:
+            board.rows = _read(path, head)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"cannot write to {folder}: {error.strerror or error}; choose another --out") from error
+        board._write()
+        return board
+
+    def add(self, row: Row) -> None:
+        """Take in a result and write both files.  Raises SinkError."""
+        self.rows[row.recipe] = row
+        self._write()
+
+    def ranked(self) -> list[Row]:
+        """Best first; rows without a figure last."""
+        return sorted(self.rows.values(), key=lambda row: (math.isnan(row.kaggle_weighted), row.kaggle_weighted))
+
+    def table(self) -> Table:
+        """For a terminal."""
+        table = Table(title="RMSE in px on the hold-out", caption="\n".join(self._said()), caption_justify="left")
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name in ("recipe", "notes") else "right")
+        for row in self.ranked():
+            table.add_row(*row.cells())
+        return table
+
+    def markdown(self) -> str:
+        """The whole document."""
+        rules = [":--" if name in ("recipe", "notes") else "--:" for name in COLUMNS]
+        lines = [COLUMNS, rules, *(row.cells() for row in self.ranked())]
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        said = "\n".join(f"- {line}" for line in self._said())
+        return f"# Every published recipe, side by side\n\n{said}\n\n{table}\n"
+
+    def _said(self) -> Iterator[str]:
+        """What a reader must know to read the figures."""
+        head = self.head
+        yield f"`{head['command']}`, on {head['on']}."
+        yield (
+            f"Learned from {_counts(head['learned_from'])} rows and judged by {_counts(head['judged_by'])}, split by "
+            "groups of identical pictures; rows known to be bad left out of both."
+        )
+        yield (
+            f"Each recipe had {head['budget_minutes']:g} minutes to learn in. Those that were not done by then are "
+            "marked as cut short: their figures are not what the recipe can reach."
+        )
+        yield "Kaggle-weighted: sqrt(0.65 MSE(A, B) + 0.35 MSE(C)), RMSE in px of 96; not a Kaggle score."
+        yield "Published scores are of their authors' own validation faces and of Kaggle's board."
+
+    def _write(self) -> None:
+        rows = [json_ready(asdict(row)) for row in self.rows.values()]
+        content = {"fkp_compare": FORMAT, "head": self.head, "rows": rows}
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_whole(self.folder / JSON, text.encode(), overwrite=True)
+        write_whole(self.folder / MARKDOWN, self.markdown().encode(), overwrite=True)
+
+
+def _read(path: Path, head: dict[str, Any]) -> dict[str, Row]:
+    """Rows by recipe of an earlier comparison with the same head, but for how it was typed."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        before = content["head"] if content["fkp_compare"] == FORMAT else {}
+        rows = [_row(entry) for entry in content["rows"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is not what a comparison keeps ({error}); choose another --out, or --overwrite"
+        ) from error
+    differing = [name for name in head if name != "command" and before.get(name) != head[name]]
+    if differing:
+        seen, wanted = ({name: side.get(name) for name in differing} for side in (before, head))
+        raise DataError(f"{path} is of a comparison with {seen}, not {wanted}; choose another --out, or --overwrite")
+    return {row.recipe: row for row in rows}
+
+
+def _row(entry: dict[str, Any]) -> Row:
+    figures = {scheme: math.nan if value is None else value for scheme, value in entry["by_scheme"].items()}
+    weighted = math.nan if entry["kaggle_weighted"] is None else entry["kaggle_weighted"]
+    return Row(**entry | {"by_scheme": figures, "kaggle_weighted": weighted, "notes": tuple(entry["notes"])})
+
+
+def _counts(by_scheme: dict[str, int]) -> str:
+    return f"{sum(by_scheme.values())} ({', '.join(f'{name} {count}' for name, count in by_scheme.items())})"
+
+
+def _shown(value: float | None, form: str = "") -> str:
+    return "" if value is None or math.isnan(value) else format(value, form)

@@ -1,0 +1,67 @@
+"""What every recipe takes and gives.
+
+In: `Faces` to learn from (crop px, NaN where unlabelled; none of them held out or known to be bad) and `Terms`.
+Out: `Fitted`, which turns crops (N, 96, 96) uint8 into labels (N, 15, 2) in the same crop px.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.data import Faces
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all recipes are given alike."""
+
+    ends_at: float
+    """When the time is spent, on the clock of `time.monotonic`, s; what learns in steps takes at least one."""
+    device: torch.device
+    download: bool = False
+    """Whether pretrained weights may be fetched."""
+    seed: int = 0
+
+    def seconds_left(self) -> float:
+        return self.ends_at - time.monotonic()
+
+
+Predict = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
+"""Crops (N, 96, 96) and the label scheme (N,) of each -> labels (N, 15, 2), crop px.
+
+Most recipes know of no schemes and ignore them.  NaN only where the scheme has no label.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A recipe after learning."""
+
+    predict: Predict
+    rows: int | None
+    """Faces it learned from; None where that was not now."""
+    parameters: int | None = None
+    """Learned numbers; None where the rows themselves are the model."""
+    macs: int | None = None
+    """Multiply-adds of one crop."""
+    finished: bool = True
+    """False when the time ended it early."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its figures should know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A published system.  Scores are RMSE in px as published; None where none was."""
+
+    name: str
+    fit: Callable[[Faces, Terms], Fitted]
+    """Raises DataError when the faces do not suffice."""
+    published_validation: float | None = None
+    published_kaggle: float | None = None
+    needs: tuple[str, ...] = ()
+    """Modules of the extra `recipes` without which it cannot run."""

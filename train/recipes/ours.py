@@ -1,0 +1,80 @@
+"""This project's own network: `ours` trains it in the time given, `ours-shipped` judges the weights that ship.
+
+`ours` is `fkp-train --data` in short: the same network, loss and augmentation on Kaggle's rows alone, its learning rate
+falling within the steps that the time allows.  Each row is read by the outputs of its own label scheme.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tracker.weights import load
+from train.augment import Bank
+from train.data import SCHEMES, Faces
+from train.evaluate import predicted_labels
+from train.export import served
+from train.loop import Fit, FitConfig
+from train.model import HEADS, Net, mac_count, parameter_count
+from train.rebuild import predicted
+from train.recipes.contract import Fitted, Recipe, Terms
+from train.targets import kaggle_bank, labels_from_heads
+
+FULL = FitConfig(batch=(128,))
+
+TRIAL_STEPS = 2
+"""Steps by which the pace is measured, after as many to warm up."""
+
+
+def fit(faces: Faces, terms: Terms) -> Fitted:
+    """Train for as many steps as fit into the time, at most as many as a full training has."""
+    bank = kaggle_bank(faces, np.ones(len(faces.images), np.bool_))
+    steps = _affordable_steps(bank, terms)
+    average = max(0.0, min(FULL.average, 1 - 10 / steps))  # the average must forget the first steps of a short run too
+    run = Fit(Net(), [bank], replace(FULL, steps=steps, average=average, seed=terms.seed), terms.device)
+    while not run.done and (run.step_count == 0 or terms.seconds_left() > 0):
+        run.run(1)
+    net = run.averaged
+    shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
+
+    def predict(images: NDArray[np.uint8], scheme: NDArray[np.uint8]) -> NDArray[np.float32]:
+        points, _ = predicted(net, torch.from_numpy(images[:, None]))
+        labels = np.stack([labels_from_heads(points, name) for name in SCHEMES])
+        return labels[scheme, np.arange(len(images))]
+
+    return Fitted(
+        predict,
+        rows=len(bank.images),
+        parameters=parameter_count(shown),
+        macs=mac_count(shown),
+        finished=run.step_count >= FULL.steps,
+        notes=(f"{run.step_count} of {FULL.steps} steps",),
+    )
+
+
+def _affordable_steps(bank: Bank, terms: Terms) -> int:
+    trial = Fit(Net(), [bank], FULL, terms.device)
+    trial.run(TRIAL_STEPS)
+    warm = trial.seconds
+    trial.run(TRIAL_STEPS)
+    pace = (trial.seconds - warm) / TRIAL_STEPS
+    return int(np.clip(0.95 * terms.seconds_left() / pace, 1, FULL.steps))
+
+
+def judge_shipped(faces: Faces, _terms: Terms) -> Fitted:
+    """The weights that ship, as they are."""
+    card = load().card
+    training = card["training"]
+    learned = ", ".join(["Kaggle's rows", *(extra["file"] for extra in training["extra"])])
+    notes = [f"not trained now, but in {training['minutes']} minutes from {learned}"]
+    if training["data"]["sha256_of_csv"] != faces.sha256:
+        notes.append("from another file: it may have seen the faces that judge it")
+
+    def predict(images: NDArray[np.uint8], scheme: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return predicted_labels(images, [SCHEMES[i] for i in scheme])
+
+    return Fitted(predict, rows=None, parameters=card["parameters"], macs=card["macs"], notes=tuple(notes))
+
+
+RECIPES = (Recipe("ours", fit), Recipe("ours-shipped", judge_shipped))
