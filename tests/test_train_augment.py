@@ -18,7 +18,7 @@ LEFT, RIGHT = (HEADS.index(("A", INDEX[name])) for name in ("left_eye_center", "
 GRAY = 128
 
 UNDISTURBED = Augmentation(
-    brightness=0, contrast=0, shade=0, blur_chance=0, noise=0, jpeg_chance=0, occlude_chance=0, flip=0
+    brightness=0, contrast=0, shade=0, blur_share=0, noise=0, jpeg_share=0, occlude_share=0, flip=0
 )
 """Cut from all over the place, but with the canvas' own pixels."""
 STILL = replace(UNDISTURBED, calm=1.0)
@@ -120,7 +120,7 @@ def test_faces_are_drawn_by_their_chances(bank: Bank) -> None:
 def test_pixels_stay_pixels_however_strong_the_disturbance(bank: Bank) -> None:
     torch.manual_seed(0)
     wild = Augmentation(
-        rotation_deg=90, scale=1, shift=1, brightness=100, contrast=2, shade=2, noise=80, blur_chance=1, jpeg_chance=0.7
+        rotation_deg=90, scale=1, shift=1, brightness=100, contrast=2, shade=2, noise=80, blur_share=1, jpeg_share=0.7
     )
     for settings in (Augmentation(), wild):
         crops, targets, _ = draw(bank, 64, settings)
@@ -136,10 +136,10 @@ def test_pixels_stay_pixels_however_strong_the_disturbance(bank: Bank) -> None:
         replace(STILL, brightness=25),
         replace(STILL, contrast=0.25),
         replace(STILL, shade=0.25),
-        replace(STILL, blur_chance=1),
+        replace(STILL, blur_share=1),
         replace(STILL, noise=6),
-        replace(STILL, jpeg_chance=1),
-        replace(STILL, occlude_chance=1),
+        replace(STILL, jpeg_share=1),
+        replace(STILL, occlude_share=1),
     ],
     ids=["brightness", "contrast", "shade", "blur", "noise", "jpeg", "occlusion"],
 )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +20,12 @@ from numpy.typing import NDArray
 from tracker.spec import COLUMNS, KEYPOINTS
 from tracker.weights import load
 from train import cli
+from train.loop import FitConfig
 from train.model import HEADS
+from train.rebuild import Options, rebuild
 from train.schemes import C_KEYPOINTS
 from train.targets import LABEL_OFFSET_PX
+from train.teach import TeachConfig
 
 torch.set_num_threads(1)
 
@@ -68,7 +72,7 @@ def fkp_train(*args: str | Path) -> int:
 
 
 def training(data: Path, out: Path, *more: str) -> list[str]:
-    options = ["--steps", STEPS, "--report-every", 1, "--seed", 4, "--device", "cpu"]
+    options = ["--steps", STEPS, "--teacher-steps", 2, "--report-every", 1, "--seed", 4, "--device", "cpu"]
     return [str(word) for word in ["--data", data, "--out", out, *options, *more]]
 
 
@@ -83,7 +87,7 @@ class Stopped(NamedTuple):
 
 @pytest.fixture(scope="module")
 def stopped(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
-    """A process of its own, which gets its Ctrl-C when it has reported its first step."""
+    """A process of its own, which gets its Ctrl-C when it has reported the first step of the net that ships."""
     out = tmp_path_factory.mktemp("runs") / "stopped"
     command = [sys.executable, "-m", "train.cli", *training(training_csv, out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -109,8 +113,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def steps_noted(folder: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (folder / "history.jsonl").read_text().splitlines()]
+def steps_noted(folder: Path, stage: str = "net") -> list[int]:
+    lines = map(json.loads, (folder / "history.jsonl").read_text().splitlines())
+    return [line["step"] for line in lines if line["stage"] == stage]
 
 
 def test_ctrl_c_leaves_weights_and_what_resume_needs(stopped: Stopped) -> None:
@@ -119,9 +124,23 @@ def test_ctrl_c_leaves_weights_and_what_resume_needs(stopped: Stopped) -> None:
     training = load(stopped.folder).card["training"]
     assert 1 <= training["steps"] < STEPS
     assert training["finished"] is False
-    kept = ["checkpoint.safetensors", "history.jsonl"]
-    names = sorted([*kept, "fkp-fp16.onnx", "fkp-schemes.onnx", "fkp.json", "fkp.onnx"])
-    assert sorted(contents(stopped.folder)) == names
+    weights = {"fkp-fp16.onnx", "fkp-schemes.onnx", "fkp.json", "fkp.onnx"}
+    assert set(contents(stopped.folder)) == weights | {"checkpoint.safetensors", "history.jsonl", "teacher.safetensors"}
+
+
+def test_a_run_that_is_stopped_while_the_teacher_learns_goes_on_from_there(training_csv: Path, tmp_path: Path) -> None:
+    fit = FitConfig(steps=2)
+    options = Options(data=training_csv, out=tmp_path, report_every=1, fit=fit, teach=TeachConfig(steps=2))
+    run = rebuild(options)
+    assert (next(run).stage, steps_noted(tmp_path, "teacher")) == ("teacher", [1])
+    run.close()
+    card = load(tmp_path).card  # the teacher tracks too
+    assert (card["training"]["finished"], card["training"]["net"]["dense"]) == (False, True)
+    seen = [(progress.stage, progress.step) for progress in rebuild(replace(options, resume=True))]
+    assert seen == [("teacher", 2), ("net", 1), ("net", 2)]
+    card = load(tmp_path).card
+    assert (card["training"]["finished"], card["training"]["net"]["dense"]) == (True, False)
+    assert "teacher.safetensors" not in contents(tmp_path)
 
 
 def test_resume_takes_the_steps_that_were_missing(stopped: Stopped, finished: Path) -> None:
@@ -130,12 +149,13 @@ def test_resume_takes_the_steps_that_were_missing(stopped: Stopped, finished: Pa
     assert card["sha256"] != load(stopped.folder).sha256
     assert steps_noted(finished)[-1] == STEPS
     assert steps_noted(finished) == sorted(set(steps_noted(finished)))
-    assert not (finished / "checkpoint.safetensors").exists()
+    assert steps_noted(finished, "teacher") == [1, 2]
+    assert not {"checkpoint.safetensors", "teacher.safetensors"} & set(contents(finished))
 
 
 def test_the_card_says_how_the_weights_were_made_but_not_where(finished: Path, training_csv: Path) -> None:
     card = load(finished).card
-    assert card["training"]["command"] == f"fkp-train --data training.csv --steps {STEPS} --seed 4"
+    assert card["training"]["command"] == f"fkp-train --data training.csv --teacher-steps 2 --steps {STEPS} --seed 4"
     assert card["training"]["data"]["rows"] == {"A": 16, "B": 10, "C": 12}
     assert card["training"]["data"]["file"] == "training.csv"
     assert len(card["sigma_scales"]["by_head"]) == len(HEADS)

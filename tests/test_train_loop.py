@@ -21,7 +21,7 @@ from train.model import HEADS, Net, NetConfig
 torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
-SMALL = NetConfig(stem=8, widths=(8, 12, 16), depths=(1, 1, 1), up_depths=(1, 0), dropout=0.1)
+SMALL = NetConfig(stem=8, widths=(8, 12, 16), depths=(1, 1, 1), up_depths=(1, 0))
 CONFIG = FitConfig(steps=7, batch=(3, 2), average=0.9)
 
 MakeFaces = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -83,7 +83,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing(banks: list[Bank]) -> Non
     rates = []
     while not fit.done:
         fit.run(1)
-        rates.append(fit._optimizer.param_groups[0]["lr"])
+        rates.append(fit._optimizers[0].param_groups[0]["lr"])
     assert rates[:4] == sorted(rates[:4])
     assert rates[3] == fit.config.learning_rate
     assert rates[3:] == sorted(rates[3:], reverse=True)

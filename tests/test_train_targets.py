@@ -27,6 +27,7 @@ from train.targets import (
     kaggle_bank,
     labels_from_heads,
     sigma_from_heads,
+    unlabelled_bank,
 )
 
 A, B, C = range(3)
@@ -187,6 +188,14 @@ def test_a_face_that_cannot_be_framed_is_left_out() -> None:
     assert len(faces68_bank([Crops68([image, image], np.array([partial, whole]), ["a", "b"])]).images) == 1
     with pytest.raises(DataError, match="no face of the 68-landmark data"):
         faces68_bank([Crops68([image], partial[None], ["a"])])
+
+
+def test_faces_without_trusted_landmarks_are_framed_alike_and_ask_for_nothing() -> None:
+    marks = landmarks(roll=0.2, iod=64, at=(160, 165))
+    crops = Crops68([dot_image(marks[30])], marks[None], ["face.jpg"])
+    bank = unlabelled_bank([crops])
+    assert torch.equal(bank.images, faces68_bank([crops]).images)
+    assert not bank.weights.any()
 
 
 def test_several_sets_make_one_bank(make_faces: Callable[..., object]) -> None:

@@ -7,6 +7,7 @@ Everything is arithmetic on tensors with fixed shapes and no branch on values, s
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,11 +52,11 @@ class Augmentation:
     """Strength of a linear light gradient across the crop."""
     blur_px: float = 0.8
     """Widest common Gaussian blur along a random axis (motion) and across it (focus)."""
-    blur_chance: float = 0.3
+    blur_share: float = 0.3
     noise: float = 6.0
     """Largest common sensor noise, gray levels."""
-    jpeg_chance: float = 0.2
-    occlude_chance: float = 0.15
+    jpeg_share: float = 0.2
+    occlude_share: float = 0.15
     calm: float = 0.3
     """Share of crops cut exactly where the nominal one lies, but for the flip."""
 
@@ -69,7 +70,47 @@ def draw(bank: Bank, count: int, settings: Augmentation) -> tuple[Tensor, Tensor
 
 def warped(images: Tensor, targets: Tensor, weights: Tensor, settings: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
     """Random similarity with a little stretch, and mirroring, of canvases (N, 1, S, S) uint8 and their targets."""
-    count, device = len(images), images.device
+    placement = placed(len(images), settings, images.device)
+    moved = placement.into_crop(targets)
+    inside = (moved.abs().amax(2) < 1.0).float()  # a point pushed out of the crop cannot be read off its heat map
+    return placement.cut(images), moved, placement.reordered(weights) * inside
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where each of N crops lies in its canvas: nominal = axes @ crop + shift, both in unit space."""
+
+    axes: Tensor
+    """(N, 2, 2)"""
+    shift: Tensor
+    """(N, 2)"""
+    mirrored: Tensor
+    """(N,) bool"""
+
+    def cut(self, canvases: Tensor) -> Tensor:
+        """(N, 1, S, S) uint8 -> crops (N, 1, 96, 96) float 0..255."""
+        ratio = SIZE / canvases.shape[-1]  # unit space of the crop -> unit space of the canvas
+        theta = torch.cat([self.axes, self.shift[:, :, None]], 2) * ratio
+        grid = torch.nn.functional.affine_grid(theta, [len(canvases), 1, SIZE, SIZE], align_corners=False)
+        return torch.nn.functional.grid_sample(canvases.float(), grid, padding_mode="border", align_corners=False)
+
+    def into_crop(self, points: Tensor) -> Tensor:
+        """Points of every output (N, 34, 2) in the nominal crop -> the same in this crop."""
+        return self.reordered((points - self.shift[:, None]) @ torch.linalg.inv(self.axes).transpose(1, 2))
+
+    def out_of_crop(self, points: Tensor) -> Tensor:
+        """The inverse of `into_crop`."""
+        return self.reordered(points) @ self.axes.transpose(1, 2) + self.shift[:, None]
+
+    def reordered(self, values: Tensor) -> Tensor:
+        """(N, 34, ...) with left and right exchanged where the crop is mirrored."""
+        order = torch.tensor(HEAD_MIRROR, device=values.device)
+        mirrored = self.mirrored.view(-1, *[1] * (values.ndim - 1))
+        return torch.where(mirrored, values[:, order], values)
+
+
+def placed(count: int, settings: Augmentation, device: torch.device) -> Placement:
+    """`count` random placements."""
     stray = (torch.rand(count, device=device) >= settings.calm).float()
     angle = _normal(count, device) * stray * math.radians(settings.rotation_deg)
     scale = torch.exp(_normal(count, device) * stray * settings.scale)
@@ -77,26 +118,16 @@ def warped(images: Tensor, targets: Tensor, weights: Tensor, settings: Augmentat
     shift = torch.stack([_normal(count, device), _normal(count, device)], 1) * stray[:, None] * settings.shift
     mirrored = torch.rand(count, device=device) < settings.flip
     sign = torch.where(mirrored, -1.0, 1.0)
-    # source = axes @ crop + shift, both in unit space
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     axes = _matrices(cos * aspect * sign, -sin / aspect, sin * aspect * sign, cos / aspect)
-    inverse = (
-        _matrices(cos / aspect * sign, sin / aspect * sign, -sin * aspect, cos * aspect) / scale.square()[:, None, None]
-    )
-    crops = _sampled(images, axes, shift)
-    moved = (targets - shift[:, None]) @ inverse.transpose(1, 2)
-    order = torch.tensor(HEAD_MIRROR, device=device)
-    moved = torch.where(mirrored[:, None, None], moved[:, order], moved)
-    weights = torch.where(mirrored[:, None], weights[:, order], weights)
-    inside = (moved.abs().amax(2) < 1.0).float()  # a point pushed out of the crop cannot be read off its heat map
-    return crops, moved, weights * inside
+    return Placement(axes, shift, mirrored)
 
 
 def disturbed(crops: Tensor, settings: Augmentation) -> Tensor:
     """Light, blur, noise, JPEG and something in front of the face; (N, 1, 96, 96) float 0..255 in and out."""
     count, device = len(crops), crops.device
-    crops = _occluded(crops, settings.occlude_chance)
-    crops = _blurred(crops, settings)
+    crops = _on_some(crops, settings.occlude_share, _occluded)
+    crops = _on_some(crops, settings.blur_share, lambda some: _blurred(some, settings.blur_px))
     y, x = _grid(device)
     slope = torch.randn(2, count, 1, 1, 1, device=device) * settings.shade
     gain = torch.exp(_normal(count, device) * settings.contrast).view(-1, 1, 1, 1)
@@ -106,7 +137,7 @@ def disturbed(crops: Tensor, settings: Augmentation) -> Tensor:
     crops = crops + slope[0] * x * mean + slope[1] * y * mean
     level = torch.rand(count, 1, 1, 1, device=device).square() * settings.noise
     crops = (crops + torch.randn_like(crops) * level).clamp(0, 255)
-    return _jpeg(crops, settings.jpeg_chance).clamp(0, 255)
+    return _on_some(crops, settings.jpeg_share, _jpeg).clamp(0, 255)
 
 
 def _normal(count: int, device: torch.device) -> Tensor:
@@ -125,15 +156,7 @@ def _grid(device: torch.device) -> tuple[Tensor, Tensor]:
     return axis[:, None], axis[None, :]
 
 
-def _sampled(images: Tensor, axes: Tensor, shift: Tensor) -> Tensor:
-    """Cut crops (N, 1, 96, 96) out of canvases (N, 1, S, S) uint8 through source = axes @ crop + shift."""
-    ratio = SIZE / images.shape[-1]  # unit space of the crop -> unit space of the canvas
-    theta = torch.cat([axes, shift[:, :, None]], 2) * ratio
-    grid = torch.nn.functional.affine_grid(theta, [len(images), 1, SIZE, SIZE], align_corners=False)
-    return torch.nn.functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-
-
-def _occluded(crops: Tensor, chance: float) -> Tensor:
+def _occluded(crops: Tensor) -> Tensor:
     """A soft-edged tilted rectangle of another crop's texture or of one gray, over a part of the face."""
     count, device = len(crops), crops.device
     y, x = _grid(device)
@@ -145,14 +168,19 @@ def _occluded(crops: Tensor, chance: float) -> Tensor:
     across = (dy * torch.cos(angle) - dx * torch.sin(angle)).abs() / half[1]
     power = torch.where(torch.rand(count, 1, 1, 1, device=device) < 0.5, 2.0, 8.0)  # ellipse or rectangle
     cover = torch.sigmoid(((1 - (along**power + across**power)) * 12).clamp(-20, 20))
-    cover = cover * (torch.rand(count, 1, 1, 1, device=device) < chance)
     gray = torch.rand(count, 1, 1, 1, device=device) * 255
     texture = crops.roll(1, 0).roll((SIZE // 3, SIZE // 4), (2, 3))
     filling = torch.where(torch.rand(count, 1, 1, 1, device=device) < 0.5, gray, texture)
     return crops * (1 - cover) + filling * cover
 
 
-def _blurred(crops: Tensor, settings: Augmentation) -> Tensor:
+def _on_some(crops: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Change a random `share` of the crops: always as many, so that shapes stay fixed."""
+    chosen = torch.randperm(len(crops), device=crops.device)[: round(share * len(crops))]
+    return crops.index_copy(0, chosen, change(crops[chosen])) if len(chosen) else crops
+
+
+def _blurred(crops: Tensor, widest_px: float) -> Tensor:
     """Anisotropic Gaussian blur of random width and direction, by its transfer function."""
     count, device = len(crops), crops.device
     fy = torch.fft.fftfreq(SIZE, device=device)[:, None]
@@ -160,14 +188,13 @@ def _blurred(crops: Tensor, settings: Augmentation) -> Tensor:
     angle = torch.rand(count, 1, 1, 1, device=device) * math.pi
     along = fx * torch.cos(angle) + fy * torch.sin(angle)
     across = fy * torch.cos(angle) - fx * torch.sin(angle)
-    chosen = (torch.rand(count, 1, 1, 1, device=device) < settings.blur_chance).float()
-    sigma = torch.randn(2, count, 1, 1, 1, device=device).abs() * settings.blur_px * chosen
+    sigma = torch.randn(2, count, 1, 1, 1, device=device).abs() * widest_px
     sigma = torch.stack([sigma[0] * 1.5, sigma[1].minimum(sigma[0] * 1.5)])
     transfer = torch.exp(-2 * math.pi**2 * ((along * sigma[0]).square() + (across * sigma[1]).square()))
     return torch.fft.irfft2(torch.fft.rfft2(crops) * transfer, s=(SIZE, SIZE))
 
 
-def _jpeg(crops: Tensor, chance: float) -> Tensor:
+def _jpeg(crops: Tensor) -> Tensor:
     """What JPEG's quantisation of 8x8 cosine blocks does to a picture, at random strength."""
     count, device = len(crops), crops.device
     k = torch.arange(8, device=device)
@@ -177,6 +204,4 @@ def _jpeg(crops: Tensor, chance: float) -> Tensor:
     waves = basis @ blocks @ basis.T
     coarseness = torch.rand(count, 1, 1, 1, 1, device=device) * 6  # 1 is about quality 75
     step = 1 + (8 + 6 * (k[:, None] + k[None, :])) * 0.5 * coarseness
-    blocky = (basis.T @ ((waves / step).round() * step) @ basis).transpose(2, 3).reshape(crops.shape)
-    chosen = torch.rand(count, 1, 1, 1, device=device) < chance
-    return torch.where(chosen, blocky, crops)
+    return (basis.T @ ((waves / step).round() * step) @ basis).transpose(2, 3).reshape(crops.shape)

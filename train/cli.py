@@ -38,8 +38,15 @@ def train(
         list[Path] | None,
         typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be given again."),
     ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Faces of which a teacher network says the keypoints; may be given again."),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.")] = Path("runs/fkp"),
-    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.")] = 6_500,
+    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.")] = 7_000,
+    teacher_steps: Annotated[
+        int, typer.Option(min=0, help="Batches to train the large network on that then teaches; 0 for none.")
+    ] = 3_000,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random, except the hold-out.")] = 0,
     device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
     report_every: Annotated[
@@ -61,20 +68,21 @@ def train(
         raise typer.BadParameter("give --data PATH, or a command", param_hint="--data")
     from train.loop import FitConfig
     from train.rebuild import Options
+    from train.teach import TeachConfig
 
-    extras = tuple(extra or ())
-    fit = FitConfig(steps=steps, seed=seed, batch=(100, 28) if extras else (128,))
     _train_and_show(
         Options(
             data=data,
             index=index,
-            extra=extras,
+            extra=tuple(extra or ()),
+            unlabelled=tuple(unlabelled or ()),
             out=out,
             resume=resume,
             overwrite=overwrite,
             device=device,
             report_every=report_every,
-            fit=fit,
+            fit=FitConfig(steps=steps, seed=seed),
+            teach=TeachConfig(steps=teacher_steps),
         )
     )
 
@@ -209,11 +217,12 @@ def _train_and_show(options: "Options") -> None:
         Progress(*columns, console=Console(stderr=True), disable=quiet) as bar,
         closing(rebuild(options)) as run,  # a stop that arrives here must reach it, for it to export
     ):
-        task = bar.add_task("reading the data", total=options.fit.steps)
+        task = bar.add_task("reading the data", total=options.steps_of["teacher"])
         for progress in run:
-            bar.update(task, completed=progress.step, description=str(progress))
+            total = options.steps_of[progress.stage]
+            bar.update(task, completed=progress.step, total=total, description=str(progress))
             if quiet:
-                log.info("step %d of %d: %s", progress.step, options.fit.steps, progress)
+                log.info("step %d of %d: %s", progress.step, total, progress)
     log.info("weights in %s; try: fkp-track --weights %s --demo", options.out, options.out)
 
 

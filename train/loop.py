@@ -1,14 +1,14 @@
 """The training loop: draws augmented batches, steps the optimiser, keeps an averaged copy of the weights.
 
-Faces, augmentation and network live on one device, CPU or CUDA (there in bfloat16 where that is safe).  A checkpoint
-holds everything that the next step depends on, so a resumed run continues exactly.
+Faces, augmentation and network live on one device, CPU or CUDA; convolutions run in bfloat16 where the device has it.
+A checkpoint holds everything that the next step depends on, so a resumed run continues exactly.
 """
 
 import copy
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,20 @@ from tracker.program import undisturbed
 from train.augment import Augmentation, Bank, draw
 from train.losses import LossConfig, loss
 from train.model import Net, standardised
+from train.muon import Muon
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
+"""What AdamW and Muon remember of each parameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
     """One training run."""
 
-    steps: int = 6_500
+    steps: int = 7_000
     batch: tuple[int, ...] = (100, 28)
     """Faces drawn from each bank per step."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-2
     warm_up: float = 0.05
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
     weight_decay: float = 0.01
@@ -46,9 +50,17 @@ class FitConfig:
 class Fit:
     """A training run in progress: `net` learns, `averaged` is the result."""
 
-    def __init__(self, net: Net, banks: Sequence[Bank], config: FitConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        net: Net,
+        banks: Sequence[Bank],
+        config: FitConfig,
+        device: torch.device,
+        taught_by: Mapping[str, object] | None = None,
+    ) -> None:
+        """`taught_by` tells where the banks' targets come from, for a resumed run to compare."""
         torch.manual_seed(config.seed)
-        self.config, self.device = config, device
+        self.config, self.device, self._taught_by = config, device, taught_by
         self.banks = [bank.to(device) for bank in banks]
         self.net = net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
@@ -56,12 +68,7 @@ class Fit:
         self.seconds = 0.0
         """Spent in `run`, before a resume too."""
         self._loss_sum = torch.zeros((), device=device)
-        self._optimizer = torch.optim.AdamW(
-            _decay_groups(self.net, config.weight_decay),
-            lr=config.learning_rate,
-            betas=(0.9, 0.99),
-            foreach=True,
-        )
+        self._optimizers = _optimizers(self.net, config)
 
     @property
     def done(self) -> bool:
@@ -106,16 +113,18 @@ class Fit:
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to continue exactly, as JSON gives it back."""
-        faces = {"faces": [len(bank.images) for bank in self.banks], "device": self.device.type}
-        settings: dict[str, Any] = json.loads(json.dumps(faces | asdict(self.config) | asdict(self.net.config)))
+        faces = {"faces": [len(bank.images) for bank in self.banks], "taught_by": self._taught_by}
+        place = {"device": self.device.type}
+        settings: dict[str, Any] = json.loads(json.dumps(faces | place | asdict(self.config) | asdict(self.net.config)))
         return settings
 
     def _set_rate(self) -> None:
         done = self.step_count / self.config.steps
         rising = min(1.0, (done + 1e-6) / max(self.config.warm_up, 1e-6))
         falling = 0.5 * (1 + math.cos(math.pi * max(0.0, done - self.config.warm_up) / (1 - self.config.warm_up)))
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(rising, falling)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * min(rising, falling)
 
     def _step(self) -> None:
         with torch.no_grad():
@@ -125,14 +134,15 @@ class Fit:
             ]
             crops, targets, weights = (torch.cat(parts) for parts in zip(*drawn, strict=True))
             crops = standardised(crops).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             logits, deepest = self.net.heat(crops)
         points, sigma = self.net.read(logits, deepest)
         value = loss(points, sigma, logits, self.net.axis, targets, weights, self.config.loss)
-        self._optimizer.zero_grad(set_to_none=True)
+        self.net.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0, foreach=True)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.net.parameters()), 1 - self.config.average)
             self._loss_sum += value.detach()
@@ -144,25 +154,23 @@ class Fit:
             state["random.cuda"] = torch.cuda.get_rng_state(self.device)
         for name, parameter in self.net.named_parameters():
             state[f"net.{name}"] = parameter.detach()
-            for key, moment in self._optimizer.state[parameter].items():
-                state[f"optimizer.{key}.{name}"] = moment
+            for optimizer in self._optimizers:
+                for key, moment in optimizer.state.get(parameter, {}).items():
+                    state[f"optimizer.{key}.{name}"] = moment
         for name, parameter in self.averaged.named_parameters():
             state[f"averaged.{name}"] = parameter
         return state
 
     def _load_state(self, state: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self.net.named_parameters():
-                parameter.copy_(state[f"net.{name}"])
-                self._optimizer.state[parameter] = {
-                    "step": state[f"optimizer.step.{name}"],  # AdamW keeps this one on the CPU
-                    **{
-                        key: torch.empty_like(parameter).copy_(state[f"optimizer.{key}.{name}"])
-                        for key in ("exp_avg", "exp_avg_sq")
-                    },
-                }
             for name, parameter in self.averaged.named_parameters():
                 parameter.copy_(state[f"averaged.{name}"])
+            for name, parameter in self.net.named_parameters():
+                parameter.copy_(state[f"net.{name}"])
+        names = {parameter: name for name, parameter in self.net.named_parameters()}
+        for optimizer in self._optimizers:
+            for parameter in (weight for group in optimizer.param_groups for weight in group["params"]):
+                optimizer.state[parameter] = _moments(state, names[parameter], parameter)
         self.step_count = int(state["step_count"])
         torch.set_rng_state(state["random.cpu"])
         if self.device.type == "cuda":
@@ -178,8 +186,34 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DataError(f"{path} is no checkpoint ({error}); start again with --overwrite") from error
 
 
-def _decay_groups(net: Net, decay: float) -> list[dict[str, object]]:
-    """Weights of convolutions and linear layers decay; biases and scalars do not."""
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+def _moments(state: dict[str, Tensor], name: str, parameter: Tensor) -> dict[str, Tensor]:
+    """What an optimiser remembers of one parameter."""
+    found = {key: state[f"optimizer.{key}.{name}"] for key in MOMENTS if f"optimizer.{key}.{name}" in state}
+    # AdamW keeps its count of steps on the CPU
+    return {key: x if key == "step" else torch.empty_like(parameter).copy_(x) for key, x in found.items()}
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether convolutions are faster in bfloat16 there."""
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def _optimizers(net: Net, config: FitConfig) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for what mixes channels within the net; AdamW for the first and last layers, depthwise kernels and vectors.
+
+    Biases and scalars do not decay.
+    """
+    mixing, others, vectors = [], [], []
+    for name, weight in net.named_parameters():
+        within = not name.startswith(("stem.", "maps.", "doubt."))
+        if weight.ndim <= 1:
+            vectors.append(weight)
+        elif within and weight.ndim == 4 and weight.shape[1] > 1:
+            mixing.append(weight)
+        else:
+            others.append(weight)
+    rest = [{"params": others, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return (
+        Muon(mixing, lr=config.learning_rate, decay=config.weight_decay),
+        torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.99), foreach=True),
+    )

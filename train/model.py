@@ -51,19 +51,20 @@ class NetConfig:
     """Inner width of a residual block over its outer width."""
     kernel: int = 5
     """Side of the depthwise convolutions."""
-    stem_depth: int = 0
-    """Residual blocks at 48x48; above zero they also feed the heat maps, which then are 48x48."""
-    dropout: float = 0.0
-    """Alpha dropout before the heads."""
+    dense: bool = False
+    """Whether blocks mix space and channels in one convolution: more multiply-adds, but faster to train on a CPU."""
 
 
 class Block(nn.Module):
-    """x + gain * project(selu(expand(depthwise(x)))): one activation per residual branch, as in ConvNeXt."""
+    """x + gain * project(selu(expand(depthwise(x)))): one activation per residual branch, as in ConvNeXt.
 
-    def __init__(self, width: int, inner: int, kernel: int) -> None:
+    A `dense` block sees its neighbourhood in `expand` instead.
+    """
+
+    def __init__(self, width: int, inner: int, kernel: int, *, dense: bool) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.expand = nn.Conv2d(width, inner, 1)
+        self.depthwise = nn.Identity() if dense else nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.expand = nn.Conv2d(width, inner, 3, padding=1) if dense else nn.Conv2d(width, inner, 1)
         self.project = nn.Conv2d(inner, width, 1)
         self.gain = nn.Parameter(torch.tensor(0.2))
 
@@ -82,7 +83,6 @@ class Net(nn.Module):
         self.config = config = config or NetConfig()
         widths = config.widths
         self.stem = nn.Conv2d(1, config.stem, 5, stride=2, padding=2)
-        self.stem_blocks = self._blocks(config.stem, config.stem_depth)
         self.down = nn.ModuleList(
             nn.Conv2d(before, after, 2, stride=2)
             for before, after in zip((config.stem, *widths[:-1]), widths, strict=True)
@@ -94,14 +94,11 @@ class Net(nn.Module):
         self.up_blocks = nn.ModuleList(
             self._blocks(width, depth) for width, depth in zip(widths, config.up_depths, strict=False)
         )
-        self.up_stem = nn.Conv2d(widths[0], config.stem, 1) if config.stem_depth else None
-        map_width = config.stem if config.stem_depth else widths[0]
-        self.dropout = nn.AlphaDropout(config.dropout) if config.dropout else nn.Identity()
-        self.smooth = nn.Conv2d(map_width, map_width, 3, padding=1, groups=map_width)
-        self.maps = nn.Conv2d(map_width, len(HEADS), 1)
+        self.smooth = nn.Conv2d(widths[0], widths[0], 3, padding=1, groups=widths[0])
+        self.maps = nn.Conv2d(widths[0], len(HEADS), 1)
         self.spread_weight = nn.Parameter(torch.full((len(HEADS),), 0.5))
         self.doubt = nn.Linear(widths[-1], len(HEADS))
-        map_size = SIZE // 2 if config.stem_depth else SIZE // 4
+        map_size = SIZE // 4
         self.register_buffer("axis", (torch.arange(map_size) + 0.5) / map_size * 2 - 1, persistent=False)
         self.register_buffer("moments", _moments(self.axis), persistent=False)
         self.apply(lecun_normal)
@@ -111,7 +108,8 @@ class Net(nn.Module):
 
     def _blocks(self, width: int, depth: int) -> nn.Sequential:
         inner = round(width * self.config.expand)
-        return nn.Sequential(*(Block(width, inner, self.config.kernel) for _ in range(depth)))
+        config = self.config
+        return nn.Sequential(*(Block(width, inner, config.kernel, dense=config.dense) for _ in range(depth)))
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, 96, 96) uint8 or 0..255 -> points (N, 34, 2), sigma (N, 34), float32, unit space."""
@@ -120,18 +118,16 @@ class Net(nn.Module):
 
     def heat(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised crops (N, 1, 96, 96) -> logits of the heat maps (N, 34, h, w), deepest features (N, C)."""
-        x = self.stem_blocks(nn.functional.selu(self.stem(x)))
-        stem, skips = x, []
+        x = nn.functional.selu(self.stem(x))
+        skips = []
         for down, blocks in zip(self.down, self.down_blocks, strict=True):
             x = blocks(nn.functional.selu(down(x)))
             skips.append(x)
         deepest = x.mean((2, 3))
         for up, blocks, skip in reversed(list(zip(self.up, self.up_blocks, skips, strict=False))):
             x = blocks(skip + _doubled(up(x)))
-        if self.up_stem is not None:
-            x = stem + _doubled(self.up_stem(x))
         x = nn.functional.selu(x + self.smooth(x))
-        return self.maps(self.dropout(x)), deepest
+        return self.maps(x), deepest
 
     def read(self, logits: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
         """Heat map logits (N, 34, h, w) and deepest features (N, C) -> points (N, 34, 2), sigma (N, 34)."""

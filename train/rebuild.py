@@ -1,7 +1,9 @@
 """`fkp-train --data`: from the data to weights that the tracker runs.
 
-In: Kaggle's training data, optionally faces with 68 landmarks.  Out: a folder with `fkp.onnx`, `fkp-schemes.onnx`,
-`fkp.json` (the card), `history.jsonl` and, until training is done, `checkpoint.safetensors`.
+In: Kaggle's training data, optionally faces with 68 landmarks and faces without labels.  Out: a folder with `fkp.onnx`,
+`fkp-schemes.onnx`, `fkp.json` (the card), `history.jsonl` and, until training is done, checkpoints.
+
+A large network, the teacher, is trained first; the small one that ships then learns from labels and teacher together.
 """
 
 import json
@@ -9,9 +11,9 @@ import logging
 import platform
 import shlex
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from tracker import __version__
 from tracker.errors import DataError, SinkError
+from train.augment import Bank
 from train.calibrate import sigma_scales, with_sigma_scaled
 from train.data import SCHEMES, Faces, read_training
 from train.evaluate import judged
@@ -31,11 +34,16 @@ from train.loop import Fit, FitConfig
 from train.metrics import Report
 from train.model import Net, NetConfig
 from train.split import SPLIT_SEED, hold_out
-from train.targets import faces68_bank, kaggle_bank
+from train.targets import faces68_bank, kaggle_bank, unlabelled_bank
+from train.teach import TeachConfig, taught
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
+CHECKPOINTS = {"teacher": "teacher.safetensors", "net": "checkpoint.safetensors"}
+HISTORY = "history.jsonl"
+BATCHES = {1: (128,), 2: (100, 28), 3: (84, 22, 22)}
+"""Faces per step from Kaggle's rows, from those with 68 landmarks and from those without labels, by number of banks."""
+
 CONVENTION = (
     "Scheme A of Kaggle's labels: nose tip on the tip, lip points on the outer borders of the lips. "
     "Left and right are the subject's."
@@ -55,6 +63,9 @@ class Options:
     out: Path
     index: Path | None = None
     extra: tuple[Path, ...] = ()
+    """Faces with 68 landmarks to learn from."""
+    unlabelled: tuple[Path, ...] = ()
+    """Faces in the same layout of which only the teacher says where the keypoints are."""
     resume: bool = False
     overwrite: bool = False
     device: str = "auto"
@@ -63,20 +74,29 @@ class Options:
     """Steps between checkpoints, history lines and a look at the hold-out."""
     fit: FitConfig = field(default_factory=FitConfig)
     net: NetConfig = field(default_factory=NetConfig)
+    teach: TeachConfig = field(default_factory=TeachConfig)
+
+    @property
+    def steps_of(self) -> dict[str, int]:
+        """Batches of each stage."""
+        return {"teacher": self.teach.steps, "net": self.fit.steps}
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a run is; handed out after every `report_every` steps."""
 
+    stage: str
+    """teacher, then net."""
     step: int
+    """Within the stage."""
     loss: float
     report: Report
     faces_per_s: float
 
     def __str__(self) -> str:
         schemes = " ".join(f"{name} {value:.2f}" for name, value in self.report.by_scheme.items())
-        return f"hold-out {self.report.kaggle_weighted:.3f} px ({schemes})"
+        return f"{self.stage}: hold-out {self.report.kaggle_weighted:.3f} px ({schemes})"
 
 
 def rebuild(options: Options) -> Generator[Progress, None, None]:
@@ -93,26 +113,19 @@ def rebuild(options: Options) -> Generator[Progress, None, None]:
     faces = read_training(options.data, index=options.index)
     extra = [read_faces68(path) for path in options.extra]
     judges = hold_out(faces.group, faces.scheme)
-    banks = [kaggle_bank(faces, ~judges), *([faces68_bank(extra)] if extra else [])]
-    torch.manual_seed(options.fit.seed)
-    fit = Fit(Net(options.net), banks, options.fit, device)
-    checkpoint, history = options.out / CHECKPOINT, options.out / HISTORY
-    if options.resume and checkpoint.exists():
-        fit.resume(checkpoint)
-    else:
-        history.unlink(missing_ok=True)
+    labelled = [kaggle_bank(faces, ~judges), *([faces68_bank(extra)] if extra else [])]
     judge = _Judge(faces, judges & ~faces.problem)
-    log.info("%d faces to learn from, %d to judge by", sum(len(bank.images) for bank in banks), judge.count)
-    with _exported_at_the_end(fit, judge, options, faces, ~judges & ~faces.problem):
-        while not fit.done:
-            before, seconds = fit.step_count, fit.seconds
-            loss = fit.run(options.report_every)
-            rate = (fit.step_count - before) * sum(options.fit.batch) / (fit.seconds - seconds)
-            progress = Progress(fit.step_count, loss, judge(fit.averaged), rate)
-            fit.save(checkpoint)
-            _note(history, progress)
-            yield progress
-    checkpoint.unlink(missing_ok=True)
+    log.info("%d faces to learn from, %d to judge by", sum(len(bank.images) for bank in labelled), judge.count)
+    if not options.resume:
+        (options.out / HISTORY).unlink(missing_ok=True)
+    run = _Run(options, faces, judge, ~judges & ~faces.problem, device)
+    banks = labelled
+    if options.teach.steps:
+        teacher = yield from run.stage("teacher", labelled)
+        torch.manual_seed(options.fit.seed)
+        banks = [taught(bank, teacher, options.teach) for bank in (*labelled, *_unlabelled(options))]
+    yield from run.stage("net", banks)
+    run.clear()
 
 
 class _Judge:
@@ -128,6 +141,102 @@ class _Judge:
         return judged(points, sigma, self._points, self._scheme)
 
 
+class _Run:
+    """The two trainings of a rebuild, each with its checkpoint, its history lines and its export."""
+
+    def __init__(
+        self, options: Options, faces: Faces, judge: _Judge, learned: NDArray[np.bool_], device: torch.device
+    ) -> None:
+        """`learned` (N,) tells which of the faces are trained on."""
+        self._options, self._faces, self._judge, self._learned = options, faces, judge, learned
+        self._device = device
+        self._seconds = 0.0
+
+    def stage(self, name: str, banks: Sequence[Bank]) -> Generator[Progress, None, Net]:
+        """Train one network to its end, or go on with it, and return its averaged weights."""
+        options = self._options
+        fit = self._fit(name, banks)
+        checkpoint = options.out / CHECKPOINTS[name]
+        if options.resume and checkpoint.exists():
+            fit.resume(checkpoint)
+        with self._exported_at_the_end(fit, checkpoint):
+            while not fit.done:
+                before, seconds = fit.step_count, fit.seconds
+                loss = fit.run(options.report_every)
+                rate = (fit.step_count - before) * sum(fit.config.batch) / (fit.seconds - seconds)
+                progress = Progress(name, fit.step_count, loss, self._judge(fit.averaged), rate)
+                fit.save(checkpoint)
+                _note(options.out / HISTORY, progress)
+                yield progress
+        self._seconds += fit.seconds
+        return fit.averaged
+
+    def clear(self) -> None:
+        """Remove what only `resume` needs."""
+        for name in CHECKPOINTS.values():
+            (self._options.out / name).unlink(missing_ok=True)
+
+    def _fit(self, name: str, banks: Sequence[Bank]) -> Fit:
+        options = self._options
+        config = replace(options.fit, batch=BATCHES[len(banks)])
+        torch.manual_seed(config.seed)
+        if name == "teacher":
+            return Fit(Net(options.teach.net), banks, replace(config, steps=options.teach.steps), self._device)
+        return Fit(Net(options.net), banks, config, self._device, taught_by=asdict(options.teach))
+
+    @contextmanager
+    def _exported_at_the_end(self, fit: Fit, checkpoint: Path) -> Iterator[None]:
+        """Export the averaged weights however the block ends, Ctrl-C included; then also keep what `resume` needs."""
+        before = fit.step_count
+        try:
+            yield
+        finally:
+            if fit.step_count > before:
+                if not fit.done:
+                    fit.save(checkpoint)
+                scales = self._sigma_scales(fit.averaged)
+                net = with_sigma_scaled(fit.averaged, scales)
+                write_weights(net, self._options.out, self._facts(fit, net, scales))
+
+    def _sigma_scales(self, net: Net) -> NDArray[np.float64]:
+        learned = self._faces.only(self._learned)
+        points, sigma = predicted(net, torch.from_numpy(learned.images[:, None]))
+        return sigma_scales(points, sigma, learned.points, learned.scheme)
+
+    def _facts(self, fit: Fit, net: Net, scales: NDArray[np.float64]) -> dict[str, Any]:
+        """What the card says of where the weights come from and how good they are."""
+        options, faces = self._options, self._faces
+        return {
+            "name": "fkp",
+            "version": __version__,
+            "convention": CONVENTION,
+            "licence": LICENCE,
+            "training": {
+                "command": _command(options),
+                "data": {"file": faces.name, "sha256_of_csv": faces.sha256, "rows": _rows_by_scheme(faces)},
+                "extra": [{"file": path.name, "sha256": _sha256(path)} for path in options.extra],
+                "unlabelled": [{"file": path.name, "sha256": _sha256(path)} for path in options.unlabelled],
+                "rows_left_out": faces.row[faces.problem].tolist(),
+                "steps": fit.step_count,
+                "finished": fit.done and fit.net.config == options.net,
+                "minutes": round((self._seconds + fit.seconds) / 60, 1),
+                "on": f"{fit.device.type}, torch {torch.__version__}, {platform.machine()}",
+                "fit": asdict(fit.config),
+                "net": asdict(fit.net.config),
+                "teach": asdict(options.teach),
+            },
+            "metrics": {
+                "split": f"hold-out: {self._judge.count} rows, a tenth of the duplicate groups, seed {SPLIT_SEED}, "
+                "single net, no test-time averaging, rows known to be bad left out",
+                **self._judge(net).to_json(),
+            },
+            "sigma_scales": {
+                "fitted_on": "the rows of the training data that are not held out",
+                "by_head": [round(scale, 4) for scale in scales.tolist()],
+            },
+        }
+
+
 @torch.no_grad()
 def predicted(net: Net, images: torch.Tensor, batch: int = 256) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The net's outputs for crops (N, 1, 96, 96) uint8: points (N, 34, 2), sigma (N, 34), unit space."""
@@ -137,8 +246,13 @@ def predicted(net: Net, images: torch.Tensor, batch: int = 256) -> tuple[NDArray
     return points, sigma
 
 
+def _unlabelled(options: Options) -> list[Bank]:
+    return [unlabelled_bank([read_faces68(path) for path in options.unlabelled])] if options.unlabelled else []
+
+
 def _refuse_lost_work(options: Options) -> None:
-    stopped, held = ((options.out / name).exists() for name in (CHECKPOINT, "fkp.onnx"))
+    stopped = any((options.out / name).exists() for name in CHECKPOINTS.values())
+    held = (options.out / "fkp.onnx").exists()
     if stopped and not (options.resume or options.overwrite):
         raise DataError(
             f"{options.out} holds a run that was stopped; add --resume to go on with it, --overwrite to start again, "
@@ -167,66 +281,13 @@ def chosen_device(choice: str) -> str:
     return choice
 
 
-@contextmanager
-def _exported_at_the_end(
-    fit: Fit, judge: _Judge, options: Options, faces: Faces, learned: NDArray[np.bool_]
-) -> Iterator[None]:
-    """Export the averaged weights however the block ends, Ctrl-C included; then also keep what `resume` needs."""
-    try:
-        yield
-    finally:
-        if fit.step_count:
-            if not fit.done:
-                fit.save(options.out / CHECKPOINT)
-            scales = _sigma_scales(fit.averaged, faces.only(learned))
-            net = with_sigma_scaled(fit.averaged, scales)
-            write_weights(net, options.out, _facts(fit, net, scales, judge, options, faces))
-
-
-def _sigma_scales(net: Net, faces: Faces) -> NDArray[np.float64]:
-    points, sigma = predicted(net, torch.from_numpy(faces.images[:, None]))
-    return sigma_scales(points, sigma, faces.points, faces.scheme)
-
-
 def _note(path: Path, progress: Progress) -> None:
-    line = {"step": progress.step, "loss": round(progress.loss, 5), "faces_per_s": round(progress.faces_per_s, 1)}
+    line: dict[str, object] = {"stage": progress.stage, "step": progress.step, "loss": round(progress.loss, 5)}
+    line |= {"faces_per_s": round(progress.faces_per_s, 1)}
     line |= {"kaggle_weighted": round(progress.report.kaggle_weighted, 4)}
     line |= {scheme: round(value, 4) for scheme, value in progress.report.by_scheme.items()}
     with path.open("a", encoding="ascii") as file:
         file.write(json.dumps(line) + "\n")
-
-
-def _facts(
-    fit: Fit, net: Net, scales: NDArray[np.float64], judge: _Judge, options: Options, faces: Faces
-) -> dict[str, Any]:
-    """What the card says of where the weights come from and how good they are."""
-    return {
-        "name": "fkp",
-        "version": __version__,
-        "convention": CONVENTION,
-        "licence": LICENCE,
-        "training": {
-            "command": _command(options),
-            "data": {"file": faces.name, "sha256_of_csv": faces.sha256, "rows": _rows_by_scheme(faces)},
-            "extra": [{"file": path.name, "sha256": _sha256(path)} for path in options.extra],
-            "rows_left_out": faces.row[faces.problem].tolist(),
-            "steps": fit.step_count,
-            "finished": fit.done,
-            "minutes": round(fit.seconds / 60, 1),
-            "on": f"{fit.device.type}, torch {torch.__version__}, {platform.machine()}",
-            "fit": asdict(options.fit),
-            "net": asdict(options.net),
-        },
-        "metrics": {
-            "split": f"hold-out: {judge.count} rows, a tenth of the duplicate groups, seed {SPLIT_SEED}, "
-            "single net, no test-time averaging, rows known to be bad left out",
-            **judge(net).to_json(),
-        },
-        "sigma_scales": {
-            "fitted_on": "the rows of the training data that are not held out",
-            "by_head": [round(scale, 4) for scale in scales.tolist()],
-        },
-    }
 
 
 def _command(options: Options) -> str:
@@ -235,6 +296,9 @@ def _command(options: Options) -> str:
     words += ["--index", options.index.name] if options.index else []
     for path in options.extra:
         words += ["--extra", path.name]
+    for path in options.unlabelled:
+        words += ["--unlabelled", path.name]
+    words += ["--teacher-steps", str(options.teach.steps)]
     return shlex.join([*words, "--steps", str(options.fit.steps), "--seed", str(options.fit.seed)])
 
 

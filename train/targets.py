@@ -4,7 +4,7 @@ In: Kaggle's `Faces` (crop px, one of three schemes a row) and 68-landmark crops
 targets in unit space.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -80,18 +80,33 @@ def faces68_bank(crops: Sequence[Crops68]) -> Bank:
     Faces with too few landmarks to tell that region are left out; raises DataError when none is left.
     """
     canvases, targets = [], []
+    for canvas, region, points in _framed(crops):
+        by_head = np.stack([points[scheme][keypoint] for scheme, keypoint in HEADS])
+        canvases.append(canvas)
+        targets.append(unit_from_frame(by_head, region))
+    weights = np.array([TRUST_68[scheme] for scheme, _ in HEADS]) * np.isfinite(targets).all(2)
+    return _bank(np.array(canvases), np.nan_to_num(targets), weights, np.ones(len(canvases)))
+
+
+def unlabelled_bank(crops: Sequence[Crops68]) -> Bank:
+    """The same without targets: such landmarks are too coarse to learn from, they only say where the face is."""
+    canvases = np.array([canvas for canvas, _, _ in _framed(crops)])
+    nothing = np.zeros((len(canvases), len(HEADS), 2))
+    return _bank(canvases, nothing, nothing[..., 0], np.ones(len(canvases)))
+
+
+def _framed(crops: Sequence[Crops68]) -> Iterator[tuple[NDArray[np.uint8], Region, dict[str, NDArray[np.float32]]]]:
+    """Canvas (1, CANVAS, CANVAS), nominal region and keypoints by scheme of every face that has what these need."""
+    empty = True
     for crop_set in crops:
         points = {scheme: keypoints_from_68(crop_set.landmarks, scheme) for scheme in SCHEMES}
         for i in np.flatnonzero(np.isfinite(points["A"]).all((1, 2))):
             region = region_from_keypoints(points["A"][i])
             wide = Region(region.x, region.y, region.side * CANVAS / SIZE, region.roll)
-            canvases.append(cut(crop_set.images[i], [wide], CANVAS)[0])
-            by_head = np.stack([points[scheme][i, keypoint] for scheme, keypoint in HEADS])
-            targets.append(unit_from_frame(by_head, region))
-    if not canvases:
+            yield cut(crop_set.images[i], [wide], CANVAS)[0], region, {name: each[i] for name, each in points.items()}
+            empty = False
+    if empty:
         raise DataError("no face of the 68-landmark data has the landmarks that all keypoints need")
-    weights = np.array([TRUST_68[scheme] for scheme, _ in HEADS]) * np.isfinite(targets).all(2)
-    return _bank(np.array(canvases), np.nan_to_num(targets), weights, np.ones(len(canvases)))
 
 
 def head_targets(
