@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from tracker.errors import DataError, SinkError
@@ -26,14 +27,19 @@ COLUMNS = (
     "recipe",
     "rows",
     "parameters",
-    "MACs",
+    "M MACs",
     *SCHEMES,
-    "Kaggle-weighted",
-    "published: validation",
-    "published: Kaggle",
+    "weighted",
+    "validation",
+    "Kaggle",
     "minutes",
+    "finished",
     "notes",
 )
+"""The document's; `Board._said` explains them."""
+
+TOO_WIDE = ("validation", "notes")
+"""What a terminal's table leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +58,21 @@ class Row:
     cut_short: bool
     notes: tuple[str, ...]
 
-    def cells(self) -> list[str]:
-        """As text, one per column."""
-        millions = None if self.macs is None else self.macs / 1e6
-        return [
-            self.recipe,
-            _shown(self.rows, ","),
-            _shown(self.parameters, ","),
-            _shown(millions, ".1f") + " M" * (millions is not None),
-            *(_shown(self.by_scheme.get(scheme), ".3f") for scheme in SCHEMES),
-            _shown(self.kaggle_weighted, ".3f"),
-            _shown(self.published_validation),
-            _shown(self.published_kaggle),
-            _shown(self.minutes, ".1f"),
-            ", ".join(["cut short"] * self.cut_short + list(self.notes)),
-        ]
+    def cells(self) -> dict[str, str]:
+        """As text, by column."""
+        return {
+            "recipe": self.recipe,
+            "rows": _shown(self.rows, ","),
+            "parameters": _shown(self.parameters, ","),
+            "M MACs": "" if self.macs is None else f"{self.macs / 1e6:,.1f}",
+            **{scheme: _shown(self.by_scheme.get(scheme), ".3f") for scheme in SCHEMES},
+            "weighted": _shown(self.kaggle_weighted, ".3f"),
+            "validation": _shown(self.published_validation),
+            "Kaggle": _shown(self.published_kaggle),
+            "minutes": _shown(self.minutes, ".1f"),
+            "finished": "cut short" if self.cut_short else "yes",
+            "notes": ", ".join(self.notes),
+        }
 
 
 @dataclass(slots=True, eq=False)
@@ -108,17 +114,20 @@ class Board:
 
     def table(self) -> Table:
         """For a terminal."""
-        table = Table(title="RMSE in px on the hold-out", caption="\n".join(self._said()), caption_justify="left")
-        for name in COLUMNS:
-            table.add_column(name, justify="left" if name in ("recipe", "notes") else "right")
+        columns = [name for name in COLUMNS if name not in TOO_WIDE]
+        said = "\n".join(f"- {line}" for line in self._said())
+        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, caption=said, caption_justify="left")
+        for name in columns:
+            table.add_column(name, justify="left" if name == "recipe" else "right", no_wrap=name != "recipe")
         for row in self.ranked():
-            table.add_row(*row.cells())
+            cells = row.cells()
+            table.add_row(*(cells[name] for name in columns))
         return table
 
     def markdown(self) -> str:
         """The whole document."""
         rules = [":--" if name in ("recipe", "notes") else "--:" for name in COLUMNS]
-        lines = [COLUMNS, rules, *(row.cells() for row in self.ranked())]
+        lines = [COLUMNS, rules, *(row.cells().values() for row in self.ranked())]
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
         said = "\n".join(f"- {line}" for line in self._said())
         return f"# Every published recipe, side by side\n\n{said}\n\n{table}\n"
@@ -132,11 +141,11 @@ class Board:
             "groups of identical pictures; rows known to be bad left out of both."
         )
         yield (
-            f"Each recipe had {head['budget_minutes']:g} minutes to learn in. Those that were not done by then are "
-            "marked as cut short: their figures are not what the recipe can reach."
+            f"Each recipe had {head['budget_minutes']:g} minutes to learn in. One that was not done by then was cut "
+            "short: its figures are not what it can reach."
         )
-        yield "Kaggle-weighted: sqrt(0.65 MSE(A, B) + 0.35 MSE(C)), RMSE in px of 96; not a Kaggle score."
-        yield "Published scores are of their authors' own validation faces and of Kaggle's board."
+        yield "A, B, C: RMSE on the hold-out, px of 96, by label scheme; weighted: sqrt(0.65 MSE(A, B) + 0.35 MSE(C))."
+        yield "validation, Kaggle: what the recipe's authors published, RMSE on their own faces and on Kaggle's board."
 
     def _write(self) -> None:
         rows = [json_ready(asdict(row)) for row in self.rows.values()]
