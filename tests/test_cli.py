@@ -1,5 +1,6 @@
 """`fkp-track` from outside, as a person or a script meets it: processes, files, exit codes, messages."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import pytest
 from tracker import backends, detect
 from tracker.progress import FIRST_KEYPOINTS
 from tracker.run import BackendName, DetectorName, StyleName
-from tracker.spec import INDEX, KEYPOINTS
+from tracker.spec import INDEX, KEYPOINTS, MIRROR
 from tracker.styles import STYLES
 from tracker.weights import DEFAULT_DIR, load
 
@@ -142,6 +143,47 @@ def test_styles_and_uncertainty_change_the_picture_alone(portrait: np.ndarray, t
         assert fkp_track("face.png", *outputs, *look, cwd=tmp_path).returncode == 0
     assert len({cv2.imread(str(tmp_path / f"{number}.png")).tobytes() for number in range(len(looks))}) == len(looks)
     assert len({(tmp_path / f"{number}.jsonl").read_text() for number in range(len(looks))}) == 1
+
+
+def test_no_frame_of_a_blurred_film_shows_a_face_and_its_keypoints_are_the_same(film: Path, tmp_path: Path) -> None:
+    for name, privacy in {"bare": (), "blurred": ("--blur",)}.items():
+        outputs = ["--out", f"{name}.mp4", "--keypoints", f"{name}.jsonl", "--style", "none"]
+        assert fkp_track(film, *outputs, *privacy, cwd=tmp_path).returncode == 0
+    assert records(tmp_path / "blurred.jsonl") == records(tmp_path / "bare.jsonl")
+    with contextlib.closing(detect.open_detector("yunet")) as detector:
+        found = {
+            name: sum(bool(detector(image)) for image in images_of(tmp_path / f"{name}.mp4"))
+            for name in ("bare", "blurred")
+        }
+    assert found == {"bare": SECONDS * RATE, "blurred": 0}
+
+
+def test_a_hidden_film_shows_keypoints_on_black(film: Path, tmp_path: Path) -> None:
+    assert fkp_track(film, "--out", "out.mp4", "--hide-video", "--pixelate", cwd=tmp_path).returncode == 2
+    assert fkp_track(film, "--out", "out.mp4", "--hide-video", cwd=tmp_path).returncode == 0
+    for image in images_of(tmp_path / "out.mp4"):
+        assert np.median(image) < 5
+        assert image.max() > 100
+
+
+def test_a_mirrored_picture_is_mirrored_in_every_output(portrait: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "face.png"), portrait)
+    lines = {}
+    for name, mirror in {"true": (), "mirrored": ("--mirror",)}.items():
+        outputs = ["--out", f"{name}.png", "--keypoints", f"{name}.jsonl", "--hide-video", "--style", "dots"]
+        assert fkp_track("face.png", *outputs, *mirror, cwd=tmp_path).returncode == 0
+        lines[name] = records(tmp_path / f"{name}.jsonl")
+    assert [lines[name][0]["mirrored"] for name in lines] == [False, True]
+    true, mirrored = (np.array(lines[name][1]["faces"][0]["points"]) for name in lines)
+    assert mirrored[list(MIRROR)] * (-1, 1) + (portrait.shape[1] - 1, 0) == pytest.approx(true, abs=2.5)
+    dots = {name: np.argwhere(cv2.imread(str(tmp_path / f"{name}.png")).any(-1))[:, 1] for name in lines}
+    assert dots["mirrored"].mean() == pytest.approx(portrait.shape[1] - 1 - dots["true"].mean(), abs=2)
+
+
+def images_of(path: Path) -> Iterator[np.ndarray]:
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="bgr24")
 
 
 def test_the_demo_without_a_display_writes_a_film_and_replaces_none(tmp_path: Path) -> None:
@@ -283,6 +325,9 @@ def test_one_refused_output_leaves_nothing_of_the_others(film: Path, tmp_path: P
         ("face.mp4", "--detect-every", "often"),
         ("face.mp4", "--smooth", "much"),
         ("face.mp4", "--backend", "abacus"),
+        ("face.mp4", "--style", "nice"),
+        ("face.mp4", "--blur", "--pixelate"),
+        ("face.mp4", "--blur", "--detect-every", "auto"),
     ],
 )
 def test_a_wrong_command_line_exits_with_2_before_anything_is_done(args: tuple[str, ...], tmp_path: Path) -> None:

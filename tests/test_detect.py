@@ -245,12 +245,12 @@ def test_an_altered_model_is_refused(tmp_path: Path) -> None:
     model[len(model) // 2] ^= 1
     (tmp_path / "yunet.onnx").write_bytes(model)
     with pytest.raises(WeightsError, match=r"altered: sha256 is [0-9a-f]{12}.*expected da8de4795f9a.*reinstall"):
-        YuNet.open(None, 320, 1, tmp_path / "yunet.onnx")
+        YuNet.open(0.6, 320, 1, tmp_path / "yunet.onnx")
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"yunet\.onnx: No such file"):
-        YuNet.open(None, 320, 1, tmp_path / "yunet.onnx")
+        YuNet.open(0.6, 320, 1, tmp_path / "yunet.onnx")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mediapipe") is not None, reason="mediapipe is installed")

@@ -8,6 +8,7 @@ from tracker.spec import KEYPOINTS, MIRROR
 from tracker.styles import STYLES
 from tracker.types import Box, Face, Frame, Region, Tracked
 
+VISIBLE = [name for name in STYLES if name != "none"]
 EYES = [(0.2, 0), (-0.2, 0), (0.12, 0.01), (0.28, 0.01), (-0.12, 0.01), (-0.28, 0.01)]
 BROWS = [(0.08, -0.13), (0.34, -0.12), (-0.08, -0.13), (-0.34, -0.12)]
 NOSE_AND_MOUTH = [(0, 0.26), (0.15, 0.45), (-0.15, 0.45), (0, 0.41), (0, 0.52)]
@@ -45,7 +46,7 @@ def test_without_faces_the_picture_is_an_equal_copy(portrait):
     assert not np.shares_memory(drawn, portrait)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", VISIBLE)
 @pytest.mark.parametrize("level", [0, 64, 128, 192, 255])
 @pytest.mark.parametrize("number", range(len(PALETTE)))
 def test_every_style_in_every_colour_can_be_seen_on_dark_and_on_light(style, level, number):
@@ -53,7 +54,7 @@ def test_every_style_in_every_colour_can_be_seen_on_dark_and_on_light(style, lev
     assert (np.abs(drawn - level).max(-1) > 60).sum() > 100
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", VISIBLE)
 def test_a_style_moves_and_mirrors_with_the_face(style):
     for lines in STYLES[style].lines:
         assert lines.sum(1) == pytest.approx(1)  # so a shift of the points shifts the drawing
@@ -65,6 +66,10 @@ def test_a_style_moves_and_mirrors_with_the_face(style):
     )
     assert there == back
     assert (np.abs(vertices) < 0.7).all()  # and nothing leaves the face
+
+
+def test_one_style_draws_nothing(portrait):
+    assert (draw(face_at(portrait, 220, 120, 150), STYLES["none"]) == portrait).all()
 
 
 def test_styles_differ(portrait):
@@ -149,7 +154,7 @@ def test_an_id_keeps_its_colour_and_neighbours_differ():
     assert len(set(PALETTE)) == len(PALETTE) >= 7
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", VISIBLE)
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (640, 480), (-30, 240), (320, 490), (-2000, -2000), (1e6, 240)])
 def test_faces_over_the_edge_and_outside_are_no_trouble(x, y, style):
     image = plain(100)

@@ -55,6 +55,7 @@ def test_jsonl_begins_with_where_the_keypoints_come_from(tmp_path):
             "backend": "onnxruntime-cpu 1.31.1",
             "detector": "yunet",
             "fov_deg": 65.0,
+            "mirrored": False,
         }
     ]
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -17,7 +17,7 @@ from tracker.batch import Batch, default_jobs, is_batch, run_batch
 from tracker.errors import FkpError
 from tracker.help import BATCH, CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
-from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Smoothing, StyleName, run
+from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Privacy, Smoothing, StyleName, run
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +185,14 @@ def command(
         ),
     ] = DEFAULT_FOV_DEG,
     style: Annotated[StyleName, typer.Option(help="What is drawn on a face.", rich_help_panel=LOOKS)] = "classic",
+    blur: Annotated[bool, typer.Option("--blur", help="Blur every head.", rich_help_panel=LOOKS)] = False,
+    pixelate: Annotated[bool, typer.Option("--pixelate", help="Pixelate every head.", rich_help_panel=LOOKS)] = False,
+    hide_video: Annotated[
+        bool, typer.Option("--hide-video", help="Show keypoints on black.", rich_help_panel=LOOKS)
+    ] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Mirror the picture, and left and right with it.", rich_help_panel=INPUT)
+    ] = False,
     show_sigma: Annotated[
         bool,
         typer.Option("--show-sigma", help="Draw the uncertainty of each point, two sigma wide.", rich_help_panel=LOOKS),
@@ -252,6 +260,8 @@ def command(
         smooth="off" if no_smooth else smooth,
         style=style,
         show_sigma=show_sigma,
+        privacy=_privacy(blur=blur, pixelate=pixelate, hide=hide_video),
+        mirror=mirror,
         backend=backend,
         weights=weights,
         threads=threads,
@@ -260,6 +270,7 @@ def command(
     )
     named = tuple(sources or ())
     _refuse_two_sources(named, options, camera_given=camera is not None)
+    _refuse_blind_spots(options)
     if jobs is not None or is_batch(named, options):
         _run_batch(Batch(sources=named, each=options, jobs=jobs or default_jobs()), show)
         return
@@ -279,6 +290,22 @@ def _log_to_stderr(verbose: int) -> None:
     told = (log, *(logging.getLogger(function.__module__) for function in (run, run_batch)))
     for each in told:  # what the run does is said always, why stages did so with -v
         each.setLevel(min(level, logging.INFO))
+
+
+def _privacy(**asked: bool) -> Privacy | None:
+    """The one way of hiding people that was asked for."""
+    ways = [way for way in get_args(Privacy) if asked[way]]
+    if len(ways) > 1:
+        raise typer.BadParameter("give one of --blur, --pixelate and --hide-video")
+    return ways[0] if ways else None
+
+
+def _refuse_blind_spots(options: Options) -> None:
+    if options.covers_heads and options.detect_every != 1:
+        raise typer.BadParameter(
+            "between two looks a newcomer would be seen; leave it out with --blur and --pixelate",
+            param_hint="--detect-every",
+        )
 
 
 def _refuse_two_sources(sources: Sequence[Path], options: Options, *, camera_given: bool) -> None:

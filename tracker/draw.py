@@ -52,7 +52,7 @@ coordinates err independently.  A circle, because the network tells one sigma fo
 SHIFT = 4
 """Fractional bits of the coordinates given to OpenCV: strokes move by 1/16 px instead of jumping by whole pixels."""
 
-FINE_SIDE_PX = 200
+FINE_SIDE_PX = 250
 """A face whose region is smaller is drawn enlarged, at most `MAX_ZOOM` times."""
 
 MAX_ZOOM = 4

@@ -15,7 +15,8 @@ LOOKS = "Looks and privacy"
 BATCH = "Many films"
 MACHINE = "Machine"
 OTHER = "Other"
-"""Headings of `fkp-track --help`, for an option's `rich_help_panel`; they appear in the order of the options."""
+PANELS = (INPUT, OUTPUT, LIVE, LOOKS, TRACKING, BATCH, MACHINE)
+"""Headings of `fkp-track --help`, for an option's `rich_help_panel`, in their order; others follow."""
 
 FIRST_COLUMN = 26
 """Options and their values are this wide in every panel, so that the explanations line up; longer ones get a line."""
@@ -42,13 +43,13 @@ class PlainGroup(TyperGroup):
 
 
 def _write_panels(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:
-    panels: dict[str, list[tuple[str, str]]] = {}
+    panels: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
         if record is not None:
             words, explanation = record
             panel = getattr(parameter, "rich_help_panel", None) or OTHER
             panels.setdefault(panel, []).append((words.ljust(FIRST_COLUMN), explanation))
-    for panel, records in panels.items():
+    for panel in filter(panels.get, panels):
         with formatter.section(panel):
-            formatter.write_dl(records, col_max=FIRST_COLUMN)
+            formatter.write_dl(panels[panel], col_max=FIRST_COLUMN)

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 DetectorName = Literal["yunet", "mediapipe"]
 BackendName = Literal["auto", "cuda", "cpu"]
 Smoothing = Literal["offline", "live", "off"]
-StyleName = Literal["classic", "dots", "lines", "mesh"]
+StyleName = Literal["classic", "dots", "lines", "mesh", "none"]
+Privacy = Literal["blur", "pixelate", "hide"]
 RECORDS = (".jsonl", ".csv")
 """Suffixes of keypoint files, each naming its format."""
 
@@ -62,6 +63,9 @@ class Options:
     """None: offline where a film becomes a file, else live."""
     style: StyleName = "classic"
     show_sigma: bool = False
+    privacy: Privacy | None = None
+    """What is done to the pictures so that nobody is recognised."""
+    mirror: bool = False
     backend: BackendName = "auto"
     weights: Path | None = None
     """None for the weights that ship with the package."""
@@ -74,6 +78,11 @@ class Options:
     def writes_files(self) -> bool:
         """Whether something is made that stays: then nothing needs to be shown, and a film runs as fast as it can."""
         return self.out is not None or bool(self.keypoints)
+
+    @property
+    def covers_heads(self) -> bool:
+        """Whether a face that is overlooked would be seen by everybody."""
+        return self.privacy in ("blur", "pixelate")
 
     @property
     def streams(self) -> bool:
@@ -89,7 +98,8 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
     import cv2
 
     from tracker.backends import open_backend
-    from tracker.detect import open_detector
+    from tracker.conceal import SUSPICION
+    from tracker.detect import THRESHOLDS, open_detector
     from tracker.progress import open_progress
     from tracker.sinks import Quit
     from tracker.sources import open_source
@@ -97,10 +107,11 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
 
     cv2.setNumThreads(options.threads)
     weights = load(options.weights)
+    threshold = SUSPICION * THRESHOLDS[options.detector] if options.covers_heads else None
     with (
         open_source(options.source, camera=options.camera, demo=options.demo) as source,
         closing(open_backend(options.backend, weights, threads=options.threads)) as backend,
-        closing(open_detector(options.detector, threads=options.threads)) as detector,
+        closing(open_detector(options.detector, threshold=threshold, threads=options.threads)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
         open_progress(source.info, visible=bar and not options.show) as advance,
         suppress(Quit),
@@ -129,21 +140,28 @@ def follow(
 def _keypoints(
     frames: "Iterable[Frame]", kind: "Kind", detector: "Detector", backend: "Backend", options: Options
 ) -> "Iterable[Tracked]":
-    from tracker.detect import paced
+    from tracker.conceal import AHEAD_S, concealed
+    from tracker.detect import THRESHOLDS, paced
+    from tracker.detect.wary import Wary
     from tracker.identity import EachAlone, Identity
     from tracker.locate import Locate
     from tracker.offline import offline
     from tracker.pipeline import track
     from tracker.smooth import OneEuro, unsmoothed
+    from tracker.sources import mirrored
 
-    locate = Locate(backend)
+    frames, locate = mirrored(frames) if options.mirror else frames, Locate(backend)
+    wary = Wary(detector, THRESHOLDS[options.detector] if options.covers_heads else 0.0)
     if kind == "images":  # they have nothing to do with each other
-        return track(frames, detector, EachAlone(), locate, unsmoothed)
+        results = track(frames, wary, EachAlone(), locate, unsmoothed)
+        return concealed(results, options.privacy, wary, hold_s=0.0)
     smooth = options.smooth or ("offline" if options.writes_files and kind == "film" else "live")
     identity = Identity()
-    detect = paced(detector, options.detect_every, identity)
+    detect = paced(wary, options.detect_every, identity)
     results = track(frames, detect, identity, locate, OneEuro() if smooth == "live" else unsmoothed)
-    return offline(results) if smooth == "offline" else results
+    if smooth == "offline":
+        return offline(concealed(results, options.privacy, wary, ahead_s=AHEAD_S))
+    return concealed(results, options.privacy, wary)
 
 
 def header_of(
@@ -160,6 +178,7 @@ def header_of(
         backend=backend.name,
         detector=detector.name,
         fov_deg=options.fov,
+        mirrored=options.mirror,
     )
 
 

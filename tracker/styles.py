@@ -93,5 +93,6 @@ STYLES: dict[str, Style] = {
     "dots": Style(dot_size=1.4, white_dots=False, framed=False),
     "lines": Style(_contours(), line_width=1.25, dot_size=0, framed=False),
     "mesh": Style(_net(), line_width=0.8, dot_size=0.8),
+    "none": Style(dot_size=0, framed=False),
 }
 """Every style by the name a user types."""

@@ -34,26 +34,29 @@ class Detector(Protocol):
         ...
 
 
-def _yunet(threshold: float | None, input_size: int, threads: int) -> Detector:
+def _yunet(threshold: float, input_size: int, threads: int) -> Detector:
     from tracker.detect.yunet import YuNet
 
     return YuNet.open(threshold, input_size, threads)
 
 
-def _mediapipe(threshold: float | None, input_size: int, threads: int) -> Detector:
+def _mediapipe(threshold: float, input_size: int, threads: int) -> Detector:
     from tracker.detect.blazeface import BlazeFace
 
     return BlazeFace.open(threshold)
 
 
-OPENERS: dict[str, Callable[[float | None, int, int], Detector]] = {"yunet": _yunet, "mediapipe": _mediapipe}
+OPENERS: dict[str, Callable[[float, int, int], Detector]] = {"yunet": _yunet, "mediapipe": _mediapipe}
 """Every detector by the name a user types."""
+
+THRESHOLDS = {"yunet": 0.6, "mediapipe": 0.5}
+"""The lowest score that is a face; measured on stills, clips and frames without faces."""
 
 
 def open_detector(name: str, *, threshold: float | None = None, input_size: int = 320, threads: int = 1) -> Detector:
     """Open the detector called `name`.
 
-    `threshold` is the lowest score reported (None: the detector's own measured default).  `input_size` is the long
+    `threshold` is the lowest score reported (None: that of `THRESHOLDS`).  `input_size` is the long
     side, px, to which YuNet sees the frame shrunk: twice the size finds faces half as large at four times the cost.
     MediaPipe's model has a fixed input of 128 px and threads of its own.
 
@@ -64,7 +67,7 @@ def open_detector(name: str, *, threshold: float | None = None, input_size: int 
         raise ValueError(f"detector is {name!r}, expected one of {', '.join(OPENERS)}")
     if input_size < 32:
         raise ValueError(f"input_size is {input_size}, expected 32 or more")
-    return OPENERS[name](threshold, input_size, threads)
+    return OPENERS[name](THRESHOLDS[name] if threshold is None else threshold, input_size, threads)
 
 
 class EveryN:

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 MODEL = DEFAULT_DIR / "blazeface.tflite"
 SHA256 = "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"
-THRESHOLD = 0.5
 REPORTS_SINCE = (0, 10, 35)
 
 FRAMING = Framing(
@@ -52,14 +51,14 @@ class BlazeFace:
         self._mediapipe = mediapipe
 
     @classmethod
-    def open(cls, threshold: float | None, path: Path = MODEL) -> "BlazeFace":
+    def open(cls, threshold: float, path: Path = MODEL) -> "BlazeFace":
         """Raises BackendUnavailable when mediapipe is not installed, WeightsError for a bad model file."""
         mediapipe = _import_mediapipe()
         vision = mediapipe.tasks.vision
         options = vision.FaceDetectorOptions(
             base_options=mediapipe.tasks.BaseOptions(model_asset_buffer=read_model(path, SHA256)),
             running_mode=vision.RunningMode.IMAGE,
-            min_detection_confidence=THRESHOLD if threshold is None else threshold,
+            min_detection_confidence=threshold,
         )
         try:
             task = vision.FaceDetector.create_from_options(options)

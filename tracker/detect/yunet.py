@@ -21,7 +21,6 @@ from tracker.weights import DEFAULT_DIR
 
 MODEL = DEFAULT_DIR / "yunet.onnx"
 SHA256 = "da8de4795f9a6ea413b85576194aaa05b0ab176f3cbfa32c1156e1b65e14500d"
-THRESHOLD = 0.6
 STRIDES = (8, 16, 32)
 OUTPUTS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES)
 OVERLAP = 0.3
@@ -54,11 +53,11 @@ class YuNet:
         self._input_size = input_size
 
     @classmethod
-    def open(cls, threshold: float | None, input_size: int, threads: int, path: Path = MODEL) -> "YuNet":
+    def open(cls, threshold: float, input_size: int, threads: int, path: Path = MODEL) -> "YuNet":
         """Raises WeightsError when the model file is missing, altered or cannot be loaded."""
         model = read_model(path, SHA256)
         session = open_session(path, model, threads, remedy="restore it with: pip install --force-reinstall fkp")
-        return cls(session, THRESHOLD if threshold is None else threshold, input_size)
+        return cls(session, threshold, input_size)
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
         if self._session is None:

@@ -49,6 +49,8 @@ class Header:
     backend: str
     detector: str
     fov_deg: float
+    mirrored: bool = False
+    """Whether the frames were mirrored before faces were sought: then left is the person's right."""
     """The camera's field of view that the poses assume, along the longer side of the picture."""
 
 

@@ -3,11 +3,24 @@
 `open_source` picks; each kind has its own opener.  All raise SourceError when there is nothing to read.
 """
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tracker.sources.contract import Kind, Source, SourceInfo
+from tracker.types import Frame
 
-__all__ = ["Kind", "Source", "SourceInfo", "open_camera", "open_demo", "open_film", "open_images", "open_source"]
+__all__ = [
+    "Kind",
+    "Source",
+    "SourceInfo",
+    "mirrored",
+    "open_camera",
+    "open_demo",
+    "open_film",
+    "open_images",
+    "open_source",
+]
 
 
 def open_source(source: Path | None, *, camera: int = 0, demo: bool = False) -> Source:
@@ -49,3 +62,11 @@ def open_demo() -> Source:
     from tracker.sources import demo
 
     return demo.open_demo()
+
+
+def mirrored(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Each frame as a mirror shows it.  What is measured in it is the mirror's too: a right eye becomes a left one."""
+    import cv2
+
+    for frame in frames:
+        yield replace(frame, image=cv2.flip(frame.image, 1))
