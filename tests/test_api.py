@@ -162,6 +162,10 @@ def test_the_settings_reach_the_stages(film, moving):
 def test_the_examples_of_the_readme_run_as_written_and_print_something(example, film, portrait, monkeypatch, capfd):
     monkeypatch.chdir(film.parent)
     cv2.imwrite("photo.jpg", portrait)
+    if "points.parquet" in example:
+        assert "\nfkp-track talk.mp4 --keypoints points.parquet\n" in SECTION
+        command = [sys.executable, "-m", "tracker.cli", "talk.mp4", "--keypoints", "points.parquet"]
+        subprocess.run(command, check=True, capture_output=True)
     exec(compile(example, "README.md", "exec"), {})
     assert capfd.readouterr().out
 

@@ -6,7 +6,7 @@ import pytest
 
 from tracker.batch.plan import Tree, find, plan, tree_of
 from tracker.errors import FkpError, SinkError, SourceError
-from tracker.run import RECORDS
+from tracker.formats import RECORDS
 from tracker.sinks.video import FORMATS
 
 
@@ -118,6 +118,12 @@ def test_two_films_with_one_output_are_refused_in_one_message(films: Path) -> No
         SinkError, match=r"4 outputs would replace each other, .*b\.jsonl made of .*b\.AVI and of .*b\.mp4"
     ):
         planned(films, keypoints="points")
+
+
+def test_keypoints_in_a_folder_have_the_format_asked_for(films: Path) -> None:
+    tree = tree_of("keypoints", films.parent / "points", RECORDS, format="openface")
+    (task,) = plan([films / "a.mp4"], [tree])
+    assert [output.path.name for output in task.outputs] == ["a.openface.csv"]
 
 
 def test_a_film_is_never_an_output(films: Path) -> None:

@@ -15,9 +15,10 @@ import typer
 from tracker.address import LOOPBACK, Address, parse_address
 from tracker.batch import Batch, default_jobs, is_batch, run_batch
 from tracker.errors import FkpError
+from tracker.formats import RECORDS, STDOUT, FormatName, format_of
 from tracker.help import BATCH, CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
-from tracker.run import DEFAULT_FOV_DEG, RECORDS, BackendName, DetectorName, Options, Privacy, Smoothing, StyleName, run
+from tracker.run import DEFAULT_FOV_DEG, BackendName, DetectorName, Options, Privacy, Smoothing, StyleName, run
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,15 @@ def command(
     ] = None,
     keypoints: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Keypoints as .jsonl or .csv; may be given again.", rich_help_panel=OUTPUT),
+        typer.Option(
+            metavar="FILE",
+            help="Keypoints as .jsonl, .csv, .parquet, .openface.csv or .coco.json; - is stdout.  May be given again.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    format: Annotated[
+        FormatName | None,
+        typer.Option(help="What the name of --keypoints leaves open.  [default: jsonl]", rich_help_panel=OUTPUT),
     ] = None,
     show: Annotated[
         bool | None,
@@ -251,6 +260,7 @@ def command(
         demo=demo,
         out=out,
         keypoints=tuple(keypoints or ()),
+        format=format,
         udp=udp,
         osc=osc,
         serve=serve,
@@ -315,9 +325,13 @@ def _refuse_two_sources(sources: Sequence[Path], options: Options, *, camera_giv
 
 def _refuse_clashing_outputs(options: Options) -> None:
     """An output of an unknown kind, or one that would replace the source or another output, is a usage error."""
-    for path in options.keypoints:
-        if path.suffix.lower() not in RECORDS:
-            raise typer.BadParameter(f"{path} ends in none of {', '.join(RECORDS)}", param_hint="--keypoints")
+    formats = {path: format_of(path, options.format) for path in options.keypoints}
+    for path in (path for path, format in formats.items() if format is None):
+        raise typer.BadParameter(
+            f"{path} ends in none of {', '.join(RECORDS)}; say its --format", param_hint="--keypoints"
+        )
+    if options.format is not None and options.format not in formats.values():
+        raise typer.BadParameter(f"no --keypoints is {options.format}; - is standard output", param_hint="--format")
     outputs = [path.resolve() for path in (*options.keypoints, options.out) if path is not None]
     if len(set(outputs)) < len(outputs):
         raise typer.BadParameter("two outputs have the same name")
@@ -351,14 +365,15 @@ def _run_and_report(options: Options) -> None:
         run(options, tally)
     finally:
         if tally.frames:
-            outputs = ", ".join(str(path) for path in (options.out, *options.keypoints) if path is not None)
+            written = [path for path in (options.out, *options.keypoints) if path is not None]
+            outputs = ", ".join("stdout" if path == STDOUT else str(path) for path in written)
             log.info("%s%s", tally, f" -> {outputs}" if outputs else "")
 
 
 def _run_batch(batch: Batch, show: bool | None) -> None:
     if not batch.sources:
         raise typer.BadParameter("a batch needs at least one SOURCE")
-    if show or batch.each.streams:
+    if show or batch.each.streams or STDOUT in batch.each.keypoints:
         raise typer.BadParameter("a batch makes files alone; watch or send on one film at a time")
     if not batch.each.writes_files:
         raise typer.BadParameter("several films need --keypoints DIR, --out DIR or both")

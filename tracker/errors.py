@@ -44,6 +44,12 @@ class SinkError(FkpError):
     exit_code = 6
 
 
+class PipeClosed(FkpError):
+    """Whoever read our standard output has gone, as `head` does: the run ends, and nobody needs to be told why."""
+
+    exit_code = 141
+
+
 class DataError(FkpError):
     """Training or test data, or a keypoint file that is read back, is not what it should be."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from tracker.errors import FkpError
+from tracker.errors import FkpError, PipeClosed
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -29,6 +29,8 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
         signal.signal(number, _stop)
     try:
         app()
+    except PipeClosed as quiet:
+        sys.exit(quiet.exit_code)
     except FkpError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tracker.address import Address
+from tracker.errors import SinkError
+from tracker.formats import FORMATS, RECORDS, STDOUT, FormatName, format_of
 
 if TYPE_CHECKING:  # numpy, OpenCV and the runtimes are imported when a run starts, so that --help answers at once
     from tracker.backends import Backend
@@ -30,9 +32,6 @@ BackendName = Literal["auto", "cuda", "cpu"]
 Smoothing = Literal["offline", "live", "off"]
 StyleName = Literal["classic", "dots", "lines", "mesh", "none"]
 Privacy = Literal["blur", "pixelate", "hide"]
-RECORDS = (".jsonl", ".csv")
-"""Suffixes of keypoint files, each naming its format."""
-
 
 DEFAULT_FOV_DEG = 65.0
 """A usual webcam."""
@@ -48,6 +47,9 @@ class Options:
     demo: bool = False
     out: Path | None = None
     keypoints: tuple[Path, ...] = ()
+    """Files, or STDOUT."""
+    format: FormatName | None = None
+    """Of those keypoints whose name leaves it open; see `formats.format_of`."""
     show: bool = False
     udp: Address | None = None
     """Where to send JSON datagrams."""
@@ -113,7 +115,7 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
         closing(open_backend(options.backend, weights, threads=options.threads)) as backend,
         closing(open_detector(options.detector, threshold=threshold, threads=options.threads)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
-        open_progress(source.info, visible=bar and not options.show) as advance,
+        open_progress(source.info, visible=bar and not options.show and STDOUT not in options.keypoints) as advance,
         suppress(Quit),
     ):
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
@@ -196,7 +198,8 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
     from tracker.styles import STYLES
 
     for path in options.keypoints:  # all are looked at before the first is begun
-        refuse_existing(path, overwrite=options.overwrite)
+        if path != STDOUT:
+            refuse_existing(path, overwrite=options.overwrite)
     with ExitStack() as stack:
 
         def use(sink: Sink) -> Sink:
@@ -209,7 +212,7 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         pictures += [use(sink) for sink in open_previews(options, info)]
         if options.show:
             pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=not options.writes_files)))
-        records = [use(open_record(path, header, options.overwrite)) for path in options.keypoints]
+        records = [use(open_record(path, options.format, header, options.overwrite)) for path in options.keypoints]
         look = partial(draw, style=STYLES[options.style], show_sigma=options.show_sigma, show_pose=options.show_pose)
         annotated = [Annotate(look, pictures)] if pictures else []
         paced = [Paced()] if options.streams and not options.show and not options.writes_files else []
@@ -242,15 +245,12 @@ def open_previews(options: Options, info: "SourceInfo") -> "Iterator[Sink]":
         yield server
 
 
-def open_record(path: Path, header: "Header", overwrite: bool) -> "Sink":
-    """A file of keypoints in the format that its suffix names."""
-    if path.suffix.lower() == ".csv":
-        from tracker.sinks.csv import open_csv
-
-        return open_csv(path, header, overwrite)
-    from tracker.sinks.jsonl import open_jsonl
-
-    return open_jsonl(path, header, overwrite)
+def open_record(path: Path, asked: FormatName | None, header: "Header", overwrite: bool) -> "Sink":
+    """A file of keypoints, or stdout, in the format that its name and the user say.  Raises SinkError for neither."""
+    name = format_of(path, asked)
+    if name is None:
+        raise SinkError(f"{path} ends in none of {', '.join(RECORDS)}, and no format was given")
+    return FORMATS[name].open(path, header, overwrite)
 
 
 def open_picture(path: Path, info: "SourceInfo", overwrite: bool) -> "Sink":

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.errors import SinkError
-from tracker.run import RECORDS, Options
+from tracker.formats import RECORDS, STDOUT
+from tracker.run import Options
 
 if TYPE_CHECKING:  # the runtimes are imported when a batch starts, so that --help answers at once
     from tracker.batch.ledger import Ledger
@@ -58,7 +59,7 @@ def is_batch(sources: Sequence[Path], each: Options) -> bool:
     (source,) = sources
     if source.is_dir():
         return holds_films(source)
-    outputs = [*each.keypoints, *([] if each.out is None else [each.out])]
+    outputs = [path for path in (*each.keypoints, each.out) if path not in (None, STDOUT)]
     into_folders = any(path.is_dir() or not path.suffix or SLOT in str(path) for path in outputs)
     return is_pattern(source) or (into_folders and source.suffix.lower() not in SUFFIXES)
 
@@ -96,7 +97,7 @@ def _trees(each: Options) -> "list[Tree]":
     from tracker.sinks.video import FORMATS
 
     films = [] if each.out is None else [tree_of("out", each.out, FORMATS)]
-    return [*films, *(tree_of("keypoints", path, RECORDS) for path in each.keypoints)]
+    return [*films, *(tree_of("keypoints", path, RECORDS, format=each.format or "jsonl") for path in each.keypoints)]
 
 
 def _settings(each: Options) -> dict[str, Any]:

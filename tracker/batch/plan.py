@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
+from tracker import formats
 from tracker.errors import SinkError, SourceError
 
 FILMS = frozenset(
@@ -95,10 +96,13 @@ def is_pattern(source: Path) -> bool:
     return _WILD.search(str(source)) is not None and not source.exists()
 
 
-def tree_of(option: Literal["out", "keypoints"], path: Path, suffixes: Collection[str]) -> Tree:
+def tree_of(
+    option: Literal["out", "keypoints"], path: Path, suffixes: Collection[str], *, format: formats.FormatName = "jsonl"
+) -> Tree:
     """What `--out` or `--keypoints` mean to a batch: a folder, or a name with a `SLOT` for the film's.
 
-    `suffixes` are the formats there are.  Raises SinkError for a name that fits neither.
+    `suffixes` are those there are, `format` is that of keypoints in a folder.  Raises SinkError for a name that is
+    neither.
     """
     if SLOT not in path.as_posix():
         if path.suffix and not path.is_dir():
@@ -106,7 +110,7 @@ def tree_of(option: Literal["out", "keypoints"], path: Path, suffixes: Collectio
                 f"{path} looks like one file, but several films need a folder; "
                 f"try --{option} {path.with_suffix('')}, or --{option} '{path.with_suffix('')}/{SLOT}{path.suffix}'"
             )
-        return Tree(option, path.resolve(), SLOT if option == "out" else f"{SLOT}.jsonl")
+        return Tree(option, path.resolve(), SLOT if option == "out" else SLOT + formats.FORMATS[format].suffixes[0])
     index = next(index for index, part in enumerate(path.parts) if SLOT in part)
     pattern = "/".join(path.parts[index:])
     if pattern.count(SLOT) > 1 or PurePosixPath(pattern).suffix.lower() not in suffixes:

@@ -9,38 +9,45 @@ Frames without a face have no row.  For pictures a last column `image` names the
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tracker.sinks import Sink
-from tracker.sinks.records import TABLE, Header, Lines, open_lines, record_of, rows_of
+from tracker.sinks.records import TABLE, Header, Output, open_output, record_of, rows_of
 from tracker.types import Tracked
 
 
 class Csv:
     """A CSV file being written; its first line waits for the first frame, which tells pictures from a film."""
 
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-        self._begun = False
+    def __init__(
+        self, output: Output, columns: Sequence[str], rows: Callable[[Tracked], Iterable[Sequence[Any]]]
+    ) -> None:
+        """`rows` gives a frame's rows of `columns`, the last of which is for pictures only."""
+        self._output = output
+        self._columns = columns
+        self._rows = rows
+        self._width: int | None = None
 
     def write(self, tracked: Tracked) -> None:
         """Append the frame's rows.  Raises SinkError when they cannot be written."""
-        if not self._begun:
-            self._begin(pictures=bool(tracked.frame.name))
-        for row in rows_of(record_of(tracked)):
-            self._lines.write(_line(row[: self._width]))
+        width = self._begun(pictures=bool(tracked.frame.name))
+        for row in self._rows(tracked):
+            self._output.write(_line(row[:width]))
 
     def close(self) -> None:
         """Move the file into place; without a frame it holds the column names alone."""
-        if not self._begun:
-            self._begin(pictures=False)
-        self._lines.close()
+        if not self._output.closed:
+            self._begun(pictures=False)
+            self._output.close()
 
-    def _begin(self, *, pictures: bool) -> None:
-        self._begun = True
-        self._width = len(TABLE) if pictures else TABLE.index("image")
-        self._lines.write(_line(TABLE[: self._width]))
+    def _begun(self, *, pictures: bool) -> int:
+        """How many columns there are, after writing their names if that was not done yet."""
+        if self._width is None:
+            self._width = len(self._columns) - (not pictures)
+            self._output.write(_line(self._columns[: self._width]))
+        return self._width
 
 
 def open_csv(path: Path, header: Header, overwrite: bool) -> Sink:
@@ -48,7 +55,7 @@ def open_csv(path: Path, header: Header, overwrite: bool) -> Sink:
 
     Raises SinkError when `path` exists without `overwrite`, or cannot be written.
     """
-    return Csv(open_lines(path, overwrite=overwrite))
+    return Csv(open_output(path, overwrite=overwrite), TABLE, lambda tracked: rows_of(record_of(tracked)))
 
 
 def _line(values: Iterable[object]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker.sinks import Sink
-from tracker.sinks.records import Header, Lines, open_lines, record_of
+from tracker.sinks.records import Header, Output, open_output, record_of
 from tracker.spec import KEYPOINTS
 from tracker.types import Tracked
 
@@ -24,16 +24,16 @@ VERSION = 1
 class Jsonl:
     """A JSON Lines file being written."""
 
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
+    def __init__(self, output: Output) -> None:
+        self._output = output
 
     def write(self, tracked: Tracked) -> None:
         """Append the frame's line.  Raises SinkError when it cannot be written."""
-        self._lines.write(_line(record_of(tracked)))
+        self._output.write(_line(record_of(tracked)))
 
     def close(self) -> None:
         """Move the file into place."""
-        self._lines.close()
+        self._output.close()
 
 
 def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
@@ -41,11 +41,11 @@ def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
 
     Raises SinkError when `path` exists without `overwrite`, or cannot be written.
     """
-    lines = open_lines(path, overwrite=overwrite)
+    output = open_output(path, overwrite=overwrite)
     origin = dataclasses.asdict(header)
     size = {name: origin.pop(name) for name in ("source", "width", "height")}
-    lines.write(_line({"fkp": VERSION, **size, "keypoints": KEYPOINTS, "space": "frame px", **origin}))
-    return Jsonl(lines)
+    output.write(_line({"fkp": VERSION, **size, "keypoints": KEYPOINTS, "space": "frame px", **origin}))
+    return Jsonl(output)
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -1,11 +1,11 @@
 """What every keypoint file says, whatever its format: its origin, and the numbers of each frame.
 
 In: `Tracked`, frame px.  Out: plain Python values, rounded to what they are worth, as a record per frame or as the rows
-of one table; and whole lines on the disk.
+of one table; and whole lines on the disk or in a pipe.
 """
 
 import dataclasses
-import errno
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tracker.errors import SinkError
+from tracker.errors import PipeClosed, SinkError
+from tracker.formats import STDOUT
 from tracker.sinks.files import PartialFile, open_partial
 from tracker.spec import COLUMNS, KEYPOINTS
 from tracker.types import Pose, Tracked
@@ -49,9 +50,9 @@ class Header:
     backend: str
     detector: str
     fov_deg: float
+    """The camera's field of view that the poses assume, along the longer side of the picture."""
     mirrored: bool = False
     """Whether the frames were mirrored before faces were sought: then left is the person's right."""
-    """The camera's field of view that the poses assume, along the longer side of the picture."""
 
 
 def record_of(tracked: Tracked) -> dict[str, Any]:
@@ -106,49 +107,72 @@ def _rounded(px: ArrayLike) -> Any:
     return np.round(np.asarray(px, np.float64), PX_DECIMALS).tolist()
 
 
-class Lines:
-    """A text file that holds only whole lines at any moment, even when the process is killed."""
+class Output:
+    """A file on its way to its name, or standard output; text in it is whole lines at any moment, even after a kill.
 
-    def __init__(self, partial: PartialFile, file: BinaryIO) -> None:
-        self._partial = partial
+    Binary writers may take it for a file: `write` takes bytes too, all of them or none.
+    """
+
+    def __init__(self, file: BinaryIO, partial: PartialFile | None) -> None:
         self._file = file
+        self._partial = partial
         self._whole = 0
-        """Bytes of the lines that are on the disk."""
+        """Bytes of the pieces that are written."""
 
-    def write(self, text: str) -> None:
-        """Append `text`, one or more lines each ending in a line feed, as UTF-8 in one write.
+    @property
+    def closed(self) -> bool:
+        """Whether it was finished, or writing failed."""
+        return self._file.closed
 
-        Raises SinkError when the disk is full; the lines before stay.
+    def write(self, content: str | bytes) -> int:
+        """Append one piece, text as UTF-8, in one write where the system takes it.
+
+        Raises SinkError when the disk is full, what was written before stays; PipeClosed when nobody reads any more.
         """
-        content = text.encode("utf-8", "backslashreplace")
+        piece = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+        rest = memoryview(piece)
         try:
-            if self._file.write(content) != len(content):
-                raise OSError(errno.ENOSPC, "the disk is full")
+            while rest:  # a pipe takes what it has room for
+                rest = rest[self._file.write(rest) :]
+        except BrokenPipeError as error:
+            self._file.close()
+            raise PipeClosed("the program that read standard output has gone") from error
         except OSError as error:
-            self._give_up()
-            reason = error.strerror or str(error)
-            raise SinkError(
-                f"cannot write {self._partial.target}: {reason}; the lines until then are in {self._partial.path}"
-            ) from error
-        self._whole += len(content)
+            raise self._given_up(error) from error
+        self._whole += len(piece)
+        return len(piece)
+
+    def flush(self) -> None:
+        """Nothing: every piece is written at once."""
 
     def close(self) -> None:
         """Move the file into place, unless writing failed; a second call does nothing.
 
         Raises SinkError when it cannot be moved.
         """
-        if self._file.closed:
+        if self.closed:
             return
         self._file.close()
-        self._partial.move_into_place()
+        if self._partial is not None:
+            self._partial.move_into_place()
 
-    def _give_up(self) -> None:
+    def _given_up(self, error: OSError) -> SinkError:
+        """Close the file at the end of the last whole piece; what to say of it."""
+        reason = error.strerror or str(error)
+        if self._partial is None:
+            self._file.close()
+            return SinkError(f"cannot write standard output: {reason}")
         with suppress(OSError):
             self._file.truncate(self._whole)
         self._file.close()
+        return SinkError(
+            f"cannot write {self._partial.target}: {reason}; what was written until then is in {self._partial.path}"
+        )
 
 
-def open_lines(path: Path, *, overwrite: bool) -> Lines:
-    """Begin a text file.  Raises SinkError as `files.open_partial` does."""
+def open_output(path: Path, *, overwrite: bool) -> Output:
+    """Begin a file, or standard output for STDOUT.  Raises SinkError as `files.open_partial` does."""
+    if path == STDOUT:
+        return Output(open(sys.stdout.fileno(), "wb", buffering=0, closefd=False), None)
     partial = open_partial(path, overwrite=overwrite)
-    return Lines(partial, partial.path.open("wb", buffering=0))
+    return Output(partial.path.open("wb", buffering=0), partial)
