@@ -139,6 +139,11 @@ def test_a_missing_film_is_a_source_error():
         next(track_video("nowhere.mp4"))
 
 
+def test_a_number_is_a_camera(opened):
+    with pytest.raises(SourceError, match="camera 97"):
+        next(opened.video(97))
+
+
 def test_missing_weights_are_a_weights_error():
     with pytest.raises(WeightsError, match="nowhere"):
         Tracker(weights="nowhere.onnx")
