@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_weights_and_what_resume_needs(stopped: Stopped) -> None:
     training = load(stopped.folder).card["training"]
     assert 1 <= training["steps"] < STEPS
     assert training["finished"] is False
-    weights = {"fkp-fp16.onnx", "fkp-schemes.onnx", "fkp.json", "fkp.onnx"}
+    weights = {"fkp-cpu.onnx", "fkp-fp16.onnx", "fkp-schemes.onnx", "fkp.json", "fkp.onnx"}
     assert set(contents(stopped.folder)) == weights | {"checkpoint.safetensors", "history.jsonl", "teacher.safetensors"}
 
 

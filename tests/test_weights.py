@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 import pytest
 
 from tracker.backends import open_backend
 from tracker.errors import WeightsError
-from tracker.spec import KEYPOINTS
+from tracker.spec import KEYPOINTS, SIZE
 from tracker.weights import CARD_VERSION, CONTRACT, CROP, DEFAULT_DIR, load
+from train.blocked import blocked
 
 CONTENT = b"any bytes will do: loading looks at the hash, not into the network"
 
@@ -73,6 +77,26 @@ def test_one_changed_byte_of_the_network_is_noticed(folder: Path) -> None:
     assert "run fkp-train" in message
 
 
+def test_the_form_for_processors_is_the_file_that_the_card_describes(folder: Path) -> None:
+    assert load(folder).for_cpu() == CONTENT
+    (folder / "quick.onnx").write_bytes(b"quick")
+    write_card(folder, cpu={"file": "quick.onnx", "sha256": hashlib.sha256(b"quick").hexdigest()})
+    assert load(folder).for_cpu() == b"quick"
+    assert load(folder).onnx == CONTENT
+    (folder / "quick.onnx").write_bytes(b"quack")
+    with pytest.raises(WeightsError, match=r"quick\.onnx: sha256 is .*not what its card describes"):
+        load(folder).for_cpu()
+
+
+def test_a_pair_whose_form_for_processors_was_left_behind_still_runs(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_card(folder, cpu={"file": "quick.onnx", "sha256": "0"})
+    with caplog.at_level(logging.INFO, "tracker.weights"):
+        assert load(folder).for_cpu() == CONTENT
+    assert "comes without a form for processors" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -124,6 +148,17 @@ def test_our_own_weights_are_in_order_and_keep_the_contract() -> None:
         ],
     }
     assert seen == CONTRACT
+
+
+def test_our_own_form_for_processors_is_the_same_network(make_faces: Callable[..., Any]) -> None:
+    weights, crops = load(), make_faces(20).images[:, None]
+    assert weights.for_cpu() == blocked(weights.onnx)
+    native, for_cpu = (
+        ort.InferenceSession(content, providers=["CPUExecutionProvider"]).run(["points", "sigma"], {"faces": crops})
+        for content in (weights.onnx, weights.for_cpu())
+    )
+    np.testing.assert_allclose(for_cpu[0] * SIZE / 2, native[0] * SIZE / 2, atol=0.02)
+    np.testing.assert_allclose(for_cpu[1], native[1], rtol=0.005)
 
 
 def described(value: ort.NodeArg, dtype: str, name: str) -> dict[str, Any]:

@@ -192,14 +192,15 @@ def export(
     ] = False,
     precision: Annotated[Precision, typer.Option(help="Of the compiled network.")] = "fp32",
 ) -> None:
-    """Make what GPUs want of finished weights: the network in half precision, and a TensorRT engine."""
+    """Make the other forms of finished weights: for processors, in half precision, and as a TensorRT engine."""
     from tracker.backends.tensorrt import compile_ahead
     from tracker.backends.tensorrt.cache import Kept, compiled_dir
     from tracker.weights import load
-    from train.export import add_half
+    from train.export import FORMS, add_forms
 
-    finished = add_half(load(weights))
-    log.info("half precision: %s", finished.path.with_name(finished.card["fp16"]["file"]))
+    finished = add_forms(load(weights))
+    for kind in FORMS:
+        log.info("%s: %s", kind, finished.path.with_name(finished.card[kind]["file"]))
     if tensorrt:
         log.info("%s -> %s", compile_ahead(finished, precision, Kept(compiled_dir())), compiled_dir())
 

@@ -1,8 +1,8 @@
-"""A trained net -> the files of weights/: three ONNX networks and their card.
+"""A trained net -> the files of weights/: four ONNX networks and their card.
 
-`fkp.onnx` draws scheme A's points and is what the tracker runs, `fkp-fp16.onnx` the same for GPUs that are faster in
-half precision; `fkp-schemes.onnx` holds every scheme's points and is what `fkp-train evaluate` and `submit` read.  All
-take raw pixels: normalisation lies inside the graph.
+`fkp.onnx` draws scheme A's points and is what the tracker runs, in the form `fkp-cpu.onnx` on a processor and in the
+form `fkp-fp16.onnx` on GPUs that are faster in half precision; `fkp-schemes.onnx` holds every scheme's points and is
+what `fkp-train evaluate` and `submit` read.  All take raw pixels: normalisation lies inside the graph.
 """
 
 import copy
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tracker.errors import SinkError
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.weights import CARD_VERSION, CONTRACT, CROP, Weights, load
+from train.blocked import blocked
 from train.half import in_half
 from train.model import HEADS, Block, Net, mac_count, parameter_count
 
@@ -31,11 +32,12 @@ SELU_GAMMA = 1.05070098735548049341933
 
 
 SCHEMES_FILE = "fkp-schemes.onnx"
-HALF_FILE = "fkp-fp16.onnx"
+FORMS = {"fp16": in_half, "cpu": blocked}
+"""Entry of the card -> how that form of the network follows from `fkp.onnx`; `fkp-<entry>.onnx` holds it."""
 
 
 def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
-    """Write three networks and their card to a folder; `facts` is what the card says beyond the files.
+    """Write the networks and their card to a folder; `facts` is what the card says beyond the files.
 
     The card comes last, so a folder whose writing was cut short is refused instead of half believed.  Raises SinkError
     when a file cannot be written.
@@ -43,7 +45,8 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
     shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
     every = served(net, range(len(HEADS)))
     networks = {"fkp.onnx": onnx_bytes(shown), SCHEMES_FILE: onnx_bytes(every)}
-    networks[HALF_FILE] = in_half(networks["fkp.onnx"])
+    forms = _forms("fkp", networks["fkp.onnx"])
+    networks |= {entry["file"]: content for entry, content in forms.values()}
     for name, content in networks.items():
         _replace(folder / name, content)
     card = {
@@ -54,30 +57,36 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
         "keypoints": list(KEYPOINTS),
         "crop": CROP,
         "contract": CONTRACT,
-        "fp16": half_entry(networks[HALF_FILE]),
+        **{kind: entry for kind, (entry, _) in forms.items()},
         "schemes": schemes_entry(networks[SCHEMES_FILE]),
         **facts,
     }
     _write_card(folder / "fkp.json", card)
 
 
-def add_half(weights: Weights) -> Weights:
-    """Write the network in half precision beside finished weights and enter it into their card, where it is missing.
+def add_forms(weights: Weights) -> Weights:
+    """Write the other forms of the network beside finished weights and enter them into their card, where they miss.
 
     Raises SinkError when a file cannot be written.
     """
-    content = in_half(weights.onnx)
-    half, entry = weights.path.with_name(f"{weights.path.stem}-fp16.onnx"), half_entry(content)
-    card = weights.card | {"fp16": entry | {"file": half.name}}
-    if card != weights.card or not half.is_file() or half.read_bytes() != content:
-        _replace(half, content)
+    forms = _forms(weights.path.stem, weights.onnx)
+    for entry, content in forms.values():
+        path = weights.path.with_name(entry["file"])
+        if not path.is_file() or path.read_bytes() != content:
+            _replace(path, content)
+    card = weights.card | {kind: entry for kind, (entry, _) in forms.items()}
+    if card != weights.card:
         _write_card(weights.path.with_suffix(".json"), card)
     return load(weights.path)
 
 
-def half_entry(content: bytes) -> dict[str, Any]:
-    """What the card says of the network in half precision."""
-    return {"file": HALF_FILE, "sha256": hashlib.sha256(content).hexdigest()}
+def _forms(stem: str, onnx: bytes) -> dict[str, tuple[dict[str, str], bytes]]:
+    """Kind -> what the card says of each other form of a network, and its content."""
+    contents = {kind: derive(onnx) for kind, derive in FORMS.items()}
+    return {
+        kind: ({"file": f"{stem}-{kind}.onnx", "sha256": hashlib.sha256(content).hexdigest()}, content)
+        for kind, content in contents.items()
+    }
 
 
 def schemes_entry(content: bytes) -> dict[str, Any]:

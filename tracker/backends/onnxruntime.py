@@ -38,7 +38,7 @@ class OnnxRuntime:
     @classmethod
     def open_cpu(cls, weights: Weights, threads: int) -> "OnnxRuntime":
         """Raises WeightsError when ONNX Runtime cannot load the model."""
-        return cls(open_session(weights.path, weights.onnx, threads), f"onnxruntime-cpu {ort.__version__}")
+        return cls(open_session(weights.path, weights.for_cpu(), threads), f"onnxruntime-cpu {ort.__version__}")
 
     @classmethod
     def open_cuda(cls, weights: Weights, threads: int) -> "OnnxRuntime":
