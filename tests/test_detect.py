@@ -16,6 +16,7 @@ from tracker.detect import Detector, EveryN, OnDemand, open_detector, paced
 from tracker.detect.yunet import FRAMING, MODEL, YuNet
 from tracker.errors import BackendUnavailable, WeightsError
 from tracker.types import Detection, Region
+from train.merged import MERGED, PUBLISHED, merged
 
 RIGHT_EYE, LEFT_EYE = np.array([204.0, 100.0]), np.array([246.0, 101.0])
 """Pupils of the portrait, frame px, marked by eye."""
@@ -43,7 +44,7 @@ def film_frames(path: Path, every: int) -> Iterator[np.ndarray]:
 def test_yunet_decodes_as_opencv_does(portrait: np.ndarray, size: tuple[int, int]) -> None:
     face = portrait[:300, 100:350]
     image = cv2.resize(np.hstack([face, face[:, ::-1]]), size, interpolation=cv2.INTER_AREA)
-    expected = cv2.FaceDetectorYN.create(str(MODEL), "", size, 0.6, 0.3).detect(image)[1]
+    expected = cv2.FaceDetectorYN.create(str(PUBLISHED), "", size, 0.6, 0.3).detect(image)[1]
     with closing(open_detector("yunet", threshold=0.6, input_size=size[0])) as detector:
         found = detector(image)
     assert len(found) == len(expected) == 2
@@ -57,6 +58,28 @@ def test_yunet_decodes_as_opencv_does(portrait: np.ndarray, size: tuple[int, int
         assert (region.x, region.y, region.side) == pytest.approx(
             (detection.region.x, detection.region.y, detection.region.side), abs=0.1
         )
+
+
+def test_the_form_of_yunet_that_runs_is_the_published_one_merged() -> None:
+    assert MODEL == MERGED
+    assert merged(PUBLISHED.read_bytes()) == MODEL.read_bytes()
+
+
+def test_what_was_seen_before_leaves_no_trace(portrait: np.ndarray) -> None:
+    """The network's input is kept from frame to frame."""
+    tall, wide = portrait[:300, 150:300], portrait[:150]
+    with closing(open_detector("yunet")) as used:
+        for image in (wide, tall, np.full_like(tall, 255), wide, portrait):
+            with closing(open_detector("yunet")) as fresh:
+                assert [seen.region for seen in used(image)] == [seen.region for seen in fresh(image)]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0, 1.5])
+def test_any_threshold_is_taken(portrait: np.ndarray, threshold: float) -> None:
+    with closing(open_detector("yunet", threshold=threshold, input_size=96)) as detector:
+        scores = [detection.score for detection in detector(portrait)]
+    assert all(threshold <= score <= 1 for score in scores)
+    assert (len(scores) > 0) == (threshold < 0.9)
 
 
 def test_the_region_is_kaggles_framing(yunet: Detector, portrait: np.ndarray) -> None:
@@ -244,7 +267,7 @@ def test_an_altered_model_is_refused(tmp_path: Path) -> None:
     model = bytearray(MODEL.read_bytes())
     model[len(model) // 2] ^= 1
     (tmp_path / "yunet.onnx").write_bytes(model)
-    with pytest.raises(WeightsError, match=r"altered: sha256 is [0-9a-f]{12}.*expected da8de4795f9a.*reinstall"):
+    with pytest.raises(WeightsError, match=r"altered: sha256 is [0-9a-f]{12}.*expected [0-9a-f]{12}.*reinstall"):
         YuNet.open(0.6, 320, 1, tmp_path / "yunet.onnx")
 
 

@@ -1,7 +1,7 @@
 """`fkp-train --data`: from the data to weights that the tracker runs.
 
-In: Kaggle's training data, optionally faces with 68 landmarks and faces without labels.  Out: a folder with the networks
-that `train.export` tells of, `fkp.json` (the card), `history.jsonl` and, until training is done, checkpoints.
+In: Kaggle's training data, optionally faces with 68 landmarks and faces without labels.  Out: a folder with the
+networks that `train.export` tells of, `fkp.json` (the card), `history.jsonl` and, until training is done, checkpoints.
 
 A large network, the teacher, is trained first; the small one that ships then learns from labels and teacher together.
 """

@@ -1,10 +1,12 @@
 """YuNet in ONNX Runtime: a BGR frame in, faces with five points out, frame px.
 
-The network sees the frame shrunk to `input_size`; its answers lie on grids of stride 8, 16 and 32 and are decoded here
-(Wu, Peng, Yu: YuNet, Machine Intelligence Research 20, 2023).  The five points (right eye, left eye, nose tip, right
-and left mouth corner) give the crop's place, size and roll, far steadier than the box does.
+The network sees the frame shrunk to `input_size`; its answers lie on grids of stride 8, 16 and 32, laid out as
+`train.merged` tells, and are decoded here (Wu, Peng, Yu: YuNet, Machine Intelligence Research 20, 2023).  The five
+points (right eye, left eye, nose tip, right and left mouth corner) give the crop's place, size and roll, far steadier
+than the box does.
 """
 
+import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,10 +21,10 @@ from tracker.detect import read_model
 from tracker.types import Box, Detection
 from tracker.weights import DEFAULT_DIR
 
-MODEL = DEFAULT_DIR / "yunet.onnx"
-SHA256 = "da8de4795f9a6ea413b85576194aaa05b0ab176f3cbfa32c1156e1b65e14500d"
+MODEL = DEFAULT_DIR / "yunet-cpu.onnx"
+SHA256 = "4ac446243649890cda79cffbf5fc8878d7139b4c1c3bc94b275fabf54ebbc2e3"
 STRIDES = (8, 16, 32)
-OUTPUTS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES)
+OUTPUTS = tuple(f"faces_{stride}" for stride in STRIDES)
 OVERLAP = 0.3
 """Intersection over union above which two boxes are one face."""
 
@@ -51,6 +53,7 @@ class YuNet:
         self._session: ort.InferenceSession | None = session
         self._threshold = threshold
         self._input_size = input_size
+        self._canvas: _Canvas | None = None
 
     @classmethod
     def open(cls, threshold: float, input_size: int, threads: int, path: Path = MODEL) -> "YuNet":
@@ -62,47 +65,78 @@ class YuNet:
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
         if self._session is None:
             raise ValueError("this detector is closed")
-        shrunk, scale = _letterbox(image, self._input_size)
-        planes = np.ascontiguousarray(shrunk.transpose(2, 0, 1)[None], np.float32)
-        answers = self._session.run(OUTPUTS, {"input": planes})
-        scores, corners = decode(answers, shrunk.shape[:2], self._threshold)
-        in_frame = (corners + 0.5) / scale - 0.5  # a pixel's centre stays its centre
+        if self._canvas is None or self._canvas.frame_shape != image.shape:
+            self._canvas = _Canvas(image.shape, self._input_size)
+        answers = self._session.run(OUTPUTS, {"input": self._canvas.show(image)})
+        scores, corners = decode(answers, self._threshold)
+        in_frame = (corners + 0.5) / self._canvas.scale - 0.5  # a pixel's centre stays its centre
         return [_detection(score, *seven) for score, seven in zip(scores, in_frame, strict=True)]
 
     def close(self) -> None:
         self._session = None
 
 
-def decode(
-    answers: list[NDArray[np.float32]], size: tuple[int, int], threshold: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The network's twelve outputs -> scores (N,) float32 and corners (N, 7, 2) float32 in px of its input.
+class _Canvas:
+    """The network's input for frames of one shape, kept from frame to frame: a new megabyte each time costs 0.1 ms."""
 
-    `answers` are in the order of `OUTPUTS`, each (1, priors, 1, 4 or 10); `size` is the input's height and width.
-    The seven corners are the box's left top and right bottom, then the five points.  Best score first, one per face.
+    def __init__(self, frame_shape: tuple[int, ...], input_size: int) -> None:
+        """The frame's long side becomes `input_size`; to the right and below it is black, up to multiples of 32."""
+        self.frame_shape = frame_shape
+        height, width = frame_shape[:2]
+        factor = input_size / max(height, width)
+        across, down = max(1, round(width * factor)), max(1, round(height * factor))
+        rows, columns = -(-down // 32) * 32, -(-across // 32) * 32
+        self.scale = np.array([across / width, down / height])
+        """From frame px to px of the input, x and y."""
+        self._boxed = np.zeros((rows, columns, 3), np.uint8)
+        self._shown = self._boxed[:down, :across]
+        self._planes = np.empty((3, rows, columns), np.uint8)
+        self._input = np.empty((1, 3, rows, columns), np.float32)
+
+    def show(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The frame as the network wants it, (1, 3, rows, columns) float32 0..255; valid until the next call."""
+        cv2.resize(image, self._shown.shape[1::-1], dst=self._shown, interpolation=cv2.INTER_LINEAR)
+        cv2.split(self._boxed, list(self._planes))
+        np.copyto(self._input[0], self._planes)
+        return self._input
+
+
+def decode(grids: list[NDArray[np.float32]], threshold: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The network's outputs -> scores (N,) float32 and corners (N, 7, 2) float32 in px of its input.
+
+    `grids` are in the order of `OUTPUTS`, each (1, rows, columns, 16).  The seven corners are the box's left top and
+    right bottom, then the five points.  Best score first, one per face.
     """
-    classes, objects, boxes, points = (np.concatenate(answers[i : i + 3], axis=1)[0] for i in range(0, 12, 3))
-    scores = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
-    found = np.flatnonzero(scores >= threshold)
-    found = found[np.argsort(-scores[found], kind="stable")]
-    cells, strides = (prior[found] for prior in _priors(*size))
-    centres = cells + boxes[found, :2]
-    reach = np.exp(boxes[found, 2:]) / 2
-    five = cells[:, None] + points[found].reshape(-1, 5, 2)
-    corners = np.concatenate([(centres - reach)[:, None], (centres + reach)[:, None], five], axis=1) * strides
+    cells, strides = _priors(*(grid.shape[1:3] for grid in grids))
+    priors = np.concatenate([grid.reshape(-1, 16) for grid in grids])
+    hopeful = np.flatnonzero(
+        priors[:, :2].min(axis=1) >= _logit(threshold**2)
+    )  # scores are geometric means of two shares
+    scores = np.sqrt(np.prod(1 / (1 + np.exp(-priors[hopeful, :2])), axis=1))
+    order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= threshold)]
+    scores, found = scores[order], hopeful[order]
+    cells, boxes, points = cells[found], priors[found, 2:6], priors[found, 6:]
+    centres, reach = cells + boxes[:, :2], np.exp(boxes[:, 2:]) / 2
+    five = cells[:, None] + points.reshape(-1, 5, 2)
+    corners = np.concatenate([(centres - reach)[:, None], (centres + reach)[:, None], five], axis=1) * strides[found]
     kept = _one_per_face(corners[:, 0], corners[:, 1])
-    return scores[found][kept], corners[kept]
+    return scores[kept], corners[kept]
 
 
 @lru_cache(maxsize=8)
-def _priors(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Grid cells (P, 2), x before y, and their strides (P, 1, 1) for an input of this size, in the outputs' order."""
+def _priors(*shapes: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Grid cells (P, 2), x before y, and their strides (P, 1, 1), of grids of these shapes (rows, columns)."""
     cells, strides = [], []
-    for stride in STRIDES:
-        ys, xs = np.mgrid[: height // stride, : width // stride]
+    for stride, (rows, columns) in zip(STRIDES, shapes, strict=True):
+        ys, xs = np.mgrid[:rows, :columns]
         cells.append(np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float32))
         strides.append(np.full((xs.size, 1, 1), stride, np.float32))
     return np.concatenate(cells), np.concatenate(strides)
+
+
+def _logit(share: float) -> float:
+    """The number whose sigmoid is `share`."""
+    return math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
 
 
 def _one_per_face(low: NDArray[np.float32], high: NDArray[np.float32]) -> list[int]:
@@ -117,16 +151,6 @@ def _one_per_face(low: NDArray[np.float32], high: NDArray[np.float32]) -> list[i
         shared = np.prod(np.clip(sides, 0, None), axis=1)
         rest = rest[shared <= OVERLAP * (areas[best] + areas[rest] - shared)]
     return kept
-
-
-def _letterbox(image: NDArray[np.uint8], input_size: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The image with its long side `input_size`, black to the right and below up to multiples of 32; scale (x, y)."""
-    height, width = image.shape[:2]
-    factor = input_size / max(height, width)
-    across, down = max(1, round(width * factor)), max(1, round(height * factor))
-    boxed = np.zeros((-(-down // 32) * 32, -(-across // 32) * 32, 3), np.uint8)
-    cv2.resize(image, (across, down), dst=boxed[:down, :across], interpolation=cv2.INTER_LINEAR)
-    return boxed, np.array([across / width, down / height])
 
 
 def _detection(
