@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from tracker import backends, detect
+from tracker.conceal import UPSCALING
 from tracker.progress import FIRST_KEYPOINTS
-from tracker.run import BackendName, DetectorName, StyleName
+from tracker.run import ApiName, BackendName, DetectorName, Privacy, StyleName
+from tracker.sources.camera import APIS
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
 from tracker.styles import STYLES
 from tracker.weights import DEFAULT_DIR, load
@@ -326,6 +328,10 @@ def test_one_refused_output_leaves_nothing_of_the_others(film: Path, tmp_path: P
         ("face.mp4", "--smooth", "much"),
         ("face.mp4", "--backend", "abacus"),
         ("face.mp4", "--style", "nice"),
+        ("face.mp4", "--width", "640"),
+        ("--demo", "--backend-api", "v4l2"),
+        ("--backend-api", "telepathy"),
+        ("--fps", "0"),
         ("face.mp4", "--blur", "--pixelate"),
         ("face.mp4", "--blur", "--detect-every", "auto"),
     ],
@@ -380,7 +386,24 @@ def test_the_doctor_finds_everything_that_tracking_needs(tmp_path: Path) -> None
     assert "FAIL" not in done.stdout
 
 
+def test_cameras_are_listed_on_stdout_or_their_absence_on_stderr(tmp_path: Path) -> None:
+    pytest.importorskip("cv2_enumerate_cameras")
+    done = fkp_track("--list-cameras", cwd=tmp_path)
+    assert done.returncode == 0
+    assert bool(done.stdout) != ("there is no camera" in done.stderr)
+
+
+def test_wishes_reach_the_camera(tmp_path: Path) -> None:
+    done = fkp_track("--camera", "97", *["--width", "640", "--height", "480", "--fps", "30", "--no-show"], cwd=tmp_path)
+    assert (done.returncode, "camera 97" in done.stderr) == (3, True)
+    lacking = "msmf" if sys.platform == "linux" else "v4l2"
+    done = fkp_track("--backend-api", lacking, "--no-show", cwd=tmp_path)
+    assert (done.returncode, lacking in done.stderr) == (3, True)
+
+
 def test_the_choices_of_the_command_line_are_those_that_exist() -> None:
     assert get_args(StyleName) == tuple(STYLES)
+    assert get_args(ApiName) == tuple(APIS)
+    assert {way for way in get_args(Privacy) if way != "hide"} == set(UPSCALING)
     assert get_args(BackendName) == ("auto", *backends.OPENERS)
     assert get_args(DetectorName) == tuple(detect.OPENERS)

@@ -1,10 +1,14 @@
 """What --help promises: headings, 80 columns, no colour needed."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tracker.styles import STYLES
 
 
 def shown(module: str, *args: str, columns: int = 80) -> list[str]:
@@ -33,7 +37,13 @@ def test_every_option_of_fkp_track_stands_under_a_heading_of_its_own_kind() -> N
     assert {"--out", "--keypoints", "--show"} <= set(found["Output"])
     assert {"--detector", "--smooth"} <= set(found["Tracking"])
     assert {"--backend", "--threads"} <= set(found["Machine"])
-    assert {word for word in found["Other"] if word.startswith("-")} == {"-v", "--version", "-h"}
+    assert {word for word in found["Other"] if word.startswith("-")} == {
+        "-v",
+        "--version",
+        "--install-completion",
+        "--show-completion",
+        "-h",
+    }
 
 
 @pytest.mark.parametrize("module", ["tracker.cli", "tracker.bench", "train.cli"])
@@ -45,3 +55,32 @@ def test_help_fits_80_columns_and_needs_no_colour(module: str) -> None:
 
 def test_a_wider_terminal_makes_the_help_shorter() -> None:
     assert len(shown("tracker.cli", columns=120)) < len(shown("tracker.cli", columns=80))
+
+
+COMPLETE = """
+eval "$(fkp-track --show-completion bash)"
+COMP_WORDS=(fkp-track "$@")
+COMP_CWORD=$#
+$(complete -p fkp-track | sed 's/.* -F \\([^ ]*\\).*/\\1/') fkp-track
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+"""A bash that has just learned our completion, and is asked to complete the last of its words."""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["--sty"], {"--style"}),
+        (["--style", ""], set(STYLES)),
+        (["--backend", "a"], {"auto"}),
+        (["--list"], {"--list-cameras"}),
+    ],
+)
+def test_bash_completes_options_and_their_values(words: list[str], offered: set[str]) -> None:
+    bash, scripts = shutil.which("bash"), Path(sys.executable).parent
+    if bash is None or not (scripts / "fkp-track").exists():
+        pytest.skip("needs bash and an installed fkp-track")
+    environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    command = [bash, "--norc", "-c", COMPLETE, "bash", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert {word for word in done.stdout.split() if word} == offered, done.stderr

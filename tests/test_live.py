@@ -111,6 +111,7 @@ def test_the_page_is_there_until_the_run_is_stopped_while_somebody_looks(
 @pytest.mark.parametrize(
     ("typed", "read"),
     [
+        ("", ""),
         ("--serve", "--serve 8010"),
         ("--serve 9", "--serve 9"),
         ("--serve 10.0.0.7:9", "--serve 10.0.0.7:9"),

@@ -16,11 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
-from tracker.sources import open_demo, open_source
+from tracker.sources import mirrored, open_demo, open_source
 from tracker.sources.background import Background
-from tracker.sources.camera import open_camera
+from tracker.sources.camera import APIS, Wish, open_camera
 from tracker.sources.film import open_film
 from tracker.sources.images import open_images
+from tracker.sources.listing import find_cameras, modes
 from tracker.types import Frame
 
 Image = NDArray[np.uint8]
@@ -450,6 +451,9 @@ class ScriptedCamera:
             self.at += 1
             return (False, None) if level is None else (True, np.full((48, 64, 3), level, np.uint8))
 
+        def get(self, prop: int) -> float:
+            return 25.0 if prop == cv2.CAP_PROP_FPS else 0.0
+
         def release(self) -> None:
             self.released = True
 
@@ -527,6 +531,59 @@ def test_closing_ends_a_reader_that_waits_for_a_lost_camera():
 def test_a_camera_that_is_not_there_is_one_message_that_names_the_demo(script: list[int | None]):
     with pytest.raises(SourceError, match=r"camera 7 .*fkp-track --demo"):
         open_camera(7, open_capture=lambda _: ScriptedCamera(script, []).open(7))
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        (Wish(1920, 1080, 60), "camera 3 gives 64x48 at 25 frames/s, not 1920x1080 at 60 frames/s as asked for"),
+        (Wish(height=720), "not anyx720 as asked for"),
+        (Wish(fps=30), "not 30 frames/s as asked for"),
+        (Wish(64, 48, 25), ""),
+        (Wish(fps=25.2), ""),
+        (Wish(), ""),
+    ],
+)
+def test_a_camera_that_gives_something_else_than_wished_is_named(
+    wish: Wish, says: str, caplog: pytest.LogCaptureFixture
+):
+    with open_camera(3, wish, open_capture=ScriptedCamera([1]).open):
+        assert says in caplog.text if says else caplog.text == ""
+
+
+def test_an_api_that_this_opencv_lacks_is_refused_with_those_it_has():
+    lacking = "msmf" if sys.platform == "linux" else "v4l2"
+    with pytest.raises(SourceError, match=rf"cameras with {lacking}; it has \w+"):
+        open_camera(0, Wish(api=lacking))
+
+
+def test_an_api_asked_for_by_name_is_the_only_one_tried():
+    ours = next(name for name, number in APIS.items() if number in cv2.videoio_registry.getCameraBackends())
+    with pytest.raises(SourceError, match="camera 97"):
+        open_camera(97, Wish(api=ours))
+
+
+def test_cameras_are_listed_with_their_sizes_largest_first_and_their_highest_rate():
+    device = pytest.importorskip("linuxpy.video.device")
+    types = [
+        device.FrameType(device.FrameIntervalType.DISCRETE, None, *size, Fraction(rate), Fraction(rate), Fraction(rate))
+        for *size, rate in [(640, 480, 30), (1280, 720, 10), (1280, 720, 30), (320, 240, 0)]
+    ]
+    assert modes(types) == "1280x720 at 30, 640x480 at 30, 320x240"
+    assert modes([]) == "sends no pictures"
+
+
+def test_the_cameras_of_this_machine_can_be_listed():
+    pytest.importorskip("cv2_enumerate_cameras")
+    for found in find_cameras():
+        assert str(found).startswith(f"{found.number} ")
+        assert found.name in str(found)
+
+
+def test_a_mirrored_frame_is_the_same_but_for_left_and_right(portrait: np.ndarray):
+    (mirror,) = mirrored([Frame(portrait, 3, 0.5, "face.png")])
+    assert (mirror.image == portrait[:, ::-1]).all()
+    assert (mirror.index, mirror.timestamp, mirror.name) == (3, 0.5, "face.png")
 
 
 def test_a_real_camera_that_does_not_exist_is_refused_without_noise(capfd: pytest.CaptureFixture[str]):

@@ -25,6 +25,7 @@ import typer
 
 from tracker.cli import every
 from tracker.errors import FkpError, SourceError
+from tracker.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
 from tracker.progress import FIRST_KEYPOINTS
 from tracker.run import BackendName, DetectorName
@@ -335,30 +336,54 @@ def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> d
     }
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command()
+EXAMPLES = """\b
+Examples:
+  fkp-bench                          the demo, on this machine
+  fkp-bench talk.mp4 --json          a film of yours, for a program to read
+  fkp-bench --steadiness             jitter and lag against exact truth
+"""
+
+
+@app.command(cls=PlainCommand, context_settings=CONTEXT, epilog=EXAMPLES)
 def command(
     *,
     source: Annotated[
-        Path | None, typer.Argument(metavar="[SOURCE]", help="A film, or a picture for --steadiness; else the demo.")
+        Path | None,
+        typer.Argument(
+            metavar="SOURCE", help="A film, or a picture for --steadiness; else the demo.", rich_help_panel=INPUT
+        ),
     ] = None,
     frames: Annotated[
         int,
-        typer.Option(min=WARM_UP + 1, metavar="N", help="Frames to measure at most; of each path with --steadiness."),
+        typer.Option(
+            min=WARM_UP + 1,
+            metavar="N",
+            help="Frames to measure at most; of each path with --steadiness.",
+            rich_help_panel=INPUT,
+        ),
     ] = 300,
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Processor threads.")] = 1,
-    detector: Annotated[DetectorName, typer.Option(help="What finds faces.")] = "yunet",
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Processor threads.", rich_help_panel=MACHINE)] = 1,
+    detector: Annotated[DetectorName, typer.Option(help="What finds faces.", rich_help_panel=TRACKING)] = "yunet",
     detect_every: Annotated[
-        str, typer.Option(metavar="N|auto", help="Detect on every N-th frame, or when needed.")
+        str,
+        typer.Option(metavar="N|auto", help="Detect on every N-th frame, or when needed.", rich_help_panel=TRACKING),
     ] = "1",
-    backend: Annotated[BackendName, typer.Option(help="What runs the network.")] = "auto",
-    weights: Annotated[Path | None, typer.Option(metavar="PATH", help="Another network.")] = None,
+    backend: Annotated[BackendName, typer.Option(help="What runs the network.", rich_help_panel=MACHINE)] = "auto",
+    weights: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Another network.", rich_help_panel=MACHINE)
+    ] = None,
     steadiness: Annotated[
-        bool, typer.Option("--steadiness", help="Jitter, lag and error on a moved picture; jitter of a film.")
+        bool,
+        typer.Option(
+            "--steadiness", help="Jitter, lag and error on a moved picture; jitter of a film.", rich_help_panel=OUTPUT
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
     """Measure latency by stage, film rate, start-up and memory on this machine, or how steady the keypoints are."""
     settings = Settings(

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -18,11 +19,21 @@ from tracker.errors import FkpError
 from tracker.formats import RECORDS, STDOUT, FormatName, format_of
 from tracker.help import BATCH, CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
-from tracker.run import DEFAULT_FOV_DEG, BackendName, DetectorName, Options, Privacy, Smoothing, StyleName, run
+from tracker.run import (
+    DEFAULT_FOV_DEG,
+    ApiName,
+    BackendName,
+    DetectorName,
+    Options,
+    Privacy,
+    Smoothing,
+    StyleName,
+    run,
+)
 
 log = logging.getLogger(__name__)
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 USUAL = {"--serve": ("8010", r"(\S+:)?\d+")}
 """Options that may stand alone, each with what it then means and a pattern of the values that may follow it."""
@@ -73,7 +84,7 @@ def listening_address(text: str) -> Address:
 def filled_in(words: list[str]) -> list[str]:
     """The command line with the usual value after each option of `USUAL` that stands without one."""
     filled = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         filled.append(word)
         usual, value = USUAL.get(word, ("", ""))
         if usual and not re.fullmatch(value, following):
@@ -105,8 +116,28 @@ def command(
         typer.Option(min=0, metavar="N", help="Camera to use; 0 where no SOURCE is given.", rich_help_panel=INPUT),
     ] = None,
     demo: Annotated[
-        bool,
-        typer.Option("--demo", help="A synthetic camera: needs neither camera nor film.", rich_help_panel=INPUT),
+        bool, typer.Option("--demo", help="A synthetic camera, where there is none.", rich_help_panel=INPUT)
+    ] = False,
+    list_cameras: Annotated[
+        bool, typer.Option("--list-cameras", help="List cameras with their sizes and rates.", rich_help_panel=INPUT)
+    ] = False,
+    width: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="PX", help="Ask the camera for pictures of this width,", rich_help_panel=INPUT),
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, metavar="PX", help="... this height,", rich_help_panel=INPUT)
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="N", help="... and this many frames per second.", rich_help_panel=INPUT),
+    ] = None,
+    backend_api: Annotated[
+        ApiName | None,
+        typer.Option(metavar="NAME", help=f"Open it with {', '.join(get_args(ApiName))}.", rich_help_panel=INPUT),
+    ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Mirror the picture, and left and right with it.", rich_help_panel=INPUT)
     ] = False,
     out: Annotated[
         Path | None,
@@ -161,9 +192,18 @@ def command(
             rich_help_panel=LIVE,
         ),
     ] = None,
+    style: Annotated[StyleName, typer.Option(help="What is drawn on a face.", rich_help_panel=LOOKS)] = "classic",
+    show_sigma: Annotated[
+        bool, typer.Option("--show-sigma", help="Draw each point's uncertainty, two sigma wide.", rich_help_panel=LOOKS)
+    ] = False,
     show_pose: Annotated[
         bool,
         typer.Option("--show-pose", help="Draw each head's axes: left, up, forward.", rich_help_panel=LOOKS),
+    ] = False,
+    blur: Annotated[bool, typer.Option("--blur", help="Blur every head.", rich_help_panel=LOOKS)] = False,
+    pixelate: Annotated[bool, typer.Option("--pixelate", help="Pixelate every head.", rich_help_panel=LOOKS)] = False,
+    hide_video: Annotated[
+        bool, typer.Option("--hide-video", help="Show keypoints on black.", rich_help_panel=LOOKS)
     ] = False,
     detector: Annotated[DetectorName, typer.Option(help="What finds faces.", rich_help_panel=TRACKING)] = "yunet",
     detect_every: Annotated[
@@ -193,26 +233,13 @@ def command(
             rich_help_panel=TRACKING,
         ),
     ] = DEFAULT_FOV_DEG,
-    style: Annotated[StyleName, typer.Option(help="What is drawn on a face.", rich_help_panel=LOOKS)] = "classic",
-    blur: Annotated[bool, typer.Option("--blur", help="Blur every head.", rich_help_panel=LOOKS)] = False,
-    pixelate: Annotated[bool, typer.Option("--pixelate", help="Pixelate every head.", rich_help_panel=LOOKS)] = False,
-    hide_video: Annotated[
-        bool, typer.Option("--hide-video", help="Show keypoints on black.", rich_help_panel=LOOKS)
-    ] = False,
-    mirror: Annotated[
-        bool, typer.Option("--mirror", help="Mirror the picture, and left and right with it.", rich_help_panel=INPUT)
-    ] = False,
-    show_sigma: Annotated[
-        bool,
-        typer.Option("--show-sigma", help="Draw the uncertainty of each point, two sigma wide.", rich_help_panel=LOOKS),
-    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
             show_default=False,
-            help="Films at a time.  [default: one per two processors; x>=1]",
+            help="Films at a time.  [default: one per two processors]",
             rich_help_panel=BATCH,
         ),
     ] = None,
@@ -255,8 +282,15 @@ def command(
         from tracker.doctor import examine
 
         raise typer.Exit(examine())
+    if list_cameras:
+        _print_cameras()
+        raise typer.Exit
     options = Options(
         camera=0 if camera is None else camera,
+        width=width,
+        height=height,
+        fps=fps,
+        backend_api=backend_api,
         demo=demo,
         out=out,
         keypoints=tuple(keypoints or ()),
@@ -281,6 +315,7 @@ def command(
     named = tuple(sources or ())
     _refuse_two_sources(named, options, camera_given=camera is not None)
     _refuse_blind_spots(options)
+    _refuse_camera_options(named, options)
     if jobs is not None or is_batch(named, options):
         _run_batch(Batch(sources=named, each=options, jobs=jobs or default_jobs()), show)
         return
@@ -308,6 +343,21 @@ def _privacy(**asked: bool) -> Privacy | None:
     if len(ways) > 1:
         raise typer.BadParameter("give one of --blur, --pixelate and --hide-video")
     return ways[0] if ways else None
+
+
+def _print_cameras() -> None:
+    from tracker.sources.listing import find_cameras
+
+    for found in (cameras := find_cameras()):
+        print(found)
+    if not cameras:
+        log.warning("there is no camera here; connect one, or try: fkp-track --demo")
+
+
+def _refuse_camera_options(sources: Sequence[Path], options: Options) -> None:
+    given = [name for name in ("width", "height", "fps", "backend_api") if getattr(options, name) is not None]
+    if given and (sources or options.demo):
+        raise typer.BadParameter("is for cameras alone", param_hint=f"--{given[0].replace('_', '-')}")
 
 
 def _refuse_blind_spots(options: Options) -> None:

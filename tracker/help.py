@@ -3,6 +3,7 @@
 Typer calls such headings panels and has Rich draw them as boxes; plain text is there sooner and takes fewer lines.
 """
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -12,17 +13,24 @@ OUTPUT = "Output"
 LIVE = "Live outputs"
 TRACKING = "Tracking"
 LOOKS = "Looks and privacy"
+TRAINING = "Training"
 BATCH = "Many films"
 MACHINE = "Machine"
 OTHER = "Other"
-PANELS = (INPUT, OUTPUT, LIVE, LOOKS, TRACKING, BATCH, MACHINE)
-"""Headings of `fkp-track --help`, for an option's `rich_help_panel`, in their order; others follow."""
+UNPARTED = "Options"
+"""The one heading of a command whose options are too few to be parted."""
+PANELS = (INPUT, OUTPUT, LIVE, LOOKS, TRACKING, TRAINING, BATCH, MACHINE)
+"""Headings of --help, for an option's `rich_help_panel`, in their order; other options follow."""
 
 FIRST_COLUMN = 26
 """Options and their values are this wide in every panel, so that the explanations line up; longer ones get a line."""
 
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 """`context_settings` of every command."""
+
+
+SELF_EVIDENT = re.compile(r"  \[[\d.<=]*x[<>=]+[\d.]+\]|; [\d.<=]*x[<>=]+[\d.]+(?=\])| <(path|list\[Path\])>$")
+"""The range of a number, of which an error would tell, and the type of a SOURCE."""
 
 
 class PlainCommand(TyperCommand):
@@ -47,9 +55,10 @@ def _write_panels(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) 
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
         if record is not None:
-            words, explanation = record
+            words, explanation = (SELF_EVIDENT.sub("", text) for text in record)
             panel = getattr(parameter, "rich_help_panel", None) or OTHER
             panels.setdefault(panel, []).append((words.ljust(FIRST_COLUMN), explanation))
-    for panel in filter(panels.get, panels):
-        with formatter.section(panel):
+    shown = list(filter(panels.get, panels))
+    for panel in shown:
+        with formatter.section(panel if len(shown) > 1 else UNPARTED):
             formatter.write_dl(panels[panel], col_max=FIRST_COLUMN)

@@ -31,6 +31,7 @@ DetectorName = Literal["yunet", "mediapipe"]
 BackendName = Literal["auto", "cuda", "cpu"]
 Smoothing = Literal["offline", "live", "off"]
 StyleName = Literal["classic", "dots", "lines", "mesh", "none"]
+ApiName = Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"]
 Privacy = Literal["blur", "pixelate", "hide"]
 
 DEFAULT_FOV_DEG = 65.0
@@ -44,6 +45,12 @@ class Options:
     source: Path | None = None
     """A film, a picture or a folder of pictures; None for the camera or the demo."""
     camera: int = 0
+    width: int | None = None
+    """Of a camera's pictures, px, as the camera is asked for; like `height` and `fps` None for what it likes."""
+    height: int | None = None
+    fps: float | None = None
+    backend_api: ApiName | None = None
+    """What OpenCV opens cameras with; None for the fastest here."""
     demo: bool = False
     out: Path | None = None
     keypoints: tuple[Path, ...] = ()
@@ -105,13 +112,15 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
     from tracker.progress import open_progress
     from tracker.sinks import Quit
     from tracker.sources import open_source
+    from tracker.sources.camera import Wish
     from tracker.weights import load
 
     cv2.setNumThreads(options.threads)
     weights = load(options.weights)
     threshold = SUSPICION * THRESHOLDS[options.detector] if options.covers_heads else None
+    wish = Wish(options.width, options.height, options.fps, options.backend_api)
     with (
-        open_source(options.source, camera=options.camera, demo=options.demo) as source,
+        open_source(options.source, camera=options.camera, demo=options.demo, wish=wish) as source,
         closing(open_backend(options.backend, weights, threads=options.threads)) as backend,
         closing(open_detector(options.detector, threshold=threshold, threads=options.threads)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,

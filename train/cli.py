@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tracker.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRAINING, PlainCommand, PlainGroup
 from tracker.program import run_program
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
@@ -16,7 +17,14 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
 
 log = logging.getLogger("train.cli")  # by name: it speaks up under `python -m train.cli` too
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+
+EXAMPLES = """\b
+Examples:
+  fkp-train --data facial-keypoints-detection.zip   Kaggle's data, to runs/fkp
+  fkp-train --data kaggle/ --resume                 go on after a stop
+  fkp-train evaluate --data kaggle/ --hold-out      how good the weights are
+"""
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "fp16"]
@@ -29,36 +37,56 @@ WIDE = 110
 """Characters that the table of all recipes needs; a narrower terminal wraps its lines, which loses nothing."""
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(cls=PlainGroup, invoke_without_command=True, context_settings=CONTEXT, epilog=EXAMPLES)
 def train(
     context: typer.Context,
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help=DATA_HELP)] = None,
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help=DATA_HELP, rich_help_panel=INPUT)] = None,
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP, rich_help_panel=INPUT)] = None,
     extra: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be given again."),
+        typer.Option(
+            metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be given again.", rich_help_panel=INPUT
+        ),
     ] = None,
     unlabelled: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="Faces of which a teacher network says the keypoints; may be given again."),
+        typer.Option(
+            metavar="PATH",
+            help="Faces of which a teacher network says the keypoints; may be given again.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.")] = Path("runs/fkp"),
-    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.")] = 7_000,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.", rich_help_panel=OUTPUT)] = Path(
+        "runs/fkp"
+    ),
+    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.", rich_help_panel=TRAINING)] = 7_000,
     teacher_steps: Annotated[
-        int, typer.Option(min=0, help="Batches to train the large network on that then teaches; 0 for none.")
+        int,
+        typer.Option(
+            min=0, help="Batches to train the large network on that then teaches; 0 for none.", rich_help_panel=TRAINING
+        ),
     ] = 3_000,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random, except the hold-out.")] = 0,
-    device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
+    seed: Annotated[
+        int, typer.Option(help="Of everything that is drawn at random, except the hold-out.", rich_help_panel=TRAINING)
+    ] = 0,
+    device: Annotated[DeviceName, typer.Option(help="Where to train.", rich_help_panel=MACHINE)] = "auto",
     report_every: Annotated[
-        int, typer.Option(min=1, metavar="STEPS", help="Steps between checkpoints and looks at the hold-out.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="STEPS",
+            help="Steps between checkpoints and looks at the hold-out.",
+            rich_help_panel=TRAINING,
+        ),
     ] = 250,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again where a run exists.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a stopped run left off.", rich_help_panel=OUTPUT)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start again where a run exists.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
-    """Rebuild the weights from the data; `fkp-train COMMAND --help` for the rest.
-
-    Example: fkp-train --data facial-keypoints-detection.zip --out runs/mine
-    """
+    """Rebuild the weights from the data, or do what COMMAND says; `fkp-train COMMAND --help` tells more."""
     logging.basicConfig(format="fkp-train: %(message)s")
     logging.getLogger("tracker.backends").setLevel(logging.INFO)
     logging.getLogger("train").setLevel(logging.INFO)  # what the ONNX exporter tells at that level is its own business
@@ -87,7 +115,7 @@ def train(
     )
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def evaluate(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
@@ -111,7 +139,7 @@ def evaluate(
     Console().print(report.table())
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def compare(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
@@ -151,7 +179,7 @@ def compare(
     Console(width=max(WIDE, Console().width)).print(board.table())
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def wild(
     faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks, a zip or a folder.")],
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
@@ -163,7 +191,7 @@ def wild(
     print(json.dumps(judge_end_to_end(read_faces68(faces), weights).to_json()))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def submit(
     test: Annotated[Path, typer.Option(metavar="PATH", help="test.csv, a zip with it, or their folder.")],
     lookup: Annotated[Path, typer.Option(metavar="CSV", help="Kaggle's IdLookupTable.csv.")],
@@ -184,7 +212,7 @@ def submit(
     log.info("%d faces -> %s", len(images), out)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def export(
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
     tensorrt: Annotated[

@@ -6,9 +6,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracker.sources.contract import Kind, Source, SourceInfo
 from tracker.types import Frame
+
+if TYPE_CHECKING:
+    from tracker.sources.camera import Wish
 
 __all__ = [
     "Kind",
@@ -23,12 +27,15 @@ __all__ = [
 ]
 
 
-def open_source(source: Path | None, *, camera: int = 0, demo: bool = False) -> Source:
-    """The demo when asked for; else the film, picture or folder at `source`; else camera number `camera`."""
+def open_source(source: Path | None, *, camera: int = 0, demo: bool = False, wish: "Wish | None" = None) -> Source:
+    """The demo when asked for; else the film, picture or folder at `source`; else camera number `camera`.
+
+    `wish` says how a camera should send its pictures.
+    """
     if demo:
         return open_demo()
     if source is None:
-        return open_camera(camera)
+        return open_camera(camera, wish)
     from tracker.sources.images import SUFFIXES
 
     if source.is_dir() or source.suffix.lower() in SUFFIXES:
@@ -50,11 +57,11 @@ def open_images(path: Path) -> Source:
     return images.open_images(path)
 
 
-def open_camera(index: int = 0) -> Source:
+def open_camera(index: int = 0, wish: "Wish | None" = None) -> Source:
     """The newest frames of a camera; see `tracker.sources.camera`."""
     from tracker.sources import camera
 
-    return camera.open_camera(index)
+    return camera.open_camera(index, wish or camera.AS_IT_LIKES)
 
 
 def open_demo() -> Source:

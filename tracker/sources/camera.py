@@ -1,6 +1,6 @@
 """A live camera through OpenCV: always the newest frame, and back again after a drop-out.
 
-Out: Frames, BGR uint8, as the camera sends them (not mirrored), timestamps in seconds since the first picture arrived.
+Out: Frames, BGR uint8, as the camera sends them, timestamps in seconds since the first picture arrived.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -36,10 +37,37 @@ class Capture(Protocol):
 
     def read(self) -> tuple[bool, NDArray[np.uint8] | None]: ...
 
+    def get(self, prop: int) -> float: ...
+
     def release(self) -> None: ...
 
 
 OpenCapture = Callable[[int], Capture]
+
+
+class Wish(NamedTuple):
+    """How a camera should send its pictures; None: as it likes."""
+
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    api: str | None = None
+    """One of `APIS`: what OpenCV opens cameras with; None for the fastest here, or another where that one fails."""
+
+    def __str__(self) -> str:
+        return _mode(self.width, self.height, self.fps)
+
+
+AS_IT_LIKES = Wish()
+
+APIS = {
+    "v4l2": cv2.CAP_V4L2,
+    "dshow": cv2.CAP_DSHOW,
+    "msmf": cv2.CAP_MSMF,
+    "avfoundation": cv2.CAP_AVFOUNDATION,
+    "gstreamer": cv2.CAP_GSTREAMER,
+}
+"""By the name a user types."""
 
 
 class _Shot(NamedTuple):
@@ -73,13 +101,16 @@ class Camera(Source):
         self._shots.close()
 
 
-def open_camera(index: int = 0, *, open_capture: OpenCapture | None = None, retry_s: float = RETRY_S) -> Camera:
-    """Open camera `index` and wait for its first picture.
+def open_camera(
+    index: int = 0, wish: Wish = AS_IT_LIKES, *, open_capture: OpenCapture | None = None, retry_s: float = RETRY_S
+) -> Camera:
+    """Open camera `index` and wait for its first picture; where that is not as wished a warning says what it is.
 
     `open_capture(index)` returns something like cv2.VideoCapture; it is called again every `retry_s` seconds while the
-    camera is gone.  Raises SourceError when the camera does not exist or sends nothing.
+    camera is gone.  Raises SourceError when the camera does not exist or sends nothing, or OpenCV lacks the API.
     """
-    device = _Device(index, _open_device if open_capture is None else open_capture, retry_s)
+    _refuse_missing_api(wish.api)
+    device = _Device(index, partial(_open_device, wish=wish) if open_capture is None else open_capture, retry_s)
     capture = device.open_capture(index)
     image = _read(capture)
     if image is None:
@@ -88,6 +119,7 @@ def open_camera(index: int = 0, *, open_capture: OpenCapture | None = None, retr
         raise SourceError(f"camera {index} {reason}, or see it work without one: fkp-track --demo")
     first = _Shot(image, time.perf_counter())
     height, width = image.shape[:2]
+    _warn_of_another_mode(index, wish, width, height, capture.get(cv2.CAP_PROP_FPS))
     info = SourceInfo("camera", str(index), width, height, None, None, clock_zero=first.time)
     return Camera(info, device, device.shots(capture, first))
 
@@ -140,18 +172,54 @@ def _read(capture: Capture) -> NDArray[np.uint8] | None:
     return None
 
 
-def _open_device(index: int) -> Capture:
-    """The real camera, with the backend that opens fastest here: on Windows MSMF takes many seconds."""
-    preferred = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
+def preferred_api() -> int:
+    """What opens cameras fastest here: on Windows MSMF takes many seconds."""
+    name = {"linux": "v4l2", "win32": "dshow", "darwin": "avfoundation"}.get(sys.platform)
+    return cv2.CAP_ANY if name is None else APIS[name]
+
+
+def _open_device(index: int, wish: Wish) -> Capture:
+    """The real camera, asked for what is wished."""
     with _silent_opencv():
-        capture = cv2.VideoCapture(index, preferred.get(sys.platform, cv2.CAP_ANY))
-        if not capture.isOpened():  # some cameras are known to one backend only
+        capture = cv2.VideoCapture(index, preferred_api() if wish.api is None else APIS[wish.api])
+        if not capture.isOpened() and wish.api is None:  # some cameras are known to one API only
             capture = cv2.VideoCapture(index, cv2.CAP_ANY)
         # What a camera does not support it ignores.  MJPG: uncompressed pictures do not fit USB 2 at 30 fps.
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        for prop, value in (
+            (cv2.CAP_PROP_FRAME_WIDTH, wish.width),
+            (cv2.CAP_PROP_FRAME_HEIGHT, wish.height),
+            (cv2.CAP_PROP_FPS, wish.fps),
+            (cv2.CAP_PROP_BUFFERSIZE, 1),
+        ):
+            if value is not None:
+                capture.set(prop, value)
     opened: Capture = capture
     return opened
+
+
+def _refuse_missing_api(name: str | None) -> None:
+    known = {number: each for each, number in APIS.items()}
+    here = [known[number] for number in cv2.videoio_registry.getCameraBackends() if number in known]
+    if name is not None and name not in here:
+        raise SourceError(f"this OpenCV cannot open cameras with {name}; it has {' and '.join(here)}")
+
+
+def _warn_of_another_mode(index: int, wish: Wish, width: int, height: int, fps: float) -> None:
+    """Say so when a camera sends something else than wished; `fps` is what it claims, 0 when it does not."""
+    as_wished = wish.width in (None, width) and wish.height in (None, height)
+    if not as_wished or (wish.fps is not None and fps > 0 and abs(fps - wish.fps) > 0.5):
+        log.warning(
+            "camera %d gives %s, not %s as asked for; --list-cameras shows what it can",
+            index,
+            _mode(width, height, fps or None),
+            wish,
+        )
+
+
+def _mode(width: int | None, height: int | None, fps: float | None) -> str:
+    size = "" if width is None and height is None else f"{width or 'any'}x{height or 'any'}"
+    return " at ".join(part for part in (size, "" if fps is None else f"{fps:g} frames/s") if part)
 
 
 @contextlib.contextmanager
