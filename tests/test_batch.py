@@ -185,6 +185,34 @@ def test_several_sources_may_be_films_patterns_and_folders_of_pictures(
     assert tree(tmp_path / "o") == sorted([NAME, *made])
 
 
+def test_films_and_outputs_may_be_urls(film: Path, tmp_path: Path) -> None:
+    pytest.importorskip("upath")
+    lay(tmp_path / "films", film, "p/a.mp4", "p/b.mp4")
+    (tmp_path / "films" / "p" / "c.mp4").write_bytes(b"no film" * 100)
+    films, made = (tmp_path / "films").as_uri(), (tmp_path / "made").as_uri()
+    batch = (f"{films}/*/*.mp4", "--out", f"{made}/films", "--keypoints", f"{made}/points/{{}}.csv")
+    done = fkp_track(*batch, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert f"{films}/p/c.mp4 cannot be read as a film" in done.stderr
+    assert tree(tmp_path / "made" / "points") == [NAME, "p/a.csv", "p/b.csv"]
+    assert tree(tmp_path / "made" / "films") == [NAME, "p/a.mp4", "p/b.mp4"]
+    (tmp_path / "films" / "p" / "c.mp4").unlink()
+    assert "of 2 films 2 done before" in fkp_track(*batch, cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(("module", "words"), [("upath", ["s3://films/a.mp4"]), ("ray", ["films", "--ray", "auto"])])
+def test_urls_and_clusters_name_the_extra_that_they_need(
+    module: str, words: list[str], film: Path, tmp_path: Path
+) -> None:
+    lay(tmp_path, film, "films/a.mp4")
+    run = f"import sys; sys.modules[{module!r}] = None; from tracker.cli import main; main()"
+    command = [sys.executable, "-c", run, *words, "--keypoints", "points"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode in (3, 5)
+    assert "pip install 'fkp[ray]'" in done.stderr.splitlines()[-1] + done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+
+
 def test_one_film_into_a_folder_is_a_batch_of_one(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--keypoints", "points", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

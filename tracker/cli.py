@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 from tracker.address import LOOPBACK, Address, parse_address
-from tracker.batch import Batch, default_jobs, is_batch, run_batch
+from tracker.batch import Batch, is_batch, run_batch
+from tracker.batch.places import place
 from tracker.errors import FkpError
 from tracker.formats import RECORDS, STDOUT, FormatName, format_of
 from tracker.help import BATCH, CONTEXT, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING, PlainCommand
@@ -107,6 +108,7 @@ def command(
         list[Path] | None,
         typer.Argument(
             metavar="SOURCE",
+            parser=place,
             help="A film, a picture or a folder of pictures; a folder of films or several of these make a batch.",
             rich_help_panel=INPUT,
         ),
@@ -142,13 +144,17 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE_OR_DIR", help="Annotated film; for pictures a picture or a folder.", rich_help_panel=OUTPUT
+            metavar="FILE_OR_DIR",
+            parser=place,
+            help="Annotated film; for pictures a picture or a folder, for films a folder.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     keypoints: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
+            parser=place,
             help="Keypoints as .jsonl, .csv, .parquet, .openface.csv or .coco.json; - is stdout.  May be given again.",
             rich_help_panel=OUTPUT,
         ),
@@ -243,6 +249,14 @@ def command(
             rich_help_panel=BATCH,
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on this Ray cluster: auto, HOST:PORT or ray://HOST:PORT.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
     backend: Annotated[
         BackendName,
         typer.Option(help="What runs the network; auto takes the fastest here.", rich_help_panel=MACHINE),
@@ -316,8 +330,8 @@ def command(
     _refuse_two_sources(named, options, camera_given=camera is not None)
     _refuse_blind_spots(options)
     _refuse_camera_options(named, options)
-    if jobs is not None or is_batch(named, options):
-        _run_batch(Batch(sources=named, each=options, jobs=jobs or default_jobs()), show)
+    if jobs is not None or ray is not None or is_batch(named, options):
+        _run_batch(Batch(sources=named, each=options, jobs=jobs, ray=ray), show)
         return
     options = replace(options, source=next(iter(named), None))
     _refuse_clashing_outputs(options)

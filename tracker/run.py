@@ -44,6 +44,8 @@ class Options:
 
     source: Path | None = None
     """A film, a picture or a folder of pictures; None for the camera or the demo."""
+    called: str | None = None
+    """What the outputs say of where they come from, where that is not `source`."""
     camera: int = 0
     width: int | None = None
     """Of a camera's pictures, px, as the camera is asked for; like `height` and `fps` None for what it likes."""
@@ -182,7 +184,7 @@ def header_of(
     from tracker.sinks.records import Header
 
     return Header(
-        source=info.name,
+        source=options.called or info.name,
         width=info.width,
         height=info.height,
         weights_sha256=weights.sha256,

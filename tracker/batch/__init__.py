@@ -1,14 +1,13 @@
 """Many films in one go: what is done is skipped, what is missing is tracked, and what failed is listed.
 
 In: a `Batch`.  Out: trees of outputs, each with a record of how every film fared.  `plan` finds the work, `ledger` is
-the record, `work` does one film, `processes` several side by side, `report` tells a person.
+the record, `work` does one film, `processes` and `ray` many side by side, `report` tells a person.
 """
 
 import logging
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ if TYPE_CHECKING:  # the runtimes are imported when a batch starts, so that --he
 log = logging.getLogger(__name__)
 
 INDIFFERENT = frozenset(
-    {"source", "camera", "demo", "out", "keypoints", "show", "overwrite", "backend", "weights", "threads"}
+    {"source", "called", "camera", "demo", "out", "keypoints", "show", "overwrite", "backend", "weights", "threads"}
 )
 """Options that say where from, where to and how fast, not what comes out; weights count by their content."""
 
@@ -39,8 +38,10 @@ class Batch:
     """Films, pictures, folders, and patterns with wildcards."""
     each: Options
     """For every film; `out` and `keypoints` are folders, or names in which `{}` stands for the film's."""
-    jobs: int = 1
-    """Films at a time."""
+    jobs: int | None = None
+    """Films at a time; None for what the machine or the cluster has room for."""
+    ray: str | None = None
+    """Address of a Ray cluster to work on; None for this machine."""
 
 
 def default_jobs() -> int:
@@ -51,15 +52,18 @@ def default_jobs() -> int:
 
 def is_batch(sources: Sequence[Path], each: Options) -> bool:
     """Whether `sources` are more than a run takes, or the outputs of a film name folders."""
+    from tracker.batch.places import is_url
     from tracker.batch.plan import SLOT, holds_films, is_pattern
     from tracker.sources.images import SUFFIXES
 
     if len(sources) != 1:
         return bool(sources)
     (source,) = sources
+    outputs = [path for path in (*each.keypoints, each.out) if path is not None and path != STDOUT]
+    if any(map(is_url, [source, *outputs])):
+        return True
     if source.is_dir():
         return holds_films(source)
-    outputs = [path for path in (*each.keypoints, each.out) if path not in (None, STDOUT)]
     into_folders = any(path.is_dir() or not path.suffix or SLOT in str(path) for path in outputs)
     return is_pattern(source) or (into_folders and source.suffix.lower() not in SUFFIXES)
 
@@ -71,7 +75,6 @@ def run_batch(batch: Batch) -> int:
     exist that no batch made, or made of another film or under other settings, unless `overwrite` allows it.
     """
     from tracker.batch.plan import plan
-    from tracker.batch.processes import in_processes
     from tracker.batch.report import open_report
 
     trees = _trees(batch.each)
@@ -83,13 +86,26 @@ def run_batch(batch: Batch) -> int:
         records = ", ".join(str(ledger.path) for ledger in ledgers.values())
         with (
             open_report(len(tasks), len(tasks) - len(todo), records) as report,
-            closing(in_processes(list(todo), batch.each, batch.jobs, report.progressed)) as outcomes,
+            closing(_worked_off(list(todo), batch, report.progressed)) as outcomes,
         ):
             for task, outcome in outcomes:
                 report.ended(task, _settle(task, outcome, todo[task], ledgers, overwrite=batch.each.overwrite))
                 if outcome.no_room:
                     raise SinkError(f"{outcome.failure}; make room, then run the same command to go on")
         return len(report.failures)
+
+
+def _worked_off(
+    tasks: "list[Task]", batch: Batch, progressed: Callable[[int], object]
+) -> "Generator[tuple[Task, Outcome], None, None]":
+    """Each task with its outcome, as they end, wherever the batch is done."""
+    if batch.ray is not None and tasks:
+        from tracker.batch.ray import on_ray
+
+        return on_ray(tasks, batch.each, batch.ray, batch.jobs, progressed)
+    from tracker.batch.processes import in_processes
+
+    return in_processes(tasks, batch.each, batch.jobs or default_jobs(), progressed)
 
 
 def _trees(each: Options) -> "list[Tree]":
@@ -130,13 +146,14 @@ def _origin(task: "Task", settings: dict[str, Any]) -> dict[str, Any]:
 def _open_ledgers(trees: "Sequence[Tree]") -> "Iterator[dict[Path, Ledger]]":
     """The records of all output folders, by folder; what killed batches left half done there is removed."""
     from tracker.batch.ledger import open_ledger
+    from tracker.batch.places import remove
     from tracker.batch.work import STAGING
 
     with ExitStack() as stack:
         ledgers = {root: stack.enter_context(open_ledger(root)) for root in dict.fromkeys(tree.root for tree in trees)}
         for root in ledgers:
-            shutil.rmtree(root / STAGING, ignore_errors=True)
-            stack.callback(shutil.rmtree, root / STAGING, ignore_errors=True)
+            remove(root / STAGING)
+            stack.callback(remove, root / STAGING)
         yield ledgers
 
 
@@ -177,7 +194,8 @@ def _settle(
     task: "Task", outcome: "Outcome", origin: dict[str, Any], ledgers: "Mapping[Path, Ledger]", *, overwrite: bool
 ) -> "Outcome":
     """Write down how a task ended and give what it made its names; returns the outcome, a failure where that fails."""
-    from tracker.batch.work import discard
+    from tracker.batch.places import move
+    from tracker.batch.work import discard, staged
     from tracker.program import undisturbed
 
     with undisturbed():
@@ -189,9 +207,9 @@ def _settle(
         if outcome.failure is None:
             try:
                 for output in task.outputs:
-                    _place(output, outcome.stage)
+                    move(staged(output, outcome.stage), output.path)
             except OSError as error:
-                outcome = _failed(outcome, f"cannot give {error.filename} its name: {error.strerror}")
+                outcome = _failed(outcome, f"cannot give {task.outputs[0].path} its name: {error}")
                 _note(task, outcome, origin, ledgers)
         discard(task, outcome.stage)
     return outcome
@@ -221,16 +239,3 @@ def _entry(task: "Task", outcome: "Outcome") -> dict[str, Any]:
     }
     counted = {"frames": outcome.frames, "faces": outcome.faces, "seconds": outcome.seconds, "fkp": __version__}
     return about | {key: value for key, value in told.items() if value} | counted
-
-
-def _place(output: "Output", stage: str) -> None:
-    """Give an output its name, in one step; pictures join those that are in their folder already."""
-    from tracker.batch.work import staged
-
-    waiting = staged(output, stage)
-    output.path.parent.mkdir(parents=True, exist_ok=True)
-    if waiting.is_dir() and output.path.is_dir():
-        for picture in waiting.iterdir():
-            picture.replace(output.path / picture.name)
-    else:
-        waiting.replace(output.path)

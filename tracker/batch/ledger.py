@@ -9,8 +9,9 @@ import logging
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Protocol
 
+from tracker.batch.places import is_url
 from tracker.errors import SinkError
 
 log = logging.getLogger(__name__)
@@ -21,10 +22,18 @@ NAME = "fkp-batch.ndjson"
 State = Literal["missing", "done", "stale", "foreign"]
 
 
+class _Sheet(Protocol):
+    """What takes the lines."""
+
+    def write(self, line: bytes, /) -> object: ...
+
+    def close(self) -> None: ...
+
+
 class Ledger:
     """The record of one output folder, held by one batch at a time; use it in a `with` block."""
 
-    def __init__(self, path: Path, file: BinaryIO, entries: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, path: Path, file: _Sheet, entries: dict[str, dict[str, Any]]) -> None:
         self.path = path
         self._file = file
         self._entries = entries
@@ -60,9 +69,14 @@ class Ledger:
 def open_ledger(folder: Path) -> Ledger:
     """Read the record in `folder`, which is made if need be, and keep other batches out of it until it is closed.
 
+    Where `folder` is a URL nothing keeps others out.
+
     Raises SinkError when the folder cannot be made or written, or another batch is at work there.
     """
     path = folder / NAME
+    if is_url(folder):
+        content = path.read_bytes() if path.exists() else b""
+        return Ledger(path, _Rewritten(path, content), _entries(path, content))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)
@@ -76,6 +90,22 @@ def open_ledger(folder: Path) -> Ledger:
     if content and not content.endswith(b"\n"):
         file.write(b"\n")  # killed while writing: the torn line stands alone
     return Ledger(path, file, _entries(path, content))
+
+
+class _Rewritten:
+    """A record by URL: few storages can append, so each line writes all of it."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._path = path
+        self._content = content
+
+    def write(self, line: bytes, /) -> None:
+        self._content += line
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_bytes(self._content)
+
+    def close(self) -> None:
+        pass
 
 
 def _entries(path: Path, content: bytes) -> dict[str, dict[str, Any]]:

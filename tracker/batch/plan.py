@@ -115,7 +115,7 @@ def tree_of(
     pattern = "/".join(path.parts[index:])
     if pattern.count(SLOT) > 1 or PurePosixPath(pattern).suffix.lower() not in suffixes:
         raise SinkError(f"{path}: expected one {SLOT} and one of the endings {', '.join(sorted(suffixes))}")
-    return Tree(option, Path(*path.parts[:index]).resolve(), pattern)
+    return Tree(option, path.parents[len(path.parts) - 1 - index].resolve(), pattern)
 
 
 def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, str]]:
@@ -161,7 +161,7 @@ def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
 def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]:
     """The films that `pattern` matches, named from its first wildcard on; an ending it spells out is taken as meant."""
     index = next(index for index, part in enumerate(pattern.parts) if _WILD.search(part))
-    base, wild = Path(*pattern.parts[:index]), "/".join(pattern.parts[index:])
+    base, wild = pattern.parents[len(pattern.parts) - 1 - index], "/".join(pattern.parts[index:])
     _refuse_among_films(base, outputs)
     inside = [place for place in outputs if base.resolve() in place.parents]
     spelt = "" if _WILD.search(pattern.suffix) else pattern.suffix.lower()

@@ -6,7 +6,7 @@ was believed dead, never shows.
 
 import errno
 import logging
-import shutil
+import tempfile
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
+from tracker.batch.places import fetch, is_url, remove, store
 from tracker.batch.plan import Output, Task
 from tracker.errors import FkpError, SinkError
 from tracker.progress import Tally
@@ -55,12 +56,13 @@ def perform(task: Task, each: Options, tally: Tally) -> Outcome:
     """Track `task.source` under the settings of `each`, counting into `tally`.  Raises nothing that is an Exception."""
     stage = uuid.uuid4().hex
     began = perf_counter()
-    with _overheard() as warnings:
+    with _overheard() as warnings, tempfile.TemporaryDirectory(prefix="fkp-batch-") as scratch:
         try:
-            run(_options(task, each, stage), tally, bar=False)
-            ended = _missing(task, stage)
+            made = _workplaces(task, stage, Path(scratch))
+            run(_options(task, each, made, Path(scratch)), tally, bar=False)
+            ended = _handed_in(task, stage, made)
         except FkpError as error:
-            ended = _failure(error, task, stage)
+            ended = _failure(error, task, stage, Path(scratch))
         except Exception as error:
             told = f"{type(error).__name__}: {error}; this is a mistake in fkp, please report it"
             ended = Outcome(failure=told, code=1, details=traceback.format_exc())
@@ -86,34 +88,47 @@ def staged(output: Output, stage: str) -> Path:
 def discard(task: Task, stage: str) -> None:
     """Remove everything that `perform` has staged; for the empty name of no stage nothing."""
     for root in {output.root for output in task.outputs if stage}:
-        shutil.rmtree(root / STAGING / stage, ignore_errors=True)
+        remove(root / STAGING / stage)
 
 
-def _options(task: Task, each: Options, stage: str) -> Options:
-    places = [(output.option, staged(output, stage)) for output in task.outputs]
-    for option, place in places:
-        pictures = option == "out" and task.source.is_dir()
-        (place if pictures else place.parent).mkdir(parents=True, exist_ok=True)
+def _workplaces(task: Task, stage: str, scratch: Path) -> dict[Output, Path]:
+    """Where each output is written: in its stage, or for a URL in the local folder `scratch`."""
+    made = {
+        output: scratch / str(number) / output.name if is_url(output.root) else staged(output, stage)
+        for number, output in enumerate(task.outputs)
+    }
+    for output, place in made.items():
+        pictures = output.option == "out" and task.source.is_dir()
+        try:
+            (place if pictures else place.parent).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"cannot write {place}: {error.strerror}") from error
+    return made
+
+
+def _options(task: Task, each: Options, made: dict[Output, Path], scratch: Path) -> Options:
     return replace(
         each,
-        source=task.source,
-        out=next((place for option, place in places if option == "out"), None),
-        keypoints=tuple(place for option, place in places if option == "keypoints"),
+        source=fetch(task.source, scratch) if is_url(task.source) else task.source,
+        called=str(task.source),
+        out=next((place for output, place in made.items() if output.option == "out"), None),
+        keypoints=tuple(place for output, place in made.items() if output.option == "keypoints"),
     )
 
 
-def _missing(task: Task, stage: str) -> Outcome:
-    """A run that ended well has made everything; a film whose frames all failed to arrive has not."""
-    for output in task.outputs:
-        if not staged(output, stage).exists():
-            return Outcome(
-                failure=f"{task.source}: no frame came, so there is no {output.path}", code=FkpError.exit_code
-            )
+def _handed_in(task: Task, stage: str, made: dict[Output, Path]) -> Outcome:
+    """See to it that everything waits in the stage; a run that ended well has made it all, unless no frame came."""
+    for output, place in made.items():
+        if not place.exists():
+            return Outcome(failure=f"no frame of {task.source} came, so there is no {output.name}", code=1)
+        if is_url(output.root):
+            store(place, staged(output, stage))
     return Outcome()
 
 
-def _failure(error: FkpError, task: Task, stage: str) -> Outcome:
-    told = str(error)
+def _failure(error: FkpError, task: Task, stage: str, scratch: Path) -> Outcome:
+    """What went wrong, in terms of the places that the user knows."""
+    told = str(error).replace(str(scratch / task.source.name), str(task.source))
     if isinstance(error, SinkError):
         told = told.partition("; ")[0]  # what follows speaks of a file that is not kept
         for root in {output.root for output in task.outputs}:

@@ -1,0 +1,94 @@
+"""Where a batch reads and writes: paths, or by URL any storage that fsspec knows (s3://, gs://, sftp://, file:// ...).
+
+A URL is held as a path of universal_pathlib, which has the methods of `pathlib.Path`.  What it does not do alike is
+here.
+"""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from tracker.errors import SinkError, SourceError
+
+BLOCK = 1 << 20
+"""Bytes copied at a time."""
+
+
+def place(text: str) -> Path:
+    """What the user typed, as a path or as something that acts like one.
+
+    Raises SourceError for a URL of a kind that cannot be used here.
+    """
+    if "://" not in text:
+        return Path(text)
+    try:
+        from upath import UPath
+    except ImportError as error:
+        raise SourceError(f"{text} is a URL, which needs more: pip install 'fkp[ray]'") from error
+    try:
+        found: Path = UPath(text)
+        found.fs  # type: ignore[attr-defined]  # noqa: B018, what the storage needs is imported now
+    except (ValueError, ImportError) as error:
+        raise SourceError(f"{text} cannot be used: {error}") from error
+    return found
+
+
+def is_url(path: Path) -> bool:
+    """Whether `path` came from a URL."""
+    return not isinstance(path, Path)
+
+
+def fetch(source: Path, folder: Path) -> Path:
+    """A copy of `source`, a URL, in the local `folder`; of a folder the files directly in it.
+
+    Raises SourceError when it cannot be read.
+    """
+    local = folder / source.name
+    try:
+        if not source.is_dir():
+            _copy(source, local)
+        else:
+            local.mkdir()
+            for item in source.iterdir():
+                if item.is_file():
+                    _copy(item, local / item.name)
+    except OSError as error:
+        raise SourceError(f"{source} cannot be fetched: {error}") from error
+    return local
+
+
+def store(made: Path, target: Path) -> None:
+    """Copy what was made here, a file or a folder of files, to `target`, a URL.  Raises SinkError when that fails."""
+    try:
+        for item in made.iterdir() if made.is_dir() else [made]:
+            place = target if item == made else target / item.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _copy(item, place)
+    except OSError as error:
+        raise SinkError(f"cannot write {target}: {error}") from error
+
+
+def move(made: Path, target: Path) -> None:
+    """Give a file or folder its name; files of a folder join those that are there.  Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if made.is_dir() and target.is_dir():
+        for item in made.iterdir():
+            move(item, target / item.name)
+    elif is_url(made):
+        made.fs.mv(made.path, target.path, recursive=made.is_dir())  # type: ignore[attr-defined]
+    else:
+        made.replace(target)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder with all that is in it; what cannot be deleted stays."""
+    if not is_url(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with suppress(OSError):
+        folder.fs.rm(folder.path, recursive=True)  # type: ignore[attr-defined]
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as reading, target.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, BLOCK)

@@ -1,0 +1,106 @@
+"""Tasks worked off by a Ray cluster: the same work as in `processes`, on other machines.
+
+Nodes need this program with the extra `ray`, and the films and output folders under the same paths or by URL.  A task
+whose worker or node dies is begun anew elsewhere; the outputs of the dead one stay in its stage and get no name.
+"""
+
+import logging
+import signal
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from tracker.batch.plan import Task
+from tracker.batch.work import Outcome, perform
+from tracker.errors import BackendUnavailable
+from tracker.progress import Tally
+from tracker.run import Options
+
+log = logging.getLogger(__name__)
+
+RETRIES = 3
+"""How often a film is begun anew after its worker died."""
+
+WAIT_S = 1.0
+"""How long Ctrl-C may have to wait."""
+
+
+def on_ray(
+    tasks: Iterable[Task], each: Options, address: str, most: int | None, progressed: Callable[[int], object]
+) -> Generator[tuple[Task, Outcome], None, None]:
+    """Each task with its outcome, as they end; at most `most` at a time, else as many as the cluster has room for.
+    `progressed` is told of newly finished frames.
+
+    Every film takes `each.threads` processors of the cluster and, for a backend of a GPU asked for by name, one GPU.
+    Closing it ends the work in progress.  Raises BackendUnavailable when there is no cluster at `address`.
+    """
+    ray = _connect(address)
+    attempt = ray.remote(_attempt).options(
+        num_cpus=each.threads,
+        num_gpus=0 if each.backend in ("auto", "cpu") else 1,
+        max_retries=RETRIES,
+        scheduling_strategy="SPREAD",
+    )
+    waiting = iter(tasks)
+    running: dict[Any, Task] = {}
+    try:
+        while True:
+            while (most is None or len(running) < most) and (task := next(waiting, None)) is not None:
+                running[attempt.remote(*_absolute(task, each))] = task
+            if not running:
+                return
+            for ended in ray.wait(list(running), timeout=WAIT_S)[0]:
+                outcome = _outcome(ray, ended)
+                progressed(outcome.frames)
+                yield running.pop(ended), outcome
+    finally:
+        for begun in running:
+            ray.cancel(begun, force=True)
+        ray.shutdown()
+
+
+def _absolute(task: Task, each: Options) -> tuple[Task, Options]:
+    """The same for a process that runs in another folder."""
+    weights = None if each.weights is None else each.weights.absolute()
+    return replace(task, source=task.source.absolute()), replace(each, weights=weights)
+
+
+def _attempt(task: Task, each: Options) -> Outcome:
+    """What runs on a node."""
+    return perform(task, each, Tally())
+
+
+def _connect(address: str) -> Any:
+    """The module `ray`, connected."""
+    try:
+        import ray
+    except ImportError as error:
+        raise BackendUnavailable(str(error), "install what it needs: pip install 'fkp[ray]'") from error
+    try:
+        with _own_signals():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = f"there is no Ray cluster at {address}: {str(error).splitlines()[0]}"
+        raise BackendUnavailable(reason, "start one with `ray start --head`, and give the address it says") from error
+    return ray
+
+
+def _outcome(ray: Any, ended: Any) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(ended)
+    except ray.exceptions.RayError as error:
+        told = str(error).strip().splitlines()[-1]
+        return Outcome(failure=f"Ray gave it up: {told}", code=BackendUnavailable.exit_code, details=str(error))
+    return outcome
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray sets handlers of its own when it starts; ours finish the batch and know the exit codes."""
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
