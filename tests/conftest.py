@@ -1,7 +1,10 @@
 """Real inputs that every test may ask for: a face, films written by a real encoder, the clips when they are at hand."""
 
 import math
+import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import tracker
 from tracker.crop import MEAN_SHAPE, Framing, cut, frame_from_unit, unit_from_frame
 from tracker.spec import COLUMNS, INDEX, SIZE, crop_from_unit
 from tracker.synthetic import astronaut
@@ -21,6 +25,7 @@ from train.schemes import C_KEYPOINTS
 Image = NDArray[np.uint8]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+KERNELS = Path(tracker.__file__).parent / "backends" / "tensorrt"
 CLOCK = 60_000
 """Ticks per second of written films: divides by every common rate, and MPEG-4 takes no finer one."""
 AUDIO_RATE = 44_100
@@ -170,3 +175,25 @@ def _write_display_matrix(path: Path, rotation: int, mirror: bool) -> None:
     wide = content[header] == 1  # version 1 has 64-bit times
     struct.pack_into(">9i", content, header + (52 if wide else 40), *matrix)
     path.write_bytes(content)
+
+
+@pytest.fixture(scope="session")
+def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles tests/standin/libcuda.cpp, a driver for machines without a GPU, to a folder for LD_LIBRARY_PATH.
+
+    INIT, VERSION, COUNT, MAJOR and MINOR say what it answers; all is in order where they are not given.
+    """
+    compiler = shutil.which("g++")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs g++ on Linux")
+
+    def compiled(**answers: int) -> Path:
+        folder = tmp_path_factory.mktemp("driver")
+        macros = {"INIT": 0, "VERSION": 13000, "COUNT": 1, "MAJOR": 8, "MINOR": 9} | answers
+        command = [compiler, "-O1", "-std=c++17", "-ffp-contract=off", "-shared", "-fPIC", f"-I{KERNELS}"]
+        command += [f"-D{name}={value}" for name, value in macros.items()]
+        source = Path(__file__).with_name("standin") / "libcuda.cpp"
+        subprocess.run([*command, "-o", folder / "libcuda.so.1", source, "-ldl"], check=True)
+        return folder
+
+    return compiled

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from tracker.backends import OPENERS, Backend, open_backend
+from tracker.backends import OPENERS, Backend, Settings, open_backend
 from tracker.errors import BackendUnavailable
 from tracker.weights import load
 
@@ -50,7 +50,7 @@ def test_crops_need_not_lie_together_in_memory(backend: Backend, crops: Crops) -
 
 
 def test_more_threads_give_the_same_answer(backend: Backend, crops: Crops) -> None:
-    two = open_backend("cpu", load(), threads=2)
+    two = open_backend("cpu", load(), Settings(threads=2))
     np.testing.assert_allclose(two(crops[:3])[0], backend(crops[:3])[0], atol=1e-5)
     two.close()
 
@@ -83,7 +83,9 @@ def test_auto_ends_at_the_cpu_and_logs_why(caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.INFO, "tracker.backends"):
         backend = open_backend("auto", load())
     assert backend.name.startswith("onnxruntime-cpu")
-    assert any("cuda not used: onnxruntime" in message for message in caplog.messages)
+    (message,) = caplog.messages
+    assert message.startswith("not used: tensorrt, tensorrt-rtx: ")
+    assert message.endswith(f"cuda: onnxruntime {ort.__version__} here was built without CUDA")
     backend.close()
 
 

@@ -204,12 +204,11 @@ def test_the_end_of_a_run_says_what_was_done_and_which_runtime_did_it(film: Path
     assert "out.jsonl" in done.stderr.splitlines()[-1]
 
 
-def test_verbose_says_why_other_runtimes_were_not_used(film: Path, tmp_path: Path) -> None:
-    quiet = fkp_track(film, "--no-show", cwd=tmp_path).stderr
-    verbose = fkp_track(film, "--no-show", "-v", cwd=tmp_path).stderr
-    if "onnxruntime-cpu" in quiet:
-        assert "cuda not used" in verbose
-    assert "not used" not in quiet
+def test_auto_says_in_one_line_why_other_runtimes_were_not_used(film: Path, tmp_path: Path) -> None:
+    reasons, winner, *_ = fkp_track(film, "--no-show", cwd=tmp_path).stderr.splitlines()
+    if "onnxruntime-cpu" in winner:
+        assert reasons.startswith("fkp-track: not used: tensorrt")
+        assert "cuda: " in reasons
 
 
 def missing(_: Path) -> list[str]:

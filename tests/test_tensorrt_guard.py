@@ -1,6 +1,6 @@
 """Whether TensorRT may be touched: asked of a real library in a process of its own, and never the end of that process.
 
-Where there is no NVIDIA driver, a small one is compiled here that answers as a driver would.
+Other machines than this one are played by tests/standin/libcuda.cpp.
 """
 
 import os
@@ -10,29 +10,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
+
+from tracker.synthetic import astronaut
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compiles a stand-in for libcuda.so.1")
 
-DRIVER = """
-#include <string.h>
-int cuInit(unsigned flags) { return INIT; }
-int cuDriverGetVersion(int* version) { *version = VERSION; return 0; }
-int cuDeviceGetCount(int* count) { *count = COUNT; return 0; }
-int cuDeviceGetName(char* name, int length, int device) { strncpy(name, "Card", length); return 0; }
-int cuDeviceGetAttribute(int* value, int which, int device) {
-    *value = which == 75 ? MAJOR : which == 76 ? MINOR : -1;
-    return 0;
-}
-int cuGetErrorString(int code, const char** text) { *text = "no CUDA-capable device is detected"; return 0; }
-"""
 NVML = """
 #include <string.h>
 int nvmlInit_v2(void) { return 0; }
 int nvmlShutdown(void) { return 0; }
 int nvmlSystemGetDriverVersion(char* version, unsigned length) { strncpy(version, "580.95.05", length); return 0; }
 """
-IN_ORDER = {"INIT": 0, "VERSION": 13000, "COUNT": 1, "MAJOR": 8, "MINOR": 9}
 ASK = """
 from tracker.backends.tensorrt.guard import find_gpu
 from tracker.errors import BackendUnavailable
@@ -41,25 +31,6 @@ try:
 except BackendUnavailable as refusal:
     print(refusal)
 """
-
-Compile = Callable[..., Path]
-
-
-@pytest.fixture
-def compiled(tmp_path: Path) -> Compile:
-    """Compiles C to `name` in a folder of its own, which it returns."""
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        pytest.skip("needs gcc")
-
-    def compile_library(source: str, name: str, **macros: int) -> Path:
-        (tmp_path / "source.c").write_text(source)
-        macros_given = [f"-D{macro}={value}" for macro, value in macros.items()]
-        command = [gcc, "-shared", "-fPIC", "-w", *macros_given, "-o", tmp_path / name, tmp_path / "source.c"]
-        subprocess.run(command, check=True)
-        return tmp_path
-
-    return compile_library
 
 
 def answer(libraries: Path | None) -> str:
@@ -74,10 +45,13 @@ def has_driver() -> bool:
     return "no NVIDIA driver" not in answer(None)
 
 
-def test_a_gpu_in_order_is_described(compiled: Compile) -> None:
-    compiled(NVML, "libnvidia-ml.so.1")
-    libraries = compiled(DRIVER, "libcuda.so.1", **IN_ORDER)
-    assert answer(libraries) == "Gpu(name='Card', capability=(8, 9), driver='580.95.05')"
+def test_a_gpu_in_order_is_described(stand_in_driver: Callable[..., Path]) -> None:
+    folder = stand_in_driver()
+    (folder / "nvml.c").write_text(NVML)
+    subprocess.run(
+        ["g++", "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", "-x", "c", folder / "nvml.c"], check=True
+    )
+    assert answer(folder) == "Gpu(name='Card', capability=(8, 9), driver='580.95.05')"
 
 
 @pytest.mark.parametrize(
@@ -96,8 +70,10 @@ def test_a_gpu_in_order_is_described(compiled: Compile) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_whatever_is_missing_is_named_with_what_to_do(compiled: Compile, wrong: dict[str, int], said: str) -> None:
-    assert said in answer(compiled(DRIVER, "libcuda.so.1", **(IN_ORDER | wrong)))
+def test_whatever_is_missing_is_named_with_what_to_do(
+    stand_in_driver: Callable[..., Path], wrong: dict[str, int], said: str
+) -> None:
+    assert said in answer(stand_in_driver(**wrong))
 
 
 def test_without_a_driver_there_is_one_message() -> None:
@@ -111,3 +87,71 @@ def test_without_a_driver_there_is_one_message() -> None:
 def test_a_library_that_is_no_driver_is_no_driver(tmp_path: Path) -> None:
     (tmp_path / "libcuda.so.1").write_bytes(b"")
     assert "no NVIDIA driver here" in answer(tmp_path)
+
+
+def fkp_track(before: str, libraries: Path | None, folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
+    """The program on one picture, in a process that has run `before`."""
+    cv2.imwrite(str(folder / "face.png"), astronaut().image)
+    code = f"import sys\n{before}\nfrom tracker.cli import main; main()"
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder)}
+    environment |= {"LD_LIBRARY_PATH": str(libraries)} if libraries else {}
+    command = [sys.executable, "-c", code, "face.png", "--keypoints", "face.jsonl", *args]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+def test_asked_for_by_name_without_a_driver_it_is_one_message_and_exit_5(tmp_path: Path, backend: str) -> None:
+    if has_driver():
+        pytest.skip("this machine has an NVIDIA driver")
+    done = fkp_track("", None, tmp_path, "--backend", backend)
+    assert done.returncode == 5
+    assert done.stderr.splitlines() == [
+        "fkp-track: no NVIDIA driver here (libcuda.so.1 does not load); TensorRT needs an NVIDIA GPU; "
+        "--backend cpu needs none"
+    ]
+    assert not (tmp_path / "face.jsonl").exists()
+
+
+WITHOUT = "sys.modules['tensorrt'] = sys.modules[{missing!r}] = None; sys.path.insert(0, {folder!r})"
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("tensorrt_rtx", "tensorrt: tensorrt is not installed; tensorrt-rtx: tensorrt-rtx is not installed; cuda: "),
+        ("tensorrt_rtx_libs", "tensorrt-rtx: tensorrt-rtx is installed but does not load ("),
+    ],
+)
+def test_auto_tracks_on_the_cpu_and_says_why_where_packages_are_not_whole(
+    stand_in_driver: Callable[..., Path], tmp_path: Path, missing: str, said: str
+) -> None:
+    """With a driver, but with nothing of TensorRT or its Python part alone."""
+    if missing == "tensorrt_rtx_libs":
+        rtx = pytest.importorskip("tensorrt_rtx", reason="needs the extra `rtx`")
+        for part in ("tensorrt_rtx", "tensorrt_rtx_bindings"):  # out of reach of the libraries beside them
+            shutil.copytree(Path(rtx.__file__).parents[1] / part, tmp_path / part)
+    before = WITHOUT.format(missing=missing, folder=str(tmp_path))
+    done = fkp_track(before, stand_in_driver(), tmp_path, "--backend", "auto")
+    assert done.returncode == 0, done.stderr
+    reasons, winner, *_ = done.stderr.splitlines()
+    assert said in reasons
+    assert winner.startswith("fkp-track: backend onnxruntime-cpu")
+    assert len((tmp_path / "face.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("tensorrt", "fkp-track: tensorrt is not installed; pip install 'fkp[tensorrt]'"),
+        (
+            "tensorrt-rtx",
+            "fkp-track: Card has compute capability 7.5, tensorrt-rtx needs 8.0; use --backend cuda or cpu",
+        ),
+    ],
+)
+def test_asked_for_by_name_it_never_falls_back(
+    stand_in_driver: Callable[..., Path], tmp_path: Path, backend: str, said: str
+) -> None:
+    libraries = stand_in_driver(MAJOR=7, MINOR=5)
+    done = fkp_track("sys.modules['tensorrt'] = None", libraries, tmp_path, "--backend", backend)
+    assert (done.returncode, done.stderr.splitlines()) == (5, [said])

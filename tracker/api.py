@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends import open_backend
+from tracker.backends import Settings, open_backend
 from tracker.detect import open_detector
 from tracker.run import BackendName, DetectorName, Options, Smoothing, follow
 from tracker.sources import open_source
@@ -56,7 +56,7 @@ class Tracker:
         self._given = Frame(np.empty((0, 0, 3), np.uint8), -1, 0.0)
         network = load(None if weights is None else Path(weights))
         with ExitStack() as opened:
-            self._backend = opened.enter_context(closing(open_backend(backend, network, threads=threads)))
+            self._backend = opened.enter_context(closing(open_backend(backend, network, Settings(threads=threads))))
             self._detector = opened.enter_context(closing(open_detector(detector, threads=threads)))
             self._opened = opened.pop_all()
         self.reset()

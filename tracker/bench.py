@@ -147,6 +147,7 @@ def read(settings: Settings) -> Recording:
 def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
     """The tracking loop over frames in memory, each stage timed."""
     from tracker.backends import Backend, open_backend
+    from tracker.backends import Settings as BackendSettings
     from tracker.detect import open_detector, paced
     from tracker.identity import Identity
     from tracker.locate import Locate
@@ -156,7 +157,7 @@ def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
 
     weights = load(settings.weights)
     with (
-        closing(open_backend(settings.backend, weights, threads=settings.threads)) as backend,
+        closing(open_backend(settings.backend, weights, BackendSettings(threads=settings.threads))) as backend,
         closing(open_detector(settings.detector, threads=settings.threads)) as detector,
     ):
         identity = Identity()
@@ -179,6 +180,7 @@ def measure_steadiness(settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --steadiness --json` prints; see `tracker.steadiness`.  Raises FkpError."""
     import cv2
 
+    from tracker.backends import Settings as BackendSettings
     from tracker.backends import open_backend
     from tracker.detect import open_detector
     from tracker.steadiness import follower
@@ -187,7 +189,7 @@ def measure_steadiness(settings: Settings) -> dict[str, Any]:
     cv2.setNumThreads(settings.threads)
     weights = load(settings.weights)
     with (
-        closing(open_backend(settings.backend, weights, threads=settings.threads)) as backend,
+        closing(open_backend(settings.backend, weights, BackendSettings(threads=settings.threads))) as backend,
         closing(open_detector(settings.detector, threads=settings.threads)) as detector,
     ):
         results = _steadiness(settings, follower(detector, backend, settings.detect_every))

@@ -26,6 +26,7 @@ from tracker.run import (
     BackendName,
     DetectorName,
     Options,
+    Precision,
     Privacy,
     Smoothing,
     StyleName,
@@ -267,6 +268,16 @@ def command(
             metavar="PATH", help="Another network: its .onnx with the .json card beside it.", rich_help_panel=MACHINE
         ),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of the network on a GPU; the processor runs fp32.", rich_help_panel=MACHINE),
+    ] = "fp32",
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", help="Neither use nor keep what TensorRT compiled for this GPU.", rich_help_panel=MACHINE
+        ),
+    ] = False,
     threads: Annotated[
         int,
         typer.Option(
@@ -321,6 +332,8 @@ def command(
         privacy=_privacy(blur=blur, pixelate=pixelate, hide=hide_video),
         mirror=mirror,
         backend=backend,
+        precision=precision,
+        keep_compiled=not no_cache,
         weights=weights,
         threads=threads,
         fov=fov,
@@ -346,9 +359,9 @@ def main() -> None:
 def _log_to_stderr(verbose: int) -> None:
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(level=level, format="%(name)s: %(message)s" if verbose else "fkp-track: %(message)s")
-    told = (log, *(logging.getLogger(function.__module__) for function in (run, run_batch)))
-    for each in told:  # what the run does is said always, why stages did so with -v
-        each.setLevel(min(level, logging.INFO))
+    always = (log.name, run.__module__, run_batch.__module__, "tracker.backends")
+    for told in map(logging.getLogger, always):  # what is done and by whom; all the rest with -v
+        told.setLevel(min(level, logging.INFO))
 
 
 def _privacy(**asked: bool) -> Privacy | None:

@@ -7,6 +7,7 @@ The map is a similarity: frame = centre + side/2 * R(roll) @ unit.
 import cmath
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -112,41 +113,52 @@ def _axes(region: Region) -> NDArray[np.float64]:
     return np.array([[cos, sin], [-sin, cos]])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """The part of a frame that a region's crop can touch, and how the crop lies in it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    """Frame pixels; right and bottom are the first ones outside."""
+    shrink: int
+    """Each pixel of the patch, before it is sampled, becomes the mean of shrink x shrink frame pixels: then bilinear
+    sampling does not alias."""
+    axes: NDArray[np.float64]
+    """(2, 3): crop pixel (x, y, 1), counted by centres from 0, -> pixel of the shrunk patch, counted the same way."""
+
+
+def patch_of(region: Region, height: int, width: int, size: int = SIZE) -> Patch:
+    """Where in a frame of that size the crop (size, size) of a region comes from."""
+    shrink = max(1, round(region.side / size))
+    reach = region.side / 2 * (abs(math.cos(region.roll)) + abs(math.sin(region.roll))) + 2 * shrink
+    left, right = _clamp_span(region.x - reach, region.x + reach, width)
+    top, bottom = _clamp_span(region.y - reach, region.y + reach, height)
+    # A patch shrunk by k has its pixel centres at k * p + (k - 1) / 2.
+    axes = _axes(region) / (size / 2) / shrink
+    centre = (np.array([region.x - left, region.y - top]) - (shrink - 1) / 2) / shrink
+    offset = centre - np.full(2, (size - 1) / 2) @ axes
+    return Patch(left, top, right, bottom, shrink, np.column_stack([axes.T, offset]))
+
+
 def _cut_one(image: NDArray[np.uint8], region: Region, out: NDArray[np.uint8]) -> None:
     """Write the crop of one region to `out` (size, size)."""
     size = len(out)
-    patch, left, top, shrink = _patch(image, region, size)
-    # warpAffine wants crop px -> patch px.  A patch shrunk by k has its pixel centres at k * p + (k - 1) / 2.
-    axes = _axes(region) / (size / 2) / shrink
-    centre = (np.array([region.x - left, region.y - top]) - (shrink - 1) / 2) / shrink
-    offset = centre - np.full(2, (size - 1) / 2) @ axes  # warpAffine counts pixel centres from 0
+    patch = patch_of(region, image.shape[0], image.shape[1], size)
+    gray = image[patch.top : patch.bottom, patch.left : patch.right]
+    if gray.ndim == 3:
+        gray = cv2.cvtColor(gray, cv2.COLOR_BGR2GRAY)
+    if patch.shrink > 1:
+        gray = _shrunk(gray, patch.shrink)
     cv2.warpAffine(
-        patch,
-        np.column_stack([axes.T, offset]),
+        gray,
+        patch.axes,
         (size, size),
         dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-
-
-def _patch(image: NDArray[np.uint8], region: Region, size: int) -> tuple[NDArray[np.uint8], int, int, int]:
-    """The gray part of the frame that the region can touch, shrunk so that bilinear sampling does not alias.
-
-    Returns (patch, left, top, shrink): patch pixel (0, 0) starts at frame pixel (left, top); each patch pixel is the
-    mean of shrink x shrink frame pixels.
-    """
-    height, width = image.shape[:2]
-    shrink = max(1, round(region.side / size))
-    reach = region.side / 2 * (abs(math.cos(region.roll)) + abs(math.sin(region.roll))) + 2 * shrink
-    left, right = _clamp_span(region.x - reach, region.x + reach, width)
-    top, bottom = _clamp_span(region.y - reach, region.y + reach, height)
-    gray = image[top:bottom, left:right]
-    if gray.ndim == 3:
-        gray = cv2.cvtColor(gray, cv2.COLOR_BGR2GRAY)
-    if shrink > 1:
-        gray = _shrunk(gray, shrink)
-    return gray, left, top, shrink
 
 
 def _clamp_span(low: float, high: float, length: int) -> tuple[int, int]:

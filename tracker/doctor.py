@@ -20,6 +20,8 @@ import onnxruntime as ort
 from tracker import __version__
 from tracker.backends import OPENERS as BACKENDS
 from tracker.backends import open_backend
+from tracker.backends.tensorrt.cache import compiled_dir, kept_in
+from tracker.backends.tensorrt.guard import dotted, find_gpu
 from tracker.detect import OPENERS as DETECTORS
 from tracker.detect import open_detector
 from tracker.errors import FkpError
@@ -43,13 +45,13 @@ class Finding:
 
     def __str__(self) -> str:
         mark = "ok" if self.works else "FAIL" if self.needed else "no"
-        return f"{mark:<5}{self.topic:<20}{self.detail}"
+        return f"{mark:<5}{self.topic:<22}{self.detail}"
 
 
 def examine() -> int:
     """Print every finding; 0 when everything that tracking needs works, else 1."""
     findings = []
-    for check in (_versions, _weights, _backends, _detectors, _codecs, _display, _cameras):
+    for check in (_versions, _weights, _gpu, _backends, _compiled, _detectors, _codecs, _display, _cameras):
         for finding in check():
             print(finding)
             findings.append(finding)
@@ -69,6 +71,21 @@ def _weights() -> Iterator[Finding]:
 def _weights_summary() -> str:
     weights = load()
     return f"{weights.path.name} {len(weights.onnx) / 1e6:.2f} MB, sha256 {weights.sha256[:12]}, matches its card"
+
+
+def _gpu() -> Iterator[Finding]:
+    yield _finding("GPU", _gpu_summary, needed=False)
+
+
+def _gpu_summary() -> str:
+    gpu = find_gpu("tensorrt")
+    return f"{gpu.name}, compute capability {dotted(gpu.capability)}, driver {gpu.driver}"
+
+
+def _compiled() -> Iterator[Finding]:
+    """What TensorRT compiled earlier."""
+    for path, described in kept_in(compiled_dir()):
+        yield Finding("compiled", True, f"{path}: {described}", needed=False)
 
 
 def _backends() -> Iterator[Finding]:

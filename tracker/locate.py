@@ -3,16 +3,19 @@
 In: a BGR frame and faces with their regions (frame px).  Out: keypoints and their uncertainty, frame px.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends import Backend
+from tracker.backends import Backend, Looks
 from tracker.crop import cut, frame_from_unit, region_from_keypoints
 from tracker.spec import KEYPOINTS
 from tracker.types import Face, Region
+
+Ask = Callable[[NDArray[np.uint8], Sequence[Region]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""BGR image (H, W, 3) uint8 and N regions, frame px -> points (N, 15, 2), sigma (N, 15), unit space."""
 
 
 class Points(NamedTuple):
@@ -33,7 +36,7 @@ class Locate:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        self._ask = backend.look if isinstance(backend, Looks) else _cutting_first(backend)
 
     def __call__(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> Points:
         """BGR image (H, W, 3) uint8 and N faces -> Points of N faces; one call of the backend, two for fresh faces."""
@@ -45,9 +48,13 @@ class Locate:
         return points
 
     def _look(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Points:
-        unit, sigma = self._backend(cut(image, regions))
+        unit, sigma = self._ask(image, regions)
         keypoints = np.empty((len(regions), len(KEYPOINTS), 2), np.float32)
         for i, region in enumerate(regions):
             keypoints[i] = frame_from_unit(unit[i], region)
         half_sides = np.array([region.side / 2 for region in regions], np.float32)
         return Points(keypoints, sigma * half_sides[:, None])
+
+
+def _cutting_first(backend: Backend) -> Ask:
+    return lambda image, regions: backend(cut(image, regions))

@@ -28,7 +28,8 @@ if TYPE_CHECKING:  # numpy, OpenCV and the runtimes are imported when a run star
 log = logging.getLogger(__name__)
 
 DetectorName = Literal["yunet", "mediapipe"]
-BackendName = Literal["auto", "cuda", "cpu"]
+BackendName = Literal["auto", "tensorrt", "tensorrt-rtx", "cuda", "cpu"]
+Precision = Literal["fp32", "fp16"]
 Smoothing = Literal["offline", "live", "off"]
 StyleName = Literal["classic", "dots", "lines", "mesh", "none"]
 ApiName = Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"]
@@ -78,6 +79,10 @@ class Options:
     """What is done to the pictures so that nobody is recognised."""
     mirror: bool = False
     backend: BackendName = "auto"
+    precision: Precision = "fp32"
+    """On a GPU."""
+    keep_compiled: bool = True
+    """Whether what TensorRT compiles is kept in the user's cache."""
     weights: Path | None = None
     """None for the weights that ship with the package."""
     threads: int = 1
@@ -108,7 +113,7 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
     """
     import cv2
 
-    from tracker.backends import open_backend
+    from tracker.backends import Settings, choose_backend
     from tracker.conceal import SUSPICION
     from tracker.detect import THRESHOLDS, open_detector
     from tracker.progress import open_progress
@@ -121,14 +126,17 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
     weights = load(options.weights)
     threshold = SUSPICION * THRESHOLDS[options.detector] if options.covers_heads else None
     wish = Wish(options.width, options.height, options.fps, options.backend_api)
+    settings = Settings(threads=options.threads, precision=options.precision, keep=options.keep_compiled)
     with (
         open_source(options.source, camera=options.camera, demo=options.demo, wish=wish) as source,
-        closing(open_backend(options.backend, weights, threads=options.threads)) as backend,
+        closing((chosen := choose_backend(options.backend, weights, settings)).backend) as backend,
         closing(open_detector(options.detector, threshold=threshold, threads=options.threads)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
         open_progress(source.info, visible=bar and not options.show and STDOUT not in options.keypoints) as advance,
         suppress(Quit),
     ):
+        if chosen.refused:
+            log.info("not used: %s", chosen.refused)
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
         for tracked in follow(source, source.info.kind, detector, backend, options):
             for sink in sinks:

@@ -5,14 +5,20 @@ both in unit space.  N may be 0 and varies from call to call.
 """
 
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import BackendUnavailable
-from tracker.weights import Weights
+from tracker.types import Region
+from tracker.weights import Precision, Weights
+
+if TYPE_CHECKING:
+    from tracker.backends.tensorrt.guard import Flavour
 
 log = logging.getLogger(__name__)
 
@@ -32,26 +38,77 @@ class Backend(Protocol):
         ...
 
 
-def _onnxruntime_cpu(weights: Weights, threads: int) -> Backend:
+@runtime_checkable
+class Looks(Protocol):
+    """What a backend may offer besides: it cuts the crops itself, where it runs."""
+
+    def look(
+        self, image: NDArray[np.uint8], regions: Sequence[Region]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A BGR frame (H, W, 3) uint8 and the regions of N faces, frame px -> as a call with their crops."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a backend runs; each takes what concerns it."""
+
+    threads: int = 1
+    """Of the processor."""
+    precision: Precision = "fp32"
+    """On a GPU; the processor always runs fp32."""
+    keep: bool = True
+    """Whether what TensorRT compiles is kept for the next start."""
+
+
+def _tensorrt(flavour: "Flavour", weights: Weights, settings: Settings) -> Backend:
+    from tracker.backends.tensorrt import open_tensorrt
+    from tracker.backends.tensorrt.cache import Kept, NotKept, compiled_dir
+
+    return open_tensorrt(flavour, weights, settings.precision, Kept(compiled_dir()) if settings.keep else NotKept())
+
+
+def _onnxruntime_cuda(weights: Weights, settings: Settings) -> Backend:
     from tracker.backends.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime.open_cpu(weights, threads)
+    return OnnxRuntime.open_cuda(weights, settings.precision)
 
 
-def _onnxruntime_cuda(weights: Weights, threads: int) -> Backend:
+def _onnxruntime_cpu(weights: Weights, settings: Settings) -> Backend:
     from tracker.backends.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime.open_cuda(weights, threads)
+    return OnnxRuntime.open_cpu(weights, settings.threads)
 
 
-OPENERS: dict[str, Callable[[Weights, int], Backend]] = {
+OPENERS: dict[str, Callable[[Weights, Settings], Backend]] = {
+    "tensorrt": partial(_tensorrt, "tensorrt"),
+    "tensorrt-rtx": partial(_tensorrt, "tensorrt-rtx"),
     "cuda": _onnxruntime_cuda,
     "cpu": _onnxruntime_cpu,
 }
 """Every backend by the name a user types, in the order `auto` tries them."""
 
 
-def open_backend(choice: str, weights: Weights, *, threads: int = 1) -> Backend:
+_DEFAULT = Settings()
+
+
+class Choice(NamedTuple):
+    """A backend that was opened, and why it is not another."""
+
+    backend: Backend
+    refused: str
+    """The earlier ones of `auto` with their reasons, for people; empty where there are none."""
+
+
+def open_backend(choice: str, weights: Weights, settings: Settings = _DEFAULT) -> Backend:
+    """`choose_backend`, its reasons to the log."""
+    backend, refused = choose_backend(choice, weights, settings)
+    if refused:
+        log.info("not used: %s", refused)
+    return backend
+
+
+def choose_backend(choice: str, weights: Weights, settings: Settings = _DEFAULT) -> Choice:
     """Open the backend named `choice`, or with `auto` the first that this machine can run.
 
     A backend asked for by name never falls back.  Raises BackendUnavailable with the reason and the next step,
@@ -60,10 +117,14 @@ def open_backend(choice: str, weights: Weights, *, threads: int = 1) -> Backend:
     if choice != "auto":
         if choice not in OPENERS:
             raise ValueError(f"backend is {choice!r}, expected auto or one of {', '.join(OPENERS)}")
-        return OPENERS[choice](weights, threads)
+        return Choice(OPENERS[choice](weights, settings), "")
+    refused: dict[str, list[str]] = {}
     for name, opener in OPENERS.items():
         try:
-            return opener(weights, threads)
-        except BackendUnavailable as reason:
-            log.info("backend %s not used: %s", name, reason)
+            backend = opener(weights, settings)
+        except BackendUnavailable as refusal:
+            log.debug("backend %s: %s", name, refusal)
+            refused.setdefault(refusal.reason, []).append(name)
+        else:
+            return Choice(backend, "; ".join(f"{', '.join(names)}: {why}" for why, names in refused.items()))
     raise BackendUnavailable("no backend runs on this machine", "reinstall with: pip install --force-reinstall fkp")

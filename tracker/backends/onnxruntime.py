@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import BackendUnavailable, WeightsError
 from tracker.spec import KEYPOINTS
-from tracker.weights import Weights
+from tracker.weights import Precision, Weights
 
 
 def quiet_session_options(threads: int) -> ort.SessionOptions:
@@ -41,20 +41,22 @@ class OnnxRuntime:
         return cls(open_session(weights.path, weights.for_cpu(), threads), f"onnxruntime-cpu {ort.__version__}")
 
     @classmethod
-    def open_cuda(cls, weights: Weights, threads: int) -> "OnnxRuntime":
-        """Raises BackendUnavailable when this onnxruntime has no CUDA or no GPU answers."""
+    def open_cuda(cls, weights: Weights, precision: Precision) -> "OnnxRuntime":
+        """Raises BackendUnavailable when this onnxruntime has no CUDA or no GPU answers, WeightsError when the weights
+        come without this precision."""
         if "CUDAExecutionProvider" not in ort.get_available_providers():
             raise BackendUnavailable(
                 f"onnxruntime {ort.__version__} here was built without CUDA",
                 "for an NVIDIA GPU: pip uninstall onnxruntime, then pip install onnxruntime-gpu",
             )
+        onnx = weights.at(precision)
         try:
-            session = _session(weights.onnx, threads, "CUDAExecutionProvider")
+            session = _session(onnx, 1, "CUDAExecutionProvider")
         except Exception as error:  # a dozen unrelated types, for a missing GPU as for a missing library
             raise BackendUnavailable(f"ONNX Runtime's CUDA does not start ({error})", "check nvidia-smi") from error
         if "CUDAExecutionProvider" not in session.get_providers():
             raise BackendUnavailable("ONNX Runtime has CUDA but found no usable NVIDIA GPU", "check nvidia-smi")
-        return cls(session, f"onnxruntime-cuda {ort.__version__}")
+        return cls(session, f"onnxruntime-cuda {ort.__version__} {precision}")
 
     def __call__(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if self._session is None:

@@ -4,11 +4,29 @@
 Python packages differ in their names alone as far as this one needs them.
 """
 
+from typing import TYPE_CHECKING
+
 from tracker.backends.tensorrt.build import Recipe, engine
 from tracker.backends.tensorrt.cache import Store
 from tracker.backends.tensorrt.guard import PACKAGES, Flavour, Gpu, find_gpu, import_package, installed
 from tracker.errors import BackendUnavailable
 from tracker.weights import Precision, Weights
+
+if TYPE_CHECKING:
+    from tracker.backends.tensorrt.runtime import TensorRT
+
+
+def open_tensorrt(flavour: Flavour, weights: Weights, precision: Precision, store: Store) -> "TensorRT":
+    """The network on GPU 0, its engine from `store` or built now.
+
+    Raises BackendUnavailable with what this machine lacks, WeightsError when the weights come without this precision.
+    """
+    gpu = find_gpu(flavour)
+    trt = import_package(flavour)
+    from tracker.backends.tensorrt.runtime import open_runtime
+
+    recipe = Recipe(trt, flavour, weights.at(precision), precision, gpu)
+    return open_runtime(recipe, gpu, store, f"{flavour} {trt.__version__} {precision}, {gpu.name}")
 
 
 def compile_ahead(weights: Weights, precision: Precision, store: Store) -> str:

@@ -22,11 +22,11 @@ from tracker.weights import Precision
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Span = tuple[int, int, int]
-"""Smallest, usual and largest batch of one optimisation profile."""
+BATCHES = (1, 2, 4, 8, 32)
+"""Each has an optimisation profile and so a CUDA graph of its own; other numbers of faces are filled up to the next.
 
-SPANS: tuple[Span, ...] = ((1, 1, 1), (2, 2, 2), (4, 4, 4), (8, 8, 8), (1, 32, 32))
-"""Fixed batches for the tracker's CUDA graphs, and a free one for everything else."""
+No batch is left free: TensorRT-RTX would compile kernels in mid-stream for every new one it meets.
+"""
 
 WORKSPACE_BYTES = 256 * 2**20
 """Scratch memory an engine may ask for; ours asks for 22 MB."""
@@ -56,7 +56,7 @@ class Recipe(NamedTuple):
     """What `onnx` is in, for people; the engine takes it from the file."""
     gpu: Gpu | None
     """None builds for any RTX card, which only TensorRT-RTX can."""
-    spans: tuple[Span, ...] = SPANS
+    batches: tuple[int, ...] = BATCHES
 
     @property
     def facts(self) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Recipe(NamedTuple):
             "precision": self.precision,
             "network": hashlib.sha256(self.onnx).hexdigest(),
             "runtime": f"{self.flavour} {self.trt.__version__}",
-            "batches": " ".join(f"{low}-{high}" if low < high else str(low) for low, _, high in self.spans),
+            "batches": " ".join(map(str, self.batches)),
             **({"gpu": PORTABLE} if self.flavour == "tensorrt-rtx" else self._of_gpu()),
         }
 
@@ -117,7 +117,7 @@ def build(recipe: Recipe, timings: bytes = b"") -> Plan:
     trt, listener = recipe.trt, Listener(recipe.trt)
     builder = trt.Builder(listener.logger)
     network = parse(trt, builder, recipe.onnx, listener)
-    config = _config(trt, builder, network, recipe.spans)
+    config = _config(trt, builder, network, recipe.batches)
     kept = None
     if recipe.flavour == "tensorrt":
         kept = config.create_timing_cache(timings)
@@ -160,12 +160,15 @@ def parse(trt: ModuleType, builder: Any, onnx: bytes, listener: Listener) -> Any
     return network
 
 
-def _config(trt: ModuleType, builder: Any, network: Any, spans: Sequence[Span]) -> Any:
+def _config(trt: ModuleType, builder: Any, network: Any, batches: Sequence[int]) -> Any:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32: TF32 has the mantissa of half
-    for span in spans:
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # what TensorRT-RTX asks for before CUDA graphs
+    for batch in batches:
+        shape = (batch, 1, SIZE, SIZE)
         profile = builder.create_optimization_profile()
-        profile.set_shape(network.get_input(0).name, *((batch, 1, SIZE, SIZE) for batch in span))
+        profile.set_shape(network.get_input(0).name, shape, shape, shape)
         config.add_optimization_profile(profile)
     return config
