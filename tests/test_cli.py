@@ -380,9 +380,21 @@ def test_tracking_works_where_there_is_no_network_at_all(film: Path, tmp_path: P
 def test_the_doctor_finds_everything_that_tracking_needs(tmp_path: Path) -> None:
     done = fkp_track("--doctor", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    for topic in ("weights", "backend cpu", "detector yunet", "codec libx264", "display", "libraries"):
+    for topic in (
+        "weights",
+        "backend cpu",
+        "detector yunet",
+        "encoders",
+        "display",
+        "libraries",
+        "model card",
+        "camera",
+    ):
         assert topic in done.stdout
     assert "FAIL" not in done.stdout
+    assert "libx264" in next(line for line in done.stdout.splitlines() if "encoders" in line)
+    for line in done.stdout.splitlines():
+        assert line.startswith("ok ") or ";" in line  # what it is, then what to do
 
 
 def test_cameras_are_listed_on_stdout_or_their_absence_on_stderr(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ Every line is a check: opened for real, not guessed from what is installed.  Fin
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import av
@@ -24,12 +26,15 @@ from tracker.backends.tensorrt.cache import compiled_dir, kept_in
 from tracker.backends.tensorrt.guard import dotted, find_gpu
 from tracker.detect import OPENERS as DETECTORS
 from tracker.detect import open_detector
-from tracker.errors import FkpError
-from tracker.sinks.window import has_display
+from tracker.errors import FkpError, SourceError
+from tracker.sinks.video import ENCODERS, encodes
+from tracker.sinks.window import why_no_window
+from tracker.sources.listing import Found, find_cameras
 from tracker.weights import load
 
-CODECS = {"h264": "r", "libx264": "w", "aac": "r"}
-"""What films need: read H.264 and AAC, write H.264."""
+READ = ("h264", "hevc", "vp9", "av1", "mpeg4", "wmv2", "mjpeg", "aac", "mp3", "opus")
+"""Decoders that most films of today need."""
+LIKELY_CAMERAS = "try fkp-track --camera 0, 1 or 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Finding:
 def examine() -> int:
     """Print every finding; 0 when everything that tracking needs works, else 1."""
     findings = []
-    for check in (_versions, _weights, _gpu, _backends, _compiled, _detectors, _codecs, _display, _cameras):
+    for check in (_versions, _extras, _weights, _gpu, _backends, _compiled, _detectors, _codecs, _display, _cameras):
         for finding in check():
             print(finding)
             findings.append(finding)
@@ -64,13 +69,48 @@ def _versions() -> Iterator[Finding]:
     yield Finding("libraries", True, libraries)
 
 
+def _extras() -> Iterator[Finding]:
+    """Optional parts of the installation, each by whether all that it brings is there."""
+    needs: dict[str, list[str]] = {}
+    for requirement in metadata.requires("fkp") or ():
+        name, extra = re.match(r"[\w.-]+", requirement), re.search(r"extra == ['\"](.+?)['\"]", requirement)
+        if name is not None and extra is not None and _is_for_this_system(requirement):
+            needs.setdefault(extra[1], []).append(name[0])
+    lacking = [extra for extra, names in needs.items() if not all(map(_is_installed, names))]
+    yield Finding("extras", True, f"have {', '.join(sorted(needs.keys() - lacking)) or 'none'}", needed=False)
+    if lacking:
+        hint = f"lack {', '.join(sorted(lacking))}; the README says what for: pip install 'fkp[{min(lacking)}]'"
+        yield Finding("extras", False, hint, needed=False)
+
+
+def _is_for_this_system(requirement: str) -> bool:
+    system = re.search(r"sys_platform == ['\"](.+?)['\"]", requirement)
+    return system is None or system[1] == sys.platform
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _weights() -> Iterator[Finding]:
     yield _finding("weights", _weights_summary)
+    yield _finding("model card", _card_summary)
 
 
 def _weights_summary() -> str:
     weights = load()
     return f"{weights.path.name} {len(weights.onnx) / 1e6:.2f} MB, sha256 {weights.sha256[:12]}, matches its card"
+
+
+def _card_summary() -> str:
+    card = load().card
+    rmse = card.get("metrics", {}).get("kaggle_weighted")
+    error = "unknown error" if rmse is None else f"{rmse:.2f} px Kaggle-weighted on its hold-out"
+    return f"{card.get('name')} {card.get('version')}, {card.get('parameters'):,} parameters, {error}"
 
 
 def _gpu() -> Iterator[Finding]:
@@ -109,30 +149,38 @@ def _detector_name(name: str) -> str:
 
 
 def _codecs() -> Iterator[Finding]:
-    for name, mode in CODECS.items():
-        verb = "read" if mode == "r" else "write"
-        works = name in av.codecs_available
-        hint = f"can {verb}" if works else f"cannot {verb}; this av lacks it, install: pip install --force-reinstall av"
-        yield Finding(f"codec {name}", works, hint)
+    missing = [name for name in READ if name not in av.codecs_available]
+    again = "pip install --force-reinstall av"
+    yield Finding("decoders", not missing, f"lack {', '.join(missing)}; {again}" if missing else ", ".join(READ))
+    writing = [name for name in ENCODERS if encodes(name)]
+    yield Finding("encoders", bool(writing), ", ".join(writing) or f"none for H.264, so no annotated films; {again}")
 
 
 def _display() -> Iterator[Finding]:
-    works = has_display()
-    hint = "a window can open" if works else "none, so no window; write files with --out and --keypoints"
-    yield Finding("display", works, hint, needed=False)
+    reason = why_no_window()
+    toolkit = cv2.currentUIFramework() or "no window system"
+    hint = f"a window can open ({toolkit})" if reason is None else f"{reason}; write files with --out, or use --serve"
+    yield Finding("display", reason is None, hint, needed=False)
 
 
 def _cameras() -> Iterator[Finding]:
-    if sys.platform != "linux":
-        yield Finding("cameras", True, "not listed on this system; try fkp-track --camera 0", needed=False)
+    try:
+        cameras = find_cameras()
+    except SourceError as error:
+        yield Finding("cameras", False, str(error), needed=False)
         return
-    devices = sorted(Path("/dev").glob("video*"))
-    if not devices:
-        yield Finding("cameras", False, "no /dev/video*; plug one in, or try fkp-track --demo", needed=False)
-    for device in devices:
-        works = os.access(device, os.R_OK | os.W_OK)
-        hint = "readable" if works else "no permission; join its group: sudo usermod -aG video $USER, then log in again"
-        yield Finding(str(device), works, hint, needed=False)
+    if not cameras:
+        yield Finding("cameras", False, f"none found; plug one in, {LIKELY_CAMERAS}, or --demo", needed=False)
+    for camera in cameras:
+        yield Finding(f"camera {camera.number}", *_usable(camera), needed=False)
+
+
+def _usable(camera: Found) -> tuple[bool, str]:
+    """Whether this user may open it, and what it is or what to do."""
+    device = Path(f"/dev/video{camera.number}")
+    if device.exists() and not os.access(device, os.R_OK | os.W_OK):
+        return False, f"{camera.name}: no permission; sudo usermod -aG video $USER, then log in again"
+    return True, f"{camera.name}: {camera.modes}"
 
 
 def _finding(topic: str, check: Callable[[], str], *, needed: bool = True) -> Finding:

@@ -193,6 +193,11 @@ def yuv420_from_bgr(image: Image) -> Image:
     return planes
 
 
+def encodes(name: str) -> bool:
+    """Whether this encoder opens here: FFmpeg lists many that lack their library or driver."""
+    return _failure_of(partial(_probe, name, 256, 256)) is None
+
+
 def _pick_encoder(width: int, height: int) -> str:
     failures: dict[str, Exception] = {}
     for name in ENCODERS:

@@ -103,7 +103,7 @@ def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
 
     Raises SinkError when there is no display or OpenCV was built without windows.
     """
-    reason = _why_no_window()
+    reason = why_no_window()
     if reason is not None:
         raise SinkError(f"cannot open a window: {reason}; {_ADVICE}")
     try:
@@ -117,10 +117,11 @@ def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
 
 def has_display() -> bool:
     """Whether `open_window` has a chance here; nothing is shown."""
-    return _why_no_window() is None
+    return why_no_window() is None
 
 
-def _why_no_window() -> str | None:
+def why_no_window() -> str | None:
+    """What keeps a window from opening here; None if nothing does.  Nothing is shown."""
     toolkit = cv2.currentUIFramework()
     if not toolkit:
         return "this OpenCV is built without windows (opencv-python-headless?); pip install opencv-python instead"
