@@ -10,24 +10,37 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracker.bench import print_table
+from tracker.api import Tracker
+from tracker.bench import Meter, in_turn, print_table
+from tracker.errors import BackendUnavailable, WeightsError
+from tracker.peer import Peer, followed_by_peer, open_peer
+from tracker.types import Frame
 from tracker.weights import load
 
+try:
+    import mediapipe
+except ImportError:
+    mediapipe = None
+
 FKP_BENCH = (sys.executable, "-m", "tracker.bench")
+
+
+def run_bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*FKP_BENCH, *words], capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
     """One short run on the demo's synthetic camera."""
-    command = [*FKP_BENCH, "--frames", "30", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run_bench("--frames", "30", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def test_the_report_says_how_fast_how_heavy_on_what_and_with_what(report: dict[str, Any]) -> None:
     assert set(report) == {
-        *("frame_to_keypoints_ms", "stages_ms", "film_fps", "startup_s", "peak_mb", "machine", "settings")
+        *("frame_to_keypoints_ms", "stages_ms", "cpu_s_per_frame", "film_fps", "startup_s", "peak_mb"),
+        *("machine", "settings"),
     }
     assert report["settings"]["weights_sha256"] == load().sha256
     assert report["settings"]["threads"] == 1
@@ -53,6 +66,61 @@ def test_film_rate_startup_and_memory_come_from_a_real_process(report: dict[str,
     assert report["peak_mb"] is None or report["peak_mb"] > 10
 
 
+def test_processor_time_is_told_to_keypoints_and_to_film(report: dict[str, Any]) -> None:
+    seconds = report["cpu_s_per_frame"]
+    assert 0 < seconds["keypoints"] < 1
+    assert seconds["film"] is None or seconds["keypoints"] < seconds["film"] < 1
+
+
+def test_a_peer_gets_the_same_frames_in_turn_before_and_after_ours() -> None:
+    frames = [Frame(np.empty((1, 1, 3), np.uint8), index, index / 30) for index in range(4)]
+    order: list[tuple[str, int]] = []
+    peer = Peer("another", lambda _image, time: order.append(("theirs", round(30 * time))), lambda: None)
+    ours, theirs = Meter(), Meter()
+    for frame in in_turn(frames, ours, peer, theirs):
+        order.append(("ours", frame.index))
+        ours.stop()
+    pairs = [("theirs", 0), ("ours", 0), ("ours", 1), ("theirs", 1)]
+    assert order == [*pairs, *((who, index + 2) for who, index in pairs)]
+    assert len(theirs.wall_s) == len(ours.wall_s) == len(theirs.cpu_s) == len(frames)
+    assert all(0 < wall_s < 1 for wall_s in theirs.wall_s)
+
+
+@pytest.mark.skipif(mediapipe is not None, reason="mediapipe is installed")
+@pytest.mark.parametrize("measured", [(), ("--steadiness",)])
+def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple[str, ...]) -> None:
+    done = run_bench("--frames", "11", "--peer", "mediapipe", *measured)
+    assert done.returncode == 5
+    assert "the peer mediapipe cannot be used" in done.stderr
+    assert "pip install 'fkp[mediapipe]'" in done.stderr
+
+
+@pytest.mark.skipif(mediapipe is None or hasattr(mediapipe, "solutions"), reason="needs mediapipe without models")
+def test_a_peer_without_a_model_asks_for_one() -> None:
+    with pytest.raises(BackendUnavailable, match=r"brings no landmark model; give --peer-model face_landmarker\.task"):
+        open_peer(None)
+
+
+@pytest.mark.skipif(mediapipe is None, reason="needs the extra `mediapipe`")
+def test_what_is_no_model_of_the_peers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "face_landmarker.task").write_bytes(b"no model")
+    for path in (tmp_path / "face_landmarker.task", tmp_path / "missing.task"):
+        with pytest.raises(WeightsError, match=rf"cannot load .*{path.name}.*give MediaPipe's face_landmarker\.task"):
+            open_peer(path)
+
+
+@pytest.mark.skipif(not hasattr(mediapipe, "solutions"), reason="needs mediapipe 0.10.21 or older")
+def test_the_peers_points_lie_where_ours_do(portrait: np.ndarray) -> None:
+    """Conventions differ by up to a sixth of the distance between the eyes (the brows)."""
+    (theirs,) = followed_by_peer([Frame(portrait, 0, 0.0)], None)
+    with Tracker() as tracker:
+        ours = tracker.image(portrait)
+    apart = np.hypot(*(theirs.keypoints - ours.keypoints)[0].T)
+    assert apart.max() < 42 / 6
+    (empty,) = followed_by_peer([Frame(np.zeros_like(portrait), 0, 0.0)], None)
+    assert empty.faces == ()
+
+
 def test_the_table_shows_every_stage(report: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     print_table(report)
     shown = capsys.readouterr().out
@@ -63,7 +131,7 @@ def test_a_film_too_short_to_time_is_refused(
     portrait: np.ndarray, make_film: Callable[..., Path], tmp_path: Path
 ) -> None:
     film = make_film(tmp_path / "short.mp4", [portrait] * 5)
-    done = subprocess.run([*FKP_BENCH, str(film)], capture_output=True, text=True, timeout=60, check=False)
+    done = run_bench(film)
     assert done.returncode == 3
     (message,) = done.stderr.splitlines()
     assert message.startswith("fkp-bench: ")

@@ -2,7 +2,8 @@
 
 Frames are read into memory once and go through the stages in one thread, so that reading does not disturb what is
 timed.  The film is then tracked by `fkp-track` in processes of its own, as a person would run it: that gives start-up,
-memory and film rate.  Every latency is a percentile in ms with the warm-up left out, never a mean.
+memory and film rate.  Every latency is a percentile in ms with the warm-up left out.  Processor time is told beside it,
+because that is what stays the same when a machine has other things to do.
 `fkp-bench --steadiness` measures what the keypoints are worth instead; see `tracker.steadiness`.
 """
 
@@ -14,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
@@ -33,8 +35,12 @@ from tracker.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
 from tracker.types import Frame, Tracked
 
 if TYPE_CHECKING:
+    from tracker.peer import Peer
     from tracker.sources import SourceInfo
-    from tracker.steadiness import Follow
+    from tracker.steadiness import Follow, Steadiness
+    from tracker.synthetic import Portrait
+
+PeerName = Literal["mediapipe"]
 
 FRAMES_BYTES = 512 * 2**20
 """Frames held in memory at most: 580 of 640x480, 194 of 1280x720."""
@@ -54,6 +60,32 @@ class Settings:
     backend: BackendName
     weights: Path | None
     threads: int
+    peer: PeerName | None = None
+    """Another tracker to measure beside ours."""
+    peer_model: Path | None = None
+    """A model file for it; None for its own."""
+
+
+class Meter:
+    """Wall and processor time of one thing that is done again and again."""
+
+    def __init__(self) -> None:
+        self.wall_s: list[float] = []
+        self.cpu_s: list[float] = []
+        """Of all threads of the process."""
+
+    def start(self) -> None:
+        self._started = perf_counter(), process_time()
+
+    def stop(self) -> None:
+        wall_s, cpu_s = self._started
+        self.wall_s.append(perf_counter() - wall_s)
+        self.cpu_s.append(process_time() - cpu_s)
+
+    @property
+    def cpu_s_per_turn(self) -> float:
+        """The mean without the warm-up: what a battery pays."""
+        return statistics.fmean(self.cpu_s[WARM_UP:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +102,9 @@ class Recording:
 class StageTimes:
     """One pass over the frames."""
 
-    frame_to_keypoints_s: list[float]
+    frame_to_keypoints: Meter
+    peer: Meter
+    """Empty where none was asked for."""
     timed: list[Timed[..., Any]]
     tracked: list[Tracked]
     backend: str
@@ -88,6 +122,8 @@ class Process:
     """Frames per second from the first keypoints to the end of the process, which finishes the film."""
     peak_mb: float | None
     """Largest resident memory; None where the system does not tell."""
+    cpu_s_per_frame: float | None
+    """Of everything after the first keypoints; None where the system does not tell."""
 
 
 def measure(settings: Settings) -> dict[str, Any]:
@@ -100,30 +136,55 @@ def measure(settings: Settings) -> dict[str, Any]:
         latencies = measure_in_memory(settings, film)
         frames = latencies["settings"]["frames"]
         processes = [run_process(settings, film, frames) for _ in range(PROCESSES)]
-    peaks = [process.peak_mb for process in processes if process.peak_mb is not None]
+    settled = latencies.pop("settings")
+    latencies["cpu_s_per_frame"]["film"] = _median([process.cpu_s_per_frame for process in processes], 6)
     return {
-        "frame_to_keypoints_ms": latencies["frame_to_keypoints_ms"],
-        "stages_ms": latencies["stages_ms"],
-        "film_fps": round(statistics.median(process.fps for process in processes), 1),
-        "startup_s": round(statistics.median(process.startup_s for process in processes), 3),
-        "peak_mb": round(statistics.median(peaks), 1) if peaks else None,
+        **latencies,
+        "film_fps": _median([process.fps for process in processes], 1),
+        "startup_s": _median([process.startup_s for process in processes], 3),
+        "peak_mb": _median([process.peak_mb for process in processes], 1),
         "machine": _machine(),
-        "settings": latencies["settings"],
+        "settings": settled,
     }
 
 
 def measure_in_memory(settings: Settings, film: Path) -> dict[str, Any]:
     """Latencies of the stages over frames in memory, and what they were measured on; the frames are left in `film`."""
     recording = read(settings)
-    stages = run_stages(settings, recording.frames)
+    with ExitStack() as stack:
+        peer = None
+        if settings.peer is not None:
+            from tracker.peer import open_peer
+
+            peer = stack.enter_context(closing(open_peer(settings.peer_model)))
+        stages = run_stages(settings, recording.frames, peer)
     draw = time_draw(stages.tracked)
     encode = time_encode(film, stages.tracked, recording.info)
+    ours = stages.frame_to_keypoints
     return {
-        "frame_to_keypoints_ms": _json(percentiles_ms(stages.frame_to_keypoints_s)),
+        "frame_to_keypoints_ms": _json(percentiles_ms(ours.wall_s)),
+        "cpu_s_per_frame": {"keypoints": round(ours.cpu_s_per_turn, 6)},
+        **({} if peer is None else {"peer": _compared(peer.name, stages.peer, ours)}),
         "stages_ms": {
             stage.name: _json(stage.percentiles_ms()) for stage in (recording.decode, *stages.timed, draw, encode)
         },
         "settings": _settings(settings, recording, stages),
+    }
+
+
+def _compared(name: str, peer: Meter, ours: Meter) -> dict[str, Any]:
+    """What another tracker took for the same frames, and how many times our own time that is."""
+    theirs, mine = percentiles_ms(peer.wall_s), percentiles_ms(ours.wall_s)
+    assert theirs is not None
+    assert mine is not None
+    return {
+        "name": name,
+        "frame_to_keypoints_ms": _json(theirs),
+        "cpu_s_per_frame": round(peer.cpu_s_per_turn, 6),
+        "times_ours": {
+            "p50": round(theirs.p50 / mine.p50, 2),
+            "cpu": round(peer.cpu_s_per_turn / ours.cpu_s_per_turn, 2),
+        },
     }
 
 
@@ -144,8 +205,8 @@ def read(settings: Settings) -> Recording:
     return Recording(source.info, recorded, decode)
 
 
-def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
-    """The tracking loop over frames in memory, each stage timed."""
+def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None") -> StageTimes:
+    """The tracking loop over frames in memory, each stage timed, and beside it the `peer`."""
     from tracker.backends import Backend, open_backend
     from tracker.backends import Settings as BackendSettings
     from tracker.detect import open_detector, paced
@@ -166,14 +227,13 @@ def run_stages(settings: Settings, frames: Sequence[Frame]) -> StageTimes:
         infer = timed("infer", backend)
         locate = timed("crop", Locate(cast(Backend, infer)), without=infer)
         smooth = timed("smooth", OneEuro())
-        handed_in_s: list[float] = []
-        keypoints_s: list[float] = []
+        ours, theirs = Meter(), Meter()
         tracked = []
-        for each in track(_noting(frames, handed_in_s), detect, cast(Identify, identify), locate, smooth):
-            keypoints_s.append(perf_counter() - handed_in_s[-1])
+        for each in track(in_turn(frames, ours, peer, theirs), detect, cast(Identify, identify), locate, smooth):
+            ours.stop()
             tracked.append(each)
         stages: list[Timed[..., Any]] = [detect, identify, locate, infer, smooth]
-        return StageTimes(keypoints_s, stages, tracked, backend.name, detector.name, weights.sha256)
+        return StageTimes(ours, theirs, stages, tracked, backend.name, detector.name, weights.sha256)
 
 
 def measure_steadiness(settings: Settings) -> dict[str, Any]:
@@ -201,23 +261,68 @@ def measure_steadiness(settings: Settings) -> dict[str, Any]:
 def _steadiness(settings: Settings, follow: "Follow") -> dict[str, Any]:
     """Move the portrait that ships or the picture that was given; of a film tell the jitter."""
     from tracker.sources import open_source
-    from tracker.steadiness import measure, measure_film, portrait_of
+    from tracker.steadiness import measure, portrait_of
     from tracker.synthetic import astronaut
 
-    if settings.source is None:
-        return asdict(measure(follow, astronaut(), settings.frames))
-    with open_source(settings.source) as source:
-        frames = islice(source, settings.frames)
-        if source.info.kind == "film":
-            return {"film_jitter_pct_iod": measure_film(follow, frames)}
-        return asdict(measure(follow, portrait_of(follow, next(frames).image), settings.frames))
+    portrait = astronaut()
+    if settings.source is not None:
+        with open_source(settings.source) as source:
+            if source.info.kind == "film":
+                return {"film_jitter_pct_iod": _film_jitter(settings, settings.source, follow)}
+            portrait = portrait_of(follow, next(iter(source)).image)
+    results = asdict(measure(follow, portrait, settings.frames))
+    for path, steadiness in _peers_paths(settings, portrait):
+        results["paths"][path][settings.peer] = asdict(steadiness)
+    return results
 
 
-def _noting(frames: Sequence[Frame], instants_s: list[float]) -> Iterator[Frame]:
-    """The frames, the instant of each one's handing out appended to `instants_s`."""
-    for frame in frames:
-        instants_s.append(perf_counter())
+def _film_jitter(settings: Settings, film: Path, follow: "Follow") -> dict[str, float | None]:
+    """Variant or peer -> jitter of the film's faces, % of IOD."""
+    from tracker.peer import followed_by_peer
+    from tracker.sources import open_source
+    from tracker.steadiness import measure_film
+
+    def jitter(follow: "Follow") -> dict[str, float | None]:
+        with open_source(film) as source:
+            return measure_film(follow, islice(source, settings.frames))
+
+    results = jitter(follow)
+    if settings.peer is not None:
+        results[settings.peer] = jitter(partial(followed_by_peer, model=settings.peer_model))["raw"]
+    return results
+
+
+def _peers_paths(settings: Settings, portrait: "Portrait") -> Iterator[tuple[str, "Steadiness"]]:
+    """How steady the peer is on each path, judged against its own answer on the unmoved portrait as we are."""
+    from tracker.peer import followed_by_peer
+    from tracker.steadiness import record_paths, steadiness
+
+    if settings.peer is None:
+        return
+    follow = partial(followed_by_peer, model=settings.peer_model)
+    for path, recording in record_paths(follow, portrait, settings.frames):
+        yield path, steadiness(recording, recording.tracked)
+
+
+def in_turn(frames: Sequence[Frame], ours: Meter, peer: "Peer | None", theirs: Meter) -> Iterator[Frame]:
+    """The frames for our tracker, `ours` started at each; the `peer` gets every other one before and the rest after it.
+
+    So neither always finds the other's frames, or its own, in the processor's caches.
+    """
+
+    def let_peer(frame: Frame) -> None:
+        if peer is not None:
+            theirs.start()
+            peer(frame)
+            theirs.stop()
+
+    for number, frame in enumerate(frames):
+        if number % 2 == 0:
+            let_peer(frame)
+        ours.start()
         yield frame
+        if number % 2 == 1:
+            let_peer(frame)
 
 
 def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
@@ -247,16 +352,17 @@ def run_process(settings: Settings, film: Path, frames: int) -> Process:
     with subprocess.Popen(_command(settings, film), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         log = []
-        first_s = peak_mb = None
+        first_s = peak_mb = first_cpu_s = cpu_s = None
         for line in process.stderr:  # the last one comes when the film is finished
             log.append(line)
-            peak_mb = _peak_mb(process.pid) or peak_mb
+            peak_mb, cpu_s = _peak_mb(process.pid) or peak_mb, _cpu_s(process.pid) or cpu_s
             if FIRST_KEYPOINTS in line:
-                first_s = perf_counter()
+                first_s, first_cpu_s = perf_counter(), cpu_s
     end = perf_counter()
     if process.returncode != 0 or first_s is None:
         raise FkpError(f"fkp-track failed on {film} with exit code {process.returncode}: {''.join(log).strip()}")
-    return Process(first_s - start, (frames - 1) / (end - first_s), peak_mb)
+    cpu_s_per_frame = None if cpu_s is None or first_cpu_s is None else (cpu_s - first_cpu_s) / (frames - 1)
+    return Process(first_s - start, (frames - 1) / (end - first_s), peak_mb, cpu_s_per_frame)
 
 
 def _command(settings: Settings, film: Path) -> list[str]:
@@ -280,6 +386,21 @@ def _peak_mb(pid: int) -> float | None:
         return None
     peaks_kib = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
     return peaks_kib[0] / 2**10 if peaks_kib else None
+
+
+def _cpu_s(pid: int) -> float | None:
+    """Processor time so far of a running process, all threads; None where /proc does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    user, system = fields[11:13]  # proc(5) counts them 14 and 15, from before the name in brackets
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _median(values: Sequence[float | None], digits: int) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.median(known), digits) if known else None
 
 
 def _json(percentiles: Percentiles | None) -> dict[str, float] | None:
@@ -383,6 +504,16 @@ def command(
             "--steadiness", help="Jitter, lag and error on a moved picture; jitter of a film.", rich_help_panel=OUTPUT
         ),
     ] = False,
+    peer: Annotated[
+        PeerName | None,
+        typer.Option(help="Another tracker, if installed, to measure on the same frames.", rich_help_panel=OUTPUT),
+    ] = None,
+    peer_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Its model, where it brings none: face_landmarker.task.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT)
     ] = False,
@@ -396,6 +527,8 @@ def command(
         backend=backend,
         weights=weights,
         threads=threads,
+        peer=peer,
+        peer_model=peer_model,
     )
     results = measure_steadiness(settings) if steadiness else measure(settings)
     if as_json:
@@ -420,12 +553,23 @@ def print_table(results: dict[str, Any]) -> None:
         table.add_row(name, *(f"{value:.2f}" for value in percentiles.values()))
     console = Console()
     console.print(table)
+    console.print(f"processor time per frame {_per_frame(results['cpu_s_per_frame'])}")
+    if "peer" in results:
+        peer = results["peer"]
+        times, p50 = peer["times_ours"], peer["frame_to_keypoints_ms"]["p50"]
+        console.print(
+            f"{peer['name']}: p50 {p50:.2f} ms, {times['p50']} times ours; processor {times['cpu']} times ours"
+        )
     peak = "unknown" if results["peak_mb"] is None else f"{results['peak_mb']:.0f} MB"
     console.print(
         f"film to film {results['film_fps']:.0f} frames/s, start-up {results['startup_s']:.2f} s, memory {peak}"
     )
     console.print(f"{settings['backend']}, {settings['detector']}, {settings['faces_per_frame']} faces per frame")
     console.print(f"{machine['processor']}, {machine['cores']} cores, {settings['threads']} threads used")
+
+
+def _per_frame(cpu_s: dict[str, float | None]) -> str:
+    return ", ".join(f"{1000 * seconds:.2f} ms to {end}" for end, seconds in cpu_s.items() if seconds is not None)
 
 
 def main() -> None:

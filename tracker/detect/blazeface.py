@@ -53,7 +53,7 @@ class BlazeFace:
     @classmethod
     def open(cls, threshold: float, path: Path = MODEL) -> "BlazeFace":
         """Raises BackendUnavailable when mediapipe is not installed, WeightsError for a bad model file."""
-        mediapipe = _import_mediapipe()
+        mediapipe = import_mediapipe("the detector mediapipe")
         vision = mediapipe.tasks.vision
         options = vision.FaceDetectorOptions(
             base_options=mediapipe.tasks.BaseOptions(model_asset_buffer=read_model(path, SHA256)),
@@ -78,13 +78,13 @@ class BlazeFace:
         self._task.close()
 
 
-def _import_mediapipe() -> Any:
+def import_mediapipe(wanted: str) -> Any:
+    """The package, for what is called `wanted` in messages.  Raises BackendUnavailable where it cannot be used."""
     try:
         import mediapipe
     except (ImportError, OSError) as error:  # OSError: a library of the system that it needs is missing
         raise BackendUnavailable(
-            f"the detector mediapipe cannot be used: {error}",
-            "pip install 'fkp[mediapipe]', or use the default detector yunet, which needs nothing more",
+            f"{wanted} cannot be used: {error}", "pip install 'fkp[mediapipe]', or go without it: nothing else needs it"
         ) from error
     if _release(mediapipe.__version__) >= REPORTS_SINCE:
         log.warning(
