@@ -86,6 +86,24 @@ def test_osc_carries_a_bundle_for_the_frame_and_two_for_a_lone_face(
     assert any(b"/fkp/first/left_eye_center" in datagram for datagram in datagrams)
 
 
+def test_a_rerun_file_is_an_output_like_others(film: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rerun", reason="needs the extra rerun")
+    done = fkp_track(film, "--rerun", "out.rrd", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("-> out.rrd")
+    assert (tmp_path / "out.rrd").read_bytes()[:4] == b"RRF2"
+    refused = fkp_track(film, "--rerun", "out.rrd", cwd=tmp_path)
+    assert refused.returncode == 6
+    assert "--overwrite" in refused.stderr
+
+
+def test_one_refused_output_leaves_nothing_of_a_rerun_file(film: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rerun", reason="needs the extra rerun")
+    (tmp_path / "out.mp4").write_bytes(b"dear to me")
+    assert fkp_track(film, "--rerun", "out.rrd", "--out", "out.mp4", cwd=tmp_path).returncode == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_the_page_is_there_until_the_run_is_stopped_while_somebody_looks(
@@ -119,6 +137,9 @@ def test_the_page_is_there_until_the_run_is_stopped_while_somebody_looks(
         ("--serve talk.mp4", "--serve 8010 talk.mp4"),
         ("--serve --show", "--serve 8010 --show"),
         ("talk.mp4 --serve=9", "talk.mp4 --serve=9"),
+        ("--rerun talk.mp4", "--rerun 127.0.0.1:9876 talk.mp4"),
+        ("--rerun talk.rrd talk.mp4", "--rerun talk.rrd talk.mp4"),
+        ("--rerun 10.0.0.7:9 talk.mp4", "--rerun 10.0.0.7:9 talk.mp4"),
     ],
 )
 def test_an_option_may_stand_alone_where_its_value_goes_without_saying(typed: str, read: str) -> None:
@@ -130,6 +151,9 @@ def test_an_option_may_stand_alone_where_its_value_goes_without_saying(typed: st
     [
         (("--udp", "9000"), 2, "HOST:PORT"),
         (("--serve", "99999"), 2, "expected 0 to 65535"),
+        (("--rerun=talk.txt",), 2, "HOST:PORT"),
+        (("--rerun", "here.rrd", "--keypoints", "x.jsonl", "--keypoints", "./x.jsonl"), 2, "same name"),
+        (("--rerun", "nowhere/x.rrd"), 6, "nowhere"),
         (("--serve", "192.0.2.1:8010"), 6, "192.0.2.1:8010"),
         (("--osc", "127.0.0.1:0"), 2, "expected 1 to 65535"),
         (("--udp", "255.255.255.255:9000"), 6, "255.255.255.255:9000"),
@@ -147,11 +171,17 @@ def test_an_address_that_cannot_be_used_is_one_message(
 
 @pytest.mark.parametrize(
     ("option", "package", "extra"),
-    [("--osc", "pythonosc", "osc"), ("--serve", "starlette", "serve"), ("--serve", "uvicorn", "serve")],
+    [
+        ("--osc=127.0.0.1:9000", "pythonosc", "osc"),
+        ("--serve", "starlette", "serve"),
+        ("--serve", "uvicorn", "serve"),
+        ("--rerun", "rerun", "rerun"),
+        ("--virtual-camera", "pyvirtualcam", "virtual-camera"),
+    ],
 )
 def test_a_missing_extra_is_named(option: str, package: str, extra: str, tmp_path: Path) -> None:
     code = "import sys; sys.modules[sys.argv.pop(1)] = None; import tracker.cli; tracker.cli.main()"
-    command = [sys.executable, "-c", code, package, "--demo", option, "127.0.0.1:9000"]
+    command = [sys.executable, "-c", code, package, "--demo", option]
     done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
     assert done.returncode == 6, done.stderr
     (message,) = done.stderr.splitlines()
@@ -184,10 +214,17 @@ def test_tracking_touches_no_socket(args: tuple[str, ...], film: Path, tmp_path:
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) > SECONDS * RATE
 
 
-@pytest.mark.parametrize("option", ["--udp", "--osc", "--serve"])
+@pytest.mark.parametrize("option", ["--udp", "--osc", "--serve", "--rerun"])
 def test_only_the_option_that_says_so_opens_one(option: str, tmp_path: Path) -> None:
     """And so the test above would see it."""
     command = [sys.executable, "-c", DENY_SOCKETS, "--demo", option, "127.0.0.1:9000"]
     done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
     assert done.returncode == 99
     assert re.search(r"a socket was touched: socket\.", done.stderr)
+
+
+@pytest.mark.parametrize("option", ["--udp=127.0.0.1:9000", "--serve", "--rerun=x.rrd", "--virtual-camera"])
+def test_many_films_at_once_are_not_sent_on(option: str, tmp_path: Path) -> None:
+    done = fkp_track("one.mp4", "two.mp4", "--keypoints", "out", option, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a batch makes files alone" in done.stderr

@@ -37,7 +37,10 @@ log = logging.getLogger(__name__)
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
-USUAL = {"--serve": ("8010", r"(\S+:)?\d+")}
+USUAL = {
+    "--serve": ("8010", r"(\S+:)?\d+"),
+    "--rerun": (f"{LOOPBACK}:9876", r".+\.rrd|\S+:\d+"),
+}
 """Options that may stand alone, each with what it then means and a pattern of the values that may follow it."""
 
 EXAMPLES = """\b
@@ -81,6 +84,11 @@ def listening_address(text: str) -> Address:
         return parse_address(text, host=LOOPBACK, lowest_port=0)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def rerun_place(text: str) -> Path | Address:
+    """A file or a viewer, as typed.  Raises BadParameter."""
+    return Path(text) if text.endswith(".rrd") else address(text)
 
 
 def filled_in(words: list[str]) -> list[str]:
@@ -196,6 +204,20 @@ def command(
             parser=listening_address,
             metavar="[[HOST:]PORT]",
             help="A page with the live picture at http://127.0.0.1:8010, or there.",
+            rich_help_panel=LIVE,
+        ),
+    ] = None,
+    virtual_camera: Annotated[
+        bool,
+        typer.Option(
+            "--virtual-camera", help="The annotated picture as a camera for video calls.", rich_help_panel=LIVE
+        ),
+    ] = False,
+    rerun: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[FILE.rrd|HOST:PORT]",
+            help="Pictures and keypoints to a Rerun viewer, here or there, or to a file for it.",
             rich_help_panel=LIVE,
         ),
     ] = None,
@@ -323,6 +345,8 @@ def command(
         udp=udp,
         osc=osc,
         serve=serve,
+        virtual_camera=virtual_camera,
+        rerun=None if rerun is None else rerun_place(rerun),
         overwrite=overwrite,
         detector=detector,
         detect_every=every(detect_every),
@@ -409,7 +433,7 @@ def _refuse_clashing_outputs(options: Options) -> None:
         )
     if options.format is not None and options.format not in formats.values():
         raise typer.BadParameter(f"no --keypoints is {options.format}; - is standard output", param_hint="--format")
-    outputs = [path.resolve() for path in (*options.keypoints, options.out) if path is not None]
+    outputs = [path.resolve() for path in options.files]
     if len(set(outputs)) < len(outputs):
         raise typer.BadParameter("two outputs have the same name")
     if options.source is None or options.out is None:
@@ -442,16 +466,17 @@ def _run_and_report(options: Options) -> None:
         run(options, tally)
     finally:
         if tally.frames:
-            written = [path for path in (options.out, *options.keypoints) if path is not None]
-            outputs = ", ".join("stdout" if path == STDOUT else str(path) for path in written)
+            outputs = ", ".join("stdout" if path == STDOUT else str(path) for path in options.files)
             log.info("%s%s", tally, f" -> {outputs}" if outputs else "")
 
 
 def _run_batch(batch: Batch, show: bool | None) -> None:
     if not batch.sources:
         raise typer.BadParameter("a batch needs at least one SOURCE")
-    if show or batch.each.streams or STDOUT in batch.each.keypoints:
-        raise typer.BadParameter("a batch makes files alone; watch or send on one film at a time")
+    if show or batch.each.streams or batch.each.rerun is not None or STDOUT in batch.each.keypoints:
+        raise typer.BadParameter(
+            "a batch makes files alone, --out and --keypoints; watch or send on one film at a time"
+        )
     if not batch.each.writes_files:
         raise typer.BadParameter("several films need --keypoints DIR, --out DIR or both")
     if run_batch(batch):

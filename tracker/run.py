@@ -67,6 +67,9 @@ class Options:
     """Where to send Open Sound Control."""
     serve: Address | None = None
     """Where to show a page; port 0 takes a free one."""
+    rerun: Path | Address | None = None
+    """An .rrd file, or where a Rerun viewer listens."""
+    virtual_camera: bool = False
     overwrite: bool = False
     detector: DetectorName = "yunet"
     detect_every: int | Literal["auto"] = 1
@@ -91,9 +94,14 @@ class Options:
     show_pose: bool = False
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files and folders to make."""
+        return tuple(each for each in (self.out, *self.keypoints, self.rerun) if isinstance(each, Path))
+
+    @property
     def writes_files(self) -> bool:
         """Whether something is made that stays: then nothing needs to be shown, and a film runs as fast as it can."""
-        return self.out is not None or bool(self.keypoints)
+        return bool(self.files)
 
     @property
     def covers_heads(self) -> bool:
@@ -103,7 +111,8 @@ class Options:
     @property
     def streams(self) -> bool:
         """Whether another program listens or watches, now."""
-        return any(each is not None for each in (self.udp, self.osc, self.serve))
+        places = (self.udp, self.osc, self.serve, self.rerun)
+        return self.virtual_camera or any(isinstance(place, Address) for place in places)
 
 
 def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
@@ -224,7 +233,7 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         def use(sink: Sink) -> Sink:
             return stack.enter_context(closing(sink))
 
-        streams = [use(sink) for sink in open_streams(options)]
+        streams = [use(sink) for sink in open_streams(options, info)]
         pictures = []
         if options.out is not None:
             pictures.append(use(open_picture(options.out, info, options.overwrite)))
@@ -238,8 +247,8 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         yield [*streams, *records, *annotated, *paced]
 
 
-def open_streams(options: Options) -> "Iterator[Sink]":
-    """The outputs that send keypoints to other programs.  Raises SinkError where there is no way to one."""
+def open_streams(options: Options, info: "SourceInfo") -> "Iterator[Sink]":
+    """The outputs that give results to other programs, with the frame as it is.  Raises SinkError where one cannot."""
     from tracker.sinks import extra
 
     if options.udp is not None:
@@ -250,6 +259,10 @@ def open_streams(options: Options) -> "Iterator[Sink]":
         with extra("osc"):
             from tracker.sinks.osc import open_osc
         yield open_osc(options.osc)
+    if options.rerun is not None:
+        with extra("rerun"):
+            from tracker.sinks.rerun import open_rerun
+        yield open_rerun(options.rerun, info.name, overwrite=options.overwrite)
 
 
 def open_previews(options: Options, info: "SourceInfo") -> "Iterator[Sink]":
@@ -262,6 +275,12 @@ def open_previews(options: Options, info: "SourceInfo") -> "Iterator[Sink]":
         server = open_serve(options.serve, info)
         log.info("live at %s", server.url)
         yield server
+    if options.virtual_camera:
+        with extra("virtual-camera"):
+            from tracker.sinks.virtual_camera import open_virtual_camera
+        camera = open_virtual_camera(info)
+        log.info("live in the virtual camera %s", camera.device)
+        yield camera
 
 
 def open_record(path: Path, asked: FormatName | None, header: "Header", overwrite: bool) -> "Sink":

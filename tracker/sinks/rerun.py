@@ -1,0 +1,223 @@
+"""Pictures, keypoints and head poses for the Rerun viewer (rerun.io), live or as an .rrd file.  Extra `rerun`.
+
+In: `Tracked` with the frame's own picture.  Out, on the timelines `frame` (index) and `time` (s):
+
+    camera/image              the picture, JPEG
+    camera/faces/ID/points    the 15 points by name, each with its sigma as radius, px
+    camera/faces/ID/box       px
+    faces/ID/score            0 to 1
+    faces/ID/pose             yaw, pitch, roll, degrees
+
+Rerun counts px from the picture's corner, we from the middle of the first pixel: there everything is 0.5 px more.
+
+A file gets every frame and is moved into place when it is whole.  A viewer gets those it is in time for: Rerun's own
+`log` waits for one that hangs, so it runs in a thread of its own here, and the tracker never waits.
+"""
+
+import ctypes
+import dataclasses
+import itertools
+import logging
+import socket
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rerun as rr
+import rerun.blueprint as rrb
+from numpy.typing import NDArray
+
+from tracker.address import Address
+from tracker.draw import PALETTE
+from tracker.errors import SinkError
+from tracker.sinks import Sink
+from tracker.sinks.behind import Behind
+from tracker.sinks.files import PartialFile, open_partial
+from tracker.spec import INDEX, KEYPOINTS
+from tracker.types import Face, Pose, Tracked
+
+log = logging.getLogger(__name__)
+
+JPEG_QUALITY = 85
+DEPTH = 4
+"""Frames that may wait for the file or the viewer."""
+ANSWER_S = 3.0
+"""How long a viewer may take to answer when we come."""
+PATIENCE_S = 5.0
+"""How long a viewer may take for the last frames when we leave."""
+CORNER_PX = np.float32(0.5)
+
+CHAINS = (
+    *(tuple(f"{side}_eye_{part}" for part in ("inner_corner", "center", "outer_corner")) for side in ("left", "right")),
+    *(tuple(f"{side}_eyebrow_{part}" for part in ("inner_end", "outer_end")) for side in ("left", "right")),
+    ("mouth_left_corner", "mouth_center_top_lip", "mouth_right_corner", "mouth_center_bottom_lip", "mouth_left_corner"),
+)
+"""Keypoints joined by lines."""
+
+
+class Recording:
+    """What is logged of each frame, to a stream that somebody else opens and closes."""
+
+    def __init__(self, stream: rr.RecordingStream) -> None:
+        self._stream = stream
+        self._there: set[int] = set()
+
+    def log(self, tracked: Tracked) -> None:
+        """Log one frame."""
+        frame = tracked.frame
+        self._stream.set_time("frame", sequence=frame.index)
+        self._stream.set_time("time", duration=frame.timestamp)
+        _, jpeg = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        self._stream.log("camera/image", rr.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg"))
+        for left in self._there - {face.id for face in tracked.faces}:
+            self._stream.log(f"camera/faces/{left}", rr.Clear(recursive=True))
+            self._stream.log(f"faces/{left}", rr.Clear(recursive=True))
+        self._there = {face.id for face in tracked.faces}
+        poses = tracked.poses or (None,) * len(tracked.faces)
+        for each in zip(tracked.faces, tracked.keypoints, tracked.sigma, poses, strict=True):
+            self._log_face(*each)
+
+    def _log_face(self, face: Face, points: NDArray[np.float32], sigma: NDArray[np.float32], pose: Pose | None) -> None:
+        """Log one face: points (15, 2) and sigma (15,) in frame px."""
+        color = PALETTE[face.id % len(PALETTE)][::-1]
+        left, top, right, bottom = dataclasses.astuple(face.box)
+        self._stream.log(
+            f"camera/faces/{face.id}/points",
+            rr.Points2D(points + CORNER_PX, radii=sigma, colors=[color], class_ids=0, keypoint_ids=range(len(points))),
+        )
+        self._stream.log(
+            f"camera/faces/{face.id}/box",
+            rr.Boxes2D(
+                mins=[left + CORNER_PX, top + CORNER_PX],
+                sizes=[right - left, bottom - top],
+                colors=[color],
+                labels=[str(face.id)],
+            ),
+        )
+        self._stream.log(f"faces/{face.id}/score", rr.Scalars(face.score))
+        if pose is not None:
+            self._stream.log(f"faces/{face.id}/pose", rr.Scalars([pose.yaw, pose.pitch, pose.roll]))
+
+
+class RerunFile:
+    """An .rrd file being written."""
+
+    def __init__(self, stream: rr.RecordingStream, file: PartialFile) -> None:
+        self._stream = stream
+        self._file = file
+        self._behind = Behind(Recording(stream).log, depth=DEPTH)
+        self._begun = False
+        self._closed = False
+
+    def write(self, tracked: Tracked) -> None:
+        """Hand over one frame; waits while the file is behind."""
+        if self._behind.failure is not None:
+            raise self._behind.failure
+        self._begun = True
+        self._behind.put(tracked)
+
+    def close(self) -> None:
+        """Finish the file and move it into place; without a frame there is none.  A second call does nothing.
+
+        Raises SinkError where it cannot be finished or moved.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._behind.close()
+        try:
+            self._stream.flush()
+        except RuntimeError as error:
+            raise SinkError(
+                f"cannot write {self._file.target}: {error}; what was written until then is in {self._file.path}"
+            ) from error
+        finally:
+            self._stream.disconnect()
+        if self._begun:
+            self._file.move_into_place()
+        else:
+            self._file.discard()
+
+
+class RerunViewer:
+    """A viewer being sent to."""
+
+    def __init__(self, stream: rr.RecordingStream, address: Address) -> None:
+        self._stream = stream
+        self._address = address
+        self._recording = Recording(stream)
+        self._behind = Behind(self._send, depth=DEPTH, drop=True)
+        self._left = False
+
+    def write(self, tracked: Tracked) -> None:
+        """Send one frame if the viewer is ready for it; never waits, and goes on without a viewer that has gone."""
+        if self._behind.failure is None:
+            self._behind.put(tracked)
+        else:
+            self._leave(self._behind.failure)
+
+    def close(self) -> None:
+        """Send what was handed over, while the viewer takes it, and say goodbye; a second call does nothing."""
+        done = self._behind.close(PATIENCE_S)
+        if self._behind.failure is not None or not done:
+            self._leave(self._behind.failure or RuntimeError("it takes nothing"))
+        elif not self._left:
+            self._left = True
+            self._stream.disconnect()
+
+    def _send(self, tracked: Tracked) -> None:
+        self._recording.log(tracked)
+        self._stream.flush(timeout_sec=PATIENCE_S)  # else Rerun keeps for a viewer that hangs whatever it does not take
+
+    def _leave(self, failure: Exception) -> None:
+        """Say once that the viewer has gone.  Raises what was not its fault."""
+        if not isinstance(failure, RuntimeError):
+            raise failure
+        if not self._left:
+            self._left = True
+            log.warning("the Rerun viewer at %s has gone, and the run goes on: %s", self._address, failure)
+            _abandon(self._stream)
+
+
+def _abandon(stream: rr.RecordingStream) -> None:
+    """Keep Rerun from waiting for a viewer that hangs: without end, at exit or as soon as the stream is freed."""
+    rr.unregister_shutdown()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream.inner))
+
+
+def open_rerun(where: Path | Address, name: str, *, overwrite: bool) -> Sink:
+    """An .rrd file, or the viewer that listens at an address; `name` is the source's.
+
+    Raises SinkError when the file exists without `overwrite` or cannot be written, or when no viewer answers.
+    """
+    if isinstance(where, Path):
+        file = open_partial(where, overwrite=overwrite)
+        stream = rr.RecordingStream("fkp")
+        stream.save(file.path, default_blueprint=_layout())
+        _introduce(stream, name)
+        return RerunFile(stream, file)
+    try:
+        socket.create_connection(where, timeout=ANSWER_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SinkError(f"no Rerun viewer answers at {where}: {reason}; start one there: rerun") from error
+    stream = rr.RecordingStream("fkp")
+    stream.connect_grpc(f"rerun+http://{where}/proxy", default_blueprint=_layout())
+    _introduce(stream, name)
+    return RerunViewer(stream, where)
+
+
+def _layout() -> rrb.Blueprint:
+    """The picture beside the poses over time."""
+    picture = rrb.Spatial2DView(origin="camera", name="camera")
+    poses = rrb.TimeSeriesView(origin="faces", contents="faces/*/pose", name="yaw, pitch, roll")
+    return rrb.Blueprint(rrb.Horizontal(picture, poses, column_shares=[3, 2]))
+
+
+def _introduce(stream: rr.RecordingStream, name: str) -> None:
+    """Say once what the recording shows, and how the 15 points belong together."""
+    labels = [rr.AnnotationInfo(id=INDEX[keypoint], label=keypoint) for keypoint in KEYPOINTS]
+    pairs = [(INDEX[one], INDEX[next_]) for chain in CHAINS for one, next_ in itertools.pairwise(chain)]
+    face = rr.ClassDescription(info=(0, "face"), keypoint_annotations=labels, keypoint_connections=pairs)
+    stream.send_recording_name(name)
+    stream.log("camera", rr.AnnotationContext(face), static=True)

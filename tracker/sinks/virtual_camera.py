@@ -1,0 +1,62 @@
+"""The annotated picture as a camera that video calls and streaming programs can choose.  Extra `virtual-camera`.
+
+In: `Tracked` with an annotated image.  The system must have a virtual camera device: v4l2loopback on Linux, that of OBS
+Studio on Windows and macOS, Unity Capture on Windows; the first one that is free is taken.
+"""
+
+import sys
+
+import cv2
+import pyvirtualcam
+
+from tracker.errors import SinkError
+from tracker.sources.contract import SourceInfo
+from tracker.types import Tracked
+
+USUAL_RATE = 30.0
+HINTS = {"linux": "sudo apt-get install v4l2loopback-dkms && sudo modprobe v4l2loopback exclusive_caps=1"}
+OTHER_HINT = "install OBS Studio and start its virtual camera once"
+
+
+class VirtualCamera:
+    """A virtual camera that is on."""
+
+    def __init__(self, camera: pyvirtualcam.Camera) -> None:
+        self.device = camera.device
+        """Its name, under which other programs find it."""
+        self._camera = camera
+        self._closed = False
+        self._size = (camera.width, camera.height)
+
+    def write(self, tracked: Tracked) -> None:
+        """Show one frame, scaled where its size is not the camera's.  Raises SinkError when the device is gone."""
+        image = tracked.frame.image
+        if image.shape[1::-1] != self._size:
+            image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+        try:
+            self._camera.send(image)
+        except RuntimeError as error:
+            raise SinkError(f"the virtual camera {self.device} takes no more pictures: {error}") from error
+
+    def close(self) -> None:
+        """Switch it off; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._camera.close()
+
+
+def open_virtual_camera(info: SourceInfo) -> VirtualCamera:
+    """Switch on the first virtual camera of this machine.
+
+    Raises SinkError when there is none that is free, or the source is a folder of pictures.
+    """
+    if info.kind == "images":
+        raise SinkError("pictures make no virtual camera; give a film, a camera or --demo")
+    rate = USUAL_RATE if info.rate is None else float(info.rate)
+    width, height = (length - length % 2 for length in (info.width, info.height))  # the devices halve their colours
+    try:
+        camera = pyvirtualcam.Camera(max(2, width), max(2, height), rate, fmt=pyvirtualcam.PixelFormat.BGR)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise SinkError(f"no virtual camera can be used: {reason}; {HINTS.get(sys.platform, OTHER_HINT)}") from error
+    return VirtualCamera(camera)
