@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from tracker.detect.wary import Wary
 from tracker.identity import EachAlone
 from tracker.locate import Locate
 from tracker.pipeline import track
+from tracker.run import Options, follow
 from tracker.smooth import unsmoothed
 from tracker.types import Box, Detection, Face, Frame, Region, Tracked
 from tracker.weights import load
@@ -160,6 +162,21 @@ def test_a_face_lost_behind_another_is_not_taken_for_that_one() -> None:
     _, shown = concealed(frames, "blur", wary())
     leftmost = 300 - 0.5 * HEAD_SIDES[0] * 80 + 8
     assert is_covered(shown, leftmost, 240)
+
+
+@pytest.mark.parametrize("smooth", ["offline", "off"])
+def test_a_film_that_becomes_a_file_is_seen_ahead_however_it_is_smoothed(
+    smooth: str, portrait: np.ndarray, detector: object
+) -> None:
+    empty = NOISE[:480, :480]
+    scene = [empty] * 5 + [cv2.resize(portrait, (480, 480))] * 5
+    frames = [Frame(image, index, index / RATE) for index, image in enumerate(scene)]
+    options = Options(out=Path("film.mp4"), privacy="blur", smooth=smooth)
+    with closing(open_backend("cpu", load())) as backend:
+        shown = list(follow(frames, "film", detector, backend, options))
+        live = list(follow(frames, "camera", detector, backend, options))
+    assert (shown[4].frame.image != empty).any()
+    assert (live[4].frame.image == empty).all()
 
 
 def test_what_is_only_suspected_is_covered_too_but_let_go_sooner() -> None:

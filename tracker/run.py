@@ -189,9 +189,9 @@ def _keypoints(
     identity = Identity()
     detect = paced(wary, options.detect_every, identity)
     results = track(frames, detect, identity, locate, OneEuro() if smooth == "live" else unsmoothed)
-    if smooth == "offline":
-        return offline(concealed(results, options.privacy, wary, ahead_s=AHEAD_S))
-    return concealed(results, options.privacy, wary)
+    watched = kind != "film" or not options.writes_files
+    shown = concealed(results, options.privacy, wary, ahead_s=0.0 if watched else AHEAD_S)
+    return offline(shown) if smooth == "offline" else shown
 
 
 def header_of(
