@@ -17,7 +17,7 @@ from tracker.backends import open_backend
 from tracker.crop import MEAN_SHAPE
 from tracker.detect import open_detector
 from tracker.errors import SourceError
-from tracker.smooth import OneEuro
+from tracker.smooth import PoseAndShape
 from tracker.steadiness import (
     VARIANTS,
     Follow,
@@ -225,21 +225,21 @@ def report(follow: Follow) -> Report:
 def test_the_tracker_is_judged_on_every_path_raw_and_smoothed(report: Report) -> None:
     assert list(report.paths) == list(MOTIONS)
     for variants in report.paths.values():
-        assert list(variants) == list(VARIANTS) == ["raw", "one-euro", "offline"]
+        assert list(variants) == list(VARIANTS) == ["raw", "live", "offline"]
         for result in variants.values():
             assert result.lost_frames == 0
             assert 0 < result.jitter_pct_iod < result.error_pct_iod < 10
 
 
 def test_smoothing_steadies_what_is_still_and_is_later_than_raw(report: Report) -> None:
-    assert report.paths["still"]["one-euro"].jitter_pct_iod < report.paths["still"]["raw"].jitter_pct_iod
-    assert report.paths["slow"]["one-euro"].lag_ms > report.paths["slow"]["raw"].lag_ms
+    assert report.paths["still"]["live"].jitter_pct_iod < report.paths["still"]["raw"].jitter_pct_iod
+    assert report.paths["slow"]["live"].lag_ms > report.paths["slow"]["raw"].lag_ms
 
 
 def test_looking_ahead_steadies_without_being_late(report: Report) -> None:
     slow = report.paths["slow"]
     assert slow["offline"].jitter_pct_iod < slow["raw"].jitter_pct_iod
-    assert abs(slow["offline"].lag_ms) < slow["one-euro"].lag_ms / 2
+    assert abs(slow["offline"].lag_ms) < slow["live"].lag_ms / 2
 
 
 def test_more_smoothing_is_steadier_and_errs_more_in_motion(report: Report) -> None:
@@ -251,11 +251,9 @@ def test_more_smoothing_is_steadier_and_errs_more_in_motion(report: Report) -> N
 def test_the_trade_off_weighs_the_very_filter_that_smooths(follow: Follow) -> None:
     recordings = dict(record_paths(follow, astronaut(), frames=18))
     results = {
-        path: steadiness(recording, VARIANTS["one-euro"](recording.tracked)) for path, recording in recordings.items()
+        path: steadiness(recording, VARIANTS["live"](recording.tracked)) for path, recording in recordings.items()
     }
-    defaults = {
-        name: OneEuro.__init__.__kwdefaults__[name] for name in ("min_cutoff_hz", "beta", "derivative_cutoff_hz")
-    }
+    defaults = {name: PoseAndShape.__init__.__kwdefaults__[name] for name in ("surprise", "min_cutoff_hz", "beta")}
     weighed = weigh(recordings, **defaults)
     assert weighed.still_jitter_pct_iod == results["still"].jitter_pct_iod
     assert weighed.longest_lag_ms == max(results[path].lag_ms for path in MOVING)
@@ -264,7 +262,7 @@ def test_the_trade_off_weighs_the_very_filter_that_smooths(follow: Follow) -> No
 def test_the_table_shows_every_path_and_every_setting(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     print_report(asdict(report))
     shown = capsys.readouterr().out
-    assert all(word in shown for word in (*MOTIONS, *VARIANTS, "lag ms", "min cutoff"))
+    assert all(word in shown for word in (*MOTIONS, *VARIANTS, "lag ms", "surprise"))
 
 
 def test_any_picture_of_a_face_can_be_the_portrait(follow: Follow, portrait: NDArray[np.uint8]) -> None:
@@ -281,7 +279,7 @@ def test_a_picture_without_a_face_is_refused(follow: Follow) -> None:
 def test_a_still_film_is_steadier_smoothed(follow: Follow) -> None:
     film = SyntheticCamera(astronaut(), still, seconds=1.5, noise=4.0)
     measured = measure_film(follow, (shot.frame for shot in film))
-    assert 0 < measured["one-euro"] < measured["raw"]
+    assert 0 < measured["live"] < measured["raw"]
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -296,7 +294,7 @@ def test_the_program_moves_a_picture_and_prints_one_json_object(portrait: NDArra
     report = json.loads(done.stdout)
     assert list(report) == ["paths", "trade_off", "machine", "settings"]
     assert list(report["paths"]) == list(MOTIONS)
-    assert report["paths"]["still"]["one-euro"]["lag_ms"] is None
+    assert report["paths"]["still"]["live"]["lag_ms"] is None
     assert report["paths"]["fast-pan"]["raw"]["lost_frames"] == 0
     assert report["settings"]["weights_sha256"] == load().sha256
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tracker.identity import Identity
     from tracker.locate import Locate
     from tracker.pipeline import track
-    from tracker.smooth import OneEuro
+    from tracker.smooth import PoseAndShape
     from tracker.sources import open_source
     from tracker.spec import INDEX, KEYPOINTS, MIRROR
     from tracker.types import Tracked
@@ -29,7 +29,7 @@ __all__ = [
     "FkpError",
     "Identity",
     "Locate",
-    "OneEuro",
+    "PoseAndShape",
     "Tracked",
     "Tracker",
     "__version__",
@@ -48,7 +48,7 @@ _HOME = {
     "FkpError": "tracker.errors",
     "Identity": "tracker.identity",
     "Locate": "tracker.locate",
-    "OneEuro": "tracker.smooth",
+    "PoseAndShape": "tracker.smooth",
     "Tracked": "tracker.types",
     "Tracker": "tracker.api",
     "load_weights": "tracker.weights",

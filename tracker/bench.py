@@ -213,7 +213,7 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None")
     from tracker.identity import Identity
     from tracker.locate import Locate
     from tracker.pipeline import Identify, track
-    from tracker.smooth import OneEuro
+    from tracker.smooth import PoseAndShape
     from tracker.weights import load
 
     weights = load(settings.weights)
@@ -226,7 +226,7 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None")
         identify = timed("identify", identity, without=detect)
         infer = timed("infer", backend)
         locate = timed("crop", Locate(cast(Backend, infer)), without=infer)
-        smooth = timed("smooth", OneEuro())
+        smooth = timed("smooth", PoseAndShape())
         ours, theirs = Meter(), Meter()
         tracked = []
         for each in track(in_turn(frames, ours, peer, theirs), detect, cast(Identify, identify), locate, smooth):

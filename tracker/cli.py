@@ -252,6 +252,12 @@ def command(
         ),
     ] = None,
     no_smooth: Annotated[bool, typer.Option("--no-smooth", hidden=True, help="--smooth off")] = False,
+    lead: Annotated[
+        float,
+        typer.Option(
+            min=0, max=100, metavar="MS", help="Show live points where they will be then.", rich_help_panel=TRACKING
+        ),
+    ] = 0.0,
     fov: Annotated[
         float,
         typer.Option(
@@ -351,6 +357,7 @@ def command(
         detector=detector,
         detect_every=every(detect_every),
         smooth="off" if no_smooth else smooth,
+        lead_ms=lead,
         style=style,
         show_sigma=show_sigma,
         privacy=_privacy(blur=blur, pixelate=pixelate, hide=hide_video),

@@ -76,6 +76,8 @@ class Options:
     """Ask the detector on every n-th frame or when it is needed; in between the faces' own keypoints are followed."""
     smooth: Smoothing | None = None
     """None: offline where a film becomes a file, else live."""
+    lead_ms: float = 0.0
+    """How far ahead live smoothing shows the points, to make up for what camera and screen take."""
     style: StyleName = "classic"
     show_sigma: bool = False
     privacy: Privacy | None = None
@@ -177,7 +179,7 @@ def _keypoints(
     from tracker.locate import Locate
     from tracker.offline import offline
     from tracker.pipeline import track
-    from tracker.smooth import OneEuro, unsmoothed
+    from tracker.smooth import PoseAndShape, unsmoothed
     from tracker.sources import mirrored
 
     frames, locate = mirrored(frames) if options.mirror else frames, Locate(backend)
@@ -188,7 +190,8 @@ def _keypoints(
     smooth = options.smooth or ("offline" if options.writes_files and kind == "film" else "live")
     identity = Identity()
     detect = paced(wary, options.detect_every, identity)
-    results = track(frames, detect, identity, locate, OneEuro() if smooth == "live" else unsmoothed)
+    live = PoseAndShape(lead_s=options.lead_ms / 1000) if smooth == "live" else unsmoothed
+    results = track(frames, detect, identity, locate, live)
     watched = kind != "film" or not options.writes_files
     shown = concealed(results, options.privacy, wary, ahead_s=0.0 if watched else AHEAD_S)
     return offline(shown) if smooth == "offline" else shown

@@ -25,7 +25,7 @@ from tracker.identity import Identity
 from tracker.locate import Locate, Points
 from tracker.offline import offline
 from tracker.pipeline import Smooth, track
-from tracker.smooth import OneEuro, unsmoothed
+from tracker.smooth import PoseAndShape, unsmoothed
 from tracker.spec import INDEX, KEYPOINTS
 from tracker.synthetic import MOTIONS, Portrait, Pose, SyntheticCamera
 from tracker.types import Frame, Tracked
@@ -56,8 +56,8 @@ DELAYS_S = np.arange(-10, 26) / 100
 ON_TIME = int(np.flatnonzero(DELAYS_S == 0)[0])
 TURN_WINDOW_S = 0.3
 """A prediction may turn this much before or after the truth does."""
-TRADE_OFF = tuple((0.5, beta, 2.0) for beta in (10.0, 20.0, 30.0, 40.0, 80.0, 160.0))
-"""Settings of One Euro, from steady to prompt: min_cutoff_hz, beta, derivative_cutoff_hz."""
+TRADE_OFF = tuple((surprise, 0.5, 20.0) for surprise in (0.032, 0.016, 0.008, 0.004, 0.002, 0.001))
+"""Settings of `PoseAndShape`, from steady to prompt: surprise, min_cutoff_hz, beta."""
 LEAST_AMPLITUDE = 0.1
 """A part of a motion smaller than this has no turning points worth the name: IOD, rad, or logarithm of the scale."""
 
@@ -81,11 +81,11 @@ class Steadiness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeOff:
-    """One Euro's settings, and what they do over all paths."""
+    """Settings of `PoseAndShape`, and what they do over all paths."""
 
+    surprise: float
     min_cutoff_hz: float
     beta: float
-    derivative_cutoff_hz: float
     still_jitter_pct_iod: float | None
     longest_lag_ms: float | None
     moving_error_pct_iod: float | None
@@ -150,7 +150,7 @@ def online(fresh: Callable[[], Smooth]) -> Variant:
     return smoothed
 
 
-VARIANTS: dict[str, Variant] = {"raw": online(lambda: unsmoothed), "one-euro": online(OneEuro), "offline": offline}
+VARIANTS: dict[str, Variant] = {"raw": online(lambda: unsmoothed), "live": online(PoseAndShape), "offline": offline}
 
 
 def measure(follow: Follow, portrait: Portrait, frames: int = LONGEST) -> Report:
@@ -169,12 +169,10 @@ def measure_film(follow: Follow, frames: Iterable[Frame]) -> dict[str, float | N
     return {name: film_jitter(list(variant(tracked))) for name, variant in VARIANTS.items()}
 
 
-def weigh(
-    recordings: Mapping[str, Recording], min_cutoff_hz: float, beta: float, derivative_cutoff_hz: float
-) -> TradeOff:
-    """What these settings of One Euro cost and give on the paths of `MOTIONS`."""
-    settings = {"min_cutoff_hz": min_cutoff_hz, "beta": beta, "derivative_cutoff_hz": derivative_cutoff_hz}
-    smoothed = online(lambda: OneEuro(**settings))
+def weigh(recordings: Mapping[str, Recording], surprise: float, min_cutoff_hz: float, beta: float) -> TradeOff:
+    """What these settings of `PoseAndShape` cost and give on the paths of `MOTIONS`."""
+    settings = {"surprise": surprise, "min_cutoff_hz": min_cutoff_hz, "beta": beta}
+    smoothed = online(lambda: PoseAndShape(**settings))
     results = {path: steadiness(recording, smoothed(recording.tracked)) for path, recording in recordings.items()}
     jitter, moving = results.pop("still").jitter_pct_iod, results.values()
     errors = [each.error_pct_iod for each in moving if each.error_pct_iod is not None]
@@ -392,7 +390,7 @@ def print_report(results: dict[str, Any]) -> None:
     for path, variants in results["paths"].items():
         for name, row in variants.items():
             table.add_row(path, name, *map(_cell, row.values()))
-    curve = Table("min cutoff Hz", "beta", "derivative Hz", "jitter % (still)", "lag ms (longest)", "error % (moving)")
+    curve = Table("surprise", "min cutoff Hz", "beta", "jitter % (still)", "lag ms (longest)", "error % (moving)")
     for row in results["trade_off"]:
         curve.add_row(*map(_cell, row.values()))
     console.print(
