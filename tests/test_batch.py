@@ -200,7 +200,9 @@ def test_films_and_outputs_may_be_urls(film: Path, tmp_path: Path) -> None:
     assert "of 2 films 2 done before" in fkp_track(*batch, cwd=tmp_path).stderr
 
 
-@pytest.mark.parametrize(("module", "words"), [("upath", ["s3://films/a.mp4"]), ("ray", ["films", "--ray", "auto"])])
+@pytest.mark.parametrize(
+    ("module", "words"), [("upath", ["s3://films/a.mp4"]), ("ray", ["films", "--ray", "127.0.0.1:6379"])]
+)
 def test_urls_and_clusters_name_the_extra_that_they_need(
     module: str, words: list[str], film: Path, tmp_path: Path
 ) -> None:
@@ -351,4 +353,5 @@ def test_a_full_disk_ends_the_batch_and_not_only_the_film(film: Path, long_film:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 6, done.stderr
     assert "2.mp4" not in done.stderr
-    assert "the disk is full; make room" in done.stderr.splitlines()[-1]
+    assert "small/1.jsonl: " in done.stderr.splitlines()[-1]
+    assert "make room, then run the same command to go on" in done.stderr.splitlines()[-1]

@@ -282,7 +282,7 @@ def command(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Work on this Ray cluster: auto, HOST:PORT or ray://HOST:PORT.",
+            help="Work on the Ray cluster at HOST:PORT or ray://HOST:PORT.",
             rich_help_panel=BATCH,
         ),
     ] = None,

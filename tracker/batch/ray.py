@@ -6,6 +6,7 @@ whose worker or node dies is begun anew elsewhere; the outputs of the dead one s
 
 import logging
 import signal
+import socket
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 RETRIES = 3
 """How often a film is begun anew after its worker died."""
 
+KNOCK_S = 10.0
+"""How long a cluster may take to answer."""
+
 WAIT_S = 1.0
 """How long Ctrl-C may have to wait."""
 
@@ -30,10 +34,10 @@ def on_ray(
     tasks: Iterable[Task], each: Options, address: str, most: int | None, progressed: Callable[[int], object]
 ) -> Generator[tuple[Task, Outcome], None, None]:
     """Each task with its outcome, as they end; at most `most` at a time, else as many as the cluster has room for.
-    `progressed` is told of newly finished frames.
 
-    Every film takes `each.threads` processors of the cluster and, for a backend of a GPU asked for by name, one GPU.
-    Closing it ends the work in progress.  Raises BackendUnavailable when there is no cluster at `address`.
+    `progressed` is told of newly finished frames.  Every film takes `each.threads` processors of the cluster and, for a
+    backend of a GPU asked for by name, one GPU.  Closing it ends the work in progress.  Raises BackendUnavailable when
+    there is no cluster at `address`.
     """
     ray = _connect(address)
     attempt = ray.remote(_attempt).options(
@@ -78,12 +82,20 @@ def _connect(address: str) -> Any:
     except ImportError as error:
         raise BackendUnavailable(str(error), "install what it needs: pip install 'fkp[ray]'") from error
     try:
+        _knock(address)
         with _own_signals():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = f"there is no Ray cluster at {address}: {str(error).splitlines()[0]}"
         raise BackendUnavailable(reason, "start one with `ray start --head`, and give the address it says") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raises OSError when nobody answers at HOST:PORT, where Ray would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), KNOCK_S).close()
 
 
 def _outcome(ray: Any, ended: Any) -> Outcome:
