@@ -153,6 +153,16 @@ def test_resume_takes_the_steps_that_were_missing(stopped: Stopped, finished: Pa
     assert not {"checkpoint.safetensors", "teacher.safetensors"} & set(contents(finished))
 
 
+def test_a_training_ends_with_its_report(
+    finished: Path, training_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert f"{load(finished).card['metrics']['kaggle_weighted']:.3f}" in page
+    assert "these weights were trained on" not in page
+    assert fkp_train("report", finished, "--data", training_csv) == 6
+    assert "report.html exists already; add --overwrite" in one_line(capsys)
+
+
 def test_the_card_says_how_the_weights_were_made_but_not_where(finished: Path, training_csv: Path) -> None:
     card = load(finished).card
     assert card["training"]["command"] == f"fkp-train --data training.csv --teacher-steps 2 --steps {STEPS} --seed 4"

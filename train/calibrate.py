@@ -14,13 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.metrics import NORMAL, WITHIN
+from train.metrics import NORMAL, TOLERANCE, WITHIN
 from train.model import HEAD_MIRROR, HEADS, Net
 from train.targets import head_targets
-
-TOLERANCE = (0.05, 0.03)
-"""How far the shares within 1 and 2 sigma may be off.  Labels err with heavier tails than a normal distribution, so no
-factor meets both shares exactly; each counts by its tolerance."""
 
 FEWEST = 200
 """Labelled coordinates below which a factor would be chance: the share within 1 sigma has a standard error of 0.033."""
@@ -60,7 +56,10 @@ def with_sigma_scaled(net: Net, scales: NDArray[np.floating]) -> Net:
 
 
 def _best_scale(ratio: NDArray[np.floating]) -> float:
-    """The factor by which the worse kept of the two shares of `ratio` (M,), error over sigma, is kept best."""
+    """The factor by which the worse kept of the two shares of `ratio` (M,), error over sigma, is kept best.
+
+    Labels err with heavier tails than a normal distribution, so that no factor meets both shares exactly.
+    """
     reach = np.outer(WITHIN, _CANDIDATES)
     share = np.searchsorted(np.sort(ratio, axis=None), reach, side="right") / ratio.size
     off = np.abs(share - np.array(NORMAL)[:, None]) / np.array(TOLERANCE)[:, None]

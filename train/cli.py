@@ -180,6 +180,63 @@ def compare(
 
 
 @app.command(cls=PlainCommand)
+def report(
+    weights: Annotated[Path, typer.Argument(metavar="RUN_OR_WEIGHTS", help="A folder with fkp.onnx, or that file.")],
+    data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where report.html goes.  [default: beside the weights]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace report.html if it exists.")] = False,
+) -> None:
+    """One HTML page on how good weights are: curves, errors, calibration, the worst faces; a training writes it too."""
+    from train.data import read_training
+    from train.rebuild import open_folder
+    from train.report import refuse_report, write_report
+
+    folder = out or (weights if weights.is_dir() else weights.parent)
+    refuse_report(folder, overwrite=overwrite)
+    open_folder(folder)
+    log.info("report in %s", write_report(weights, read_training(data, index=index), folder, overwrite=overwrite))
+
+
+@app.command(cls=PlainCommand)
+def audit(
+    data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Nets to train; each judges the rows it did not learn from.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Batches to train each of them on.")] = 2_000,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR_OR_ONNX", help="Train nothing: let these weights judge the hold-out, a tenth."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where audit.csv and audit.png go.")] = Path("runs/audit"),
+    device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit that exists.")] = False,
+) -> None:
+    """List the labels that a net which never saw them doubts most; finished folds are kept, data is never changed."""
+    import torch
+
+    from train import audit as doubt
+    from train.data import read_training
+    from train.loop import FitConfig
+    from train.rebuild import chosen_device, open_folder
+
+    doubt.refuse_audit(out, overwrite=overwrite)
+    open_folder(out)
+    faces = read_training(data, index=index)
+    if weights is None:
+        fit = FitConfig(steps=steps, batch=(128,))
+        found = doubt.audit_by_folds(
+            faces, doubt.Folds(out=out, count=folds, device=torch.device(chosen_device(device)), fit=fit)
+        )
+    else:
+        found = doubt.audit_by_weights(faces, weights)
+    doubt.write_audit(found, out, overwrite=overwrite)
+    log.info("%s; all in %s", found, out)
+
+
+@app.command(cls=PlainCommand)
 def wild(
     faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks, a zip or a folder.")],
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tracker.backends.onnxruntime import open_session
 from tracker.errors import DataError, WeightsError
+from tracker.spec import KEYPOINTS
 from tracker.weights import Weights, load
 from train.data import SCHEMES, Faces
 from train.export import SCHEMES_FILE, schemes_entry
@@ -39,6 +40,14 @@ def held_out(faces: Faces) -> Faces:
     return faces.only(hold_out(faces.group, faces.scheme))
 
 
+def is_own_data(weights: Weights, faces: Faces) -> bool:
+    """Whether the card names these faces as what the weights were trained on.
+
+    Any other file is dealt into another hold-out, some of whose rows the weights may have learned from.
+    """
+    return weights.card.get("training", {}).get("data", {}).get("sha256_of_csv") == faces.sha256
+
+
 def predicted_labels(
     images: NDArray[np.uint8], schemes: Sequence[str], weights: Path | None = None
 ) -> NDArray[np.float32]:
@@ -54,13 +63,24 @@ def judged(
     points: NDArray[np.float32], sigma: NDArray[np.float32], labels: NDArray[np.float32], scheme: NDArray[np.uint8]
 ) -> Report:
     """Report on outputs (N, 34, 2) and (N, 34), unit space, against labels (N, 15, 2) crop px of `scheme` (N,)."""
-    predicted = np.full(labels.shape, np.nan, np.float32)
-    doubt = np.full(labels.shape[:2], np.nan, np.float32)
+    predicted, doubt = read_by_scheme(points, sigma, scheme)
+    return report(predicted, labels, scheme, doubt)
+
+
+def read_by_scheme(
+    points: NDArray[np.float32], sigma: NDArray[np.float32], scheme: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Outputs (N, 34, 2) and (N, 34), unit space -> points (N, 15, 2) and sigma (N, 15) of each row's scheme, crop px.
+
+    NaN for keypoints which that scheme does not label.
+    """
+    predicted = np.full((len(points), len(KEYPOINTS), 2), np.nan, np.float32)
+    doubt = np.full(predicted.shape[:2], np.nan, np.float32)
     for i, name in enumerate(SCHEMES):
         rows = scheme == i
         predicted[rows] = labels_from_heads(points[rows], name)
         doubt[rows] = sigma_from_heads(sigma[rows], name)
-    return report(predicted, labels, scheme, doubt)
+    return predicted, doubt
 
 
 def outputs(

@@ -6,6 +6,7 @@ where unlabelled; each face predicted by its own scheme.  Out: numbers, gathered
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ WITHIN = (1, 2)
 
 NORMAL = (0.683, 0.954)
 """Share of normally distributed errors that lie within them."""
+
+TOLERANCE = (0.05, 0.03)
+"""How far a network's shares may be off those."""
 
 Points = NDArray[np.floating]
 
@@ -95,6 +99,20 @@ def calibration(predicted: Points, labels: Points, sigma: NDArray[np.floating]) 
         if labelled.size:
             shares[name] = tuple(float((labelled <= k).mean()) for k in WITHIN)
     return shares
+
+
+def reliability(
+    error: NDArray[np.floating], sigma: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """|error| (N, 15, 2) and sigma (N, 15), px -> shares (99,) that a normal error promises, shares (99,) seen.
+
+    The k-th pair belongs to the interval about the prediction that holds k % of normal errors.
+    """
+    promised = np.arange(1, 100) / 100
+    reach = np.array([NormalDist().inv_cdf((1 + share) / 2) for share in promised])
+    ratio = error / sigma[..., None]
+    labelled = np.sort(ratio[~np.isnan(ratio)])
+    return promised, np.searchsorted(labelled, reach, side="right") / max(len(labelled), 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """`fkp-train --data`: from the data to weights that the tracker runs.
 
 In: Kaggle's training data, optionally faces with 68 landmarks and faces without labels.  Out: a folder with the
-networks that `train.export` tells of, `fkp.json` (the card), `history.jsonl` and, until training is done, checkpoints.
+networks that `train.export` tells of, `fkp.json` (the card), `history.jsonl` and, until training is done, checkpoints;
+then `report.html`.
 
 A large network, the teacher, is trained first; the small one that ships then learns from labels and teacher together.
 """
@@ -33,6 +34,7 @@ from train.faces68 import read_faces68
 from train.loop import Fit, FitConfig
 from train.metrics import Report
 from train.model import Net, NetConfig
+from train.report import HISTORY, try_report
 from train.split import SPLIT_SEED, hold_out
 from train.targets import faces68_bank, kaggle_bank, unlabelled_bank
 from train.teach import TeachConfig, taught
@@ -40,7 +42,6 @@ from train.teach import TeachConfig, taught
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = {"teacher": "teacher.safetensors", "net": "checkpoint.safetensors"}
-HISTORY = "history.jsonl"
 BATCHES = {1: (128,), 2: (100, 28), 3: (84, 22, 22)}
 """Faces per step from Kaggle's rows, from those with 68 landmarks and from those without labels, by number of banks."""
 
@@ -108,7 +109,7 @@ def rebuild(options: Options) -> Generator[Progress, None, None]:
     # Tails of soft-argmax and of averages slow a CPU several times over.  Threads inherit this, so it comes first.
     torch.set_flush_denormal(True)
     _refuse_lost_work(options)
-    _open_folder(options.out)
+    open_folder(options.out)
     device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
     extra = [read_faces68(path) for path in options.extra]
@@ -126,6 +127,7 @@ def rebuild(options: Options) -> Generator[Progress, None, None]:
         banks = [taught(bank, teacher, options.teach) for bank in (*labelled, *_unlabelled(options))]
     yield from run.stage("net", banks)
     run.clear()
+    try_report(options.out, faces)
 
 
 class _Judge:
@@ -264,8 +266,8 @@ def _refuse_lost_work(options: Options) -> None:
         )
 
 
-def _open_folder(path: Path) -> None:
-    """Make sure, before any work, that the folder is there and can be written to."""
+def open_folder(path: Path) -> None:
+    """Make sure, before any work, that the folder is there and can be written to.  Raises SinkError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
@@ -274,6 +276,7 @@ def _open_folder(path: Path) -> None:
 
 
 def chosen_device(choice: str) -> str:
+    """auto, cpu or cuda -> what torch calls it.  Raises DataError for a GPU that torch does not see."""
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if choice == "cuda" and not torch.cuda.is_available():

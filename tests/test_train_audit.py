@@ -1,0 +1,151 @@
+"""The label audit: what nobody's net believes comes first, nothing is judged by a net that learned it."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tracker.errors import DataError, SinkError
+from tracker.spec import INDEX
+from train.audit import Audit, Folds, audit_by_folds, audit_by_weights, refuse_audit, write_audit
+from train.data import Faces, read_training
+from train.loop import Fit, FitConfig
+from train.model import NetConfig
+from train.split import folds, hold_out
+
+torch.set_num_threads(1)
+
+SMALL = NetConfig(stem=4, widths=(4, 6), depths=(0, 0), up_depths=(0,))
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Faces:
+    path = make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", "A" * 12 + "B" * 8 + "C" * 10)
+    return read_training(path, cache=False)
+
+
+def settings(out: Path, *, steps: int = 3) -> Folds:
+    return Folds(
+        out=out,
+        count=3,
+        device=torch.device("cpu"),
+        checkpoint_every=1,
+        fit=FitConfig(steps=steps, batch=(4,)),
+        net=SMALL,
+    )
+
+
+@pytest.fixture(scope="module")
+def done(faces: Faces, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Audit]:
+    out = tmp_path_factory.mktemp("audit")
+    return out, audit_by_folds(faces, settings(out))
+
+
+def test_a_wrong_label_is_the_first_suspect(faces: Faces) -> None:
+    """Judged by our own weights, which know such a face."""
+    held = np.flatnonzero(hold_out(faces.group, faces.scheme))
+    points = faces.points.copy()
+    points[held[1], INDEX["nose_tip"]] += [12, -9]
+    audit = audit_by_weights(replace(faces, points=points), None)
+    assert audit.position.tolist() == held.tolist()
+    assert audit.ranking[0].tolist() == [1, INDEX["nose_tip"]]
+    assert audit.distance_px[1, INDEX["nose_tip"]] == pytest.approx(15, abs=5)
+
+
+def test_every_label_is_judged_once(faces: Faces, done: tuple[Path, Audit]) -> None:
+    audit = done[1]
+    assert audit.position.tolist() == list(range(30))
+    labels = np.argwhere(np.isfinite(faces.points).all(2)).tolist()
+    assert sorted(audit.ranking.tolist()) == labels
+    distances = audit.distance_sigma[tuple(audit.ranking.T)]
+    assert (np.diff(distances) <= 0).all()
+
+
+def test_no_net_judges_what_it_learned_from(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:
+    """Labels of one fold are spoiled: the answers for that fold stay what they were, those for the others do not."""
+    spoiled = faces.points.copy()
+    first = np.load(done[0] / "fold-1-of-3.npz")["points"]
+    fold = folds(faces.group, faces.scheme, 3, seed=0) == 0
+    spoiled[fold] += 9
+    audit_by_folds(replace(faces, points=spoiled), settings(tmp_path))
+    assert np.array_equal(np.load(tmp_path / "fold-1-of-3.npz")["points"], first)
+    second = np.load(done[0] / "fold-2-of-3.npz")["points"]
+    assert not np.array_equal(np.load(tmp_path / "fold-2-of-3.npz")["points"], second)
+
+
+def test_finished_folds_are_kept_and_half_a_fold_goes_on(
+    faces: Faces, done: tuple[Path, Audit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = done
+    assert sorted(path.name for path in out.iterdir()) == [f"fold-{k}-of-3.npz" for k in (1, 2, 3)]
+    (tmp_path / "fold-1-of-3.npz").write_bytes((out / "fold-1-of-3.npz").read_bytes())
+    kept = (tmp_path / "fold-1-of-3.npz").stat().st_mtime_ns
+    run, steps = Fit.run, []
+
+    def stopping(fit: Fit, count: int) -> float:
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        steps.append(count)
+        return run(fit, count)
+
+    monkeypatch.setattr(Fit, "run", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        audit_by_folds(faces, settings(tmp_path))
+    monkeypatch.undo()
+    assert (tmp_path / "fold-2-of-3.safetensors").exists()
+    resumed = audit_by_folds(faces, settings(tmp_path))
+    assert np.array_equal(resumed.predicted, whole.predicted, equal_nan=True)
+    assert (tmp_path / "fold-1-of-3.npz").stat().st_mtime_ns == kept
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"fold-{k}-of-3.npz" for k in (1, 2, 3)]
+
+
+def test_folds_of_another_audit_are_refused(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:
+    out = done[0]
+    with pytest.raises(DataError, match="of an audit of other data or with other settings; choose another --out"):
+        audit_by_folds(faces, settings(out, steps=4))
+    with pytest.raises(DataError, match="other data"):
+        audit_by_folds(replace(faces, points=faces.points + 1), settings(out))
+    (tmp_path / "fold-1-of-3.npz").write_bytes(b"half a fold")
+    with pytest.raises(DataError, match=r"is no fold of an audit .*; delete it"):
+        audit_by_folds(faces, settings(tmp_path))
+
+
+def test_the_list_and_the_picture(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:
+    audit = replace(done[1], faces=replace(faces, row=faces.row + 100, problem=faces.row == 3))
+    write_audit(audit, tmp_path, overwrite=False)
+    with (tmp_path / "audit.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(audit.ranking)
+    assert [float(line["distance_sigma"]) for line in lines] == sorted(
+        (float(line["distance_sigma"]) for line in lines), reverse=True
+    )
+    assert all(int(line["kaggle_row"]) == int(line["row"]) + 100 for line in lines)
+    assert {line["row"] for line in lines if line["known_problem"]} == {"3"}
+    (nose,) = [line for line in lines if line["row"] == "3" and line["keypoint"] == "nose_tip"]
+    x, y = faces.points[3, INDEX["nose_tip"]]
+    assert (float(nose["label_x"]), float(nose["label_y"])) == pytest.approx((x, y), abs=1e-3)
+    off = np.hypot(float(nose["predicted_x"]) - x, float(nose["predicted_y"]) - y)
+    assert float(nose["distance_px"]) == pytest.approx(off, abs=2e-3)
+    height, width = cv2.imread(str(tmp_path / "audit.png")).shape[:2]
+    assert min(height, width) > 1000
+    for name in ("audit.csv", "audit.png"):
+        (tmp_path / name).rename(tmp_path / "moved")
+        with pytest.raises(SinkError, match="exists already; add --overwrite"):
+            refuse_audit(tmp_path, overwrite=False)
+        (tmp_path / "moved").rename(tmp_path / name)
+
+
+def test_the_summary_counts_doubts_and_known_rows(faces: Faces) -> None:
+    sigma = np.full(faces.points.shape[:2], 1.0, np.float32)
+    predicted = faces.points.copy()
+    predicted[3, 0] += 4
+    predicted[5, 1] += 3
+    problem = np.isin(np.arange(30), [3, 7])
+    text = str(Audit(replace(faces, problem=problem), np.arange(30), predicted, sigma))
+    assert text.startswith("2 of ")
+    assert "1 of the 2 rows known to be bad are in the most doubtful 1 %" in text
