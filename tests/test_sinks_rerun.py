@@ -64,8 +64,9 @@ def test_a_file_holds_picture_points_boxes_scores_and_poses_of_every_frame(tmp_p
     for row, result in zip(points, results, strict=True):
         np.testing.assert_allclose(row["Points2D:positions"], result.keypoints[0] + 0.5)
         np.testing.assert_allclose(row["Points2D:radii"], result.sigma[0])
-    assert logged["/faces/4/score"][0]["Scalars:scalars"] == [0.875]
-    assert logged["/faces/7/pose"][0]["Scalars:scalars"] == [12.5, -4.5, 0.25]
+    assert logged["/scores/4"][0]["Scalars:scalars"] == [0.875]
+    angles = [logged[f"/poses/7/{name}"][0]["Scalars:scalars"] for name in ("yaw", "pitch", "roll")]
+    assert angles == [[12.5], [-4.5], [0.25]]
     (box,) = (row for row in logged["/camera/faces/7/box"] if row["Boxes2D:centers"])
     assert (box["Boxes2D:centers"], box["Boxes2D:half_sizes"]) == ([[60.5, 80.5]], [[50, 60]])
     (context,) = logged["/camera"]
@@ -78,13 +79,15 @@ def test_a_file_holds_picture_points_boxes_scores_and_poses_of_every_frame(tmp_p
 def test_a_face_that_has_gone_is_taken_off_the_picture(tmp_path):
     write_all(open_rerun(tmp_path / "x.rrd", "talk.mp4", overwrite=False), [tracked(0), tracked(1, ()), tracked(2, ())])
     logged = rows(tmp_path / "x.rrd")
-    assert [row["frame"] for row in logged["/camera/faces/4"]] == [1]
-    assert logged["/camera/faces/4"][0]["Clear:is_recursive"] == [True]
+    for place in ("/camera/faces/4", "/poses/4"):
+        assert [(row["frame"], row["Clear:is_recursive"]) for row in logged[place]] == [(1, [True])]
 
 
 def test_a_head_without_a_pose_has_none_logged(tmp_path):
     write_all(open_rerun(tmp_path / "x.rrd", "talk.mp4", overwrite=False), [tracked(0, poses=False)])
-    assert "/faces/4/pose" not in rows(tmp_path / "x.rrd")
+    logged = rows(tmp_path / "x.rrd")
+    assert "/camera/faces/4/points" in logged
+    assert not [path for path in logged if path.startswith("/poses")]
 
 
 def test_an_existing_file_is_refused_untouched_or_replaced_at_the_end(tmp_path):

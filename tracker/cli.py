@@ -203,7 +203,7 @@ def command(
         typer.Option(
             parser=listening_address,
             metavar="[[HOST:]PORT]",
-            help="A page with the live picture at http://127.0.0.1:8010, or there.",
+            help="A page with the live picture, at http://127.0.0.1:8010 unless said otherwise.",
             rich_help_panel=LIVE,
         ),
     ] = None,
@@ -217,7 +217,7 @@ def command(
         str | None,
         typer.Option(
             metavar="[FILE.rrd|HOST:PORT]",
-            help="Pictures and keypoints to a Rerun viewer, here or there, or to a file for it.",
+            help="Pictures and keypoints to the Rerun viewer here, to a file for it, or to one elsewhere.",
             rich_help_panel=LIVE,
         ),
     ] = None,

@@ -5,8 +5,8 @@ In: `Tracked` with the frame's own picture.  Out, on the timelines `frame` (inde
     camera/image              the picture, JPEG
     camera/faces/ID/points    the 15 points by name, each with its sigma as radius, px
     camera/faces/ID/box       px
-    faces/ID/score            0 to 1
-    faces/ID/pose             yaw, pitch, roll, degrees
+    scores/ID                 0 to 1
+    poses/ID/yaw, ..          pitch and roll too, degrees
 
 Rerun counts px from the picture's corner, we from the middle of the first pixel: there everything is 0.5 px more.
 
@@ -70,8 +70,8 @@ class Recording:
         _, jpeg = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         self._stream.log("camera/image", rr.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg"))
         for left in self._there - {face.id for face in tracked.faces}:
-            self._stream.log(f"camera/faces/{left}", rr.Clear(recursive=True))
-            self._stream.log(f"faces/{left}", rr.Clear(recursive=True))
+            for place in ("camera/faces", "scores", "poses"):
+                self._stream.log(f"{place}/{left}", rr.Clear(recursive=True))
         self._there = {face.id for face in tracked.faces}
         poses = tracked.poses or (None,) * len(tracked.faces)
         for each in zip(tracked.faces, tracked.keypoints, tracked.sigma, poses, strict=True):
@@ -83,7 +83,14 @@ class Recording:
         left, top, right, bottom = dataclasses.astuple(face.box)
         self._stream.log(
             f"camera/faces/{face.id}/points",
-            rr.Points2D(points + CORNER_PX, radii=sigma, colors=[color], class_ids=0, keypoint_ids=range(len(points))),
+            rr.Points2D(
+                points + CORNER_PX,
+                radii=sigma,
+                colors=[color],
+                class_ids=0,
+                keypoint_ids=range(len(points)),
+                show_labels=False,  # fifteen names hide a face; pointing at one shows it
+            ),
         )
         self._stream.log(
             f"camera/faces/{face.id}/box",
@@ -94,9 +101,10 @@ class Recording:
                 labels=[str(face.id)],
             ),
         )
-        self._stream.log(f"faces/{face.id}/score", rr.Scalars(face.score))
+        self._stream.log(f"scores/{face.id}", rr.Scalars(face.score))
         if pose is not None:
-            self._stream.log(f"faces/{face.id}/pose", rr.Scalars([pose.yaw, pose.pitch, pose.roll]))
+            for name, degrees in (("yaw", pose.yaw), ("pitch", pose.pitch), ("roll", pose.roll)):
+                self._stream.log(f"poses/{face.id}/{name}", rr.Scalars(degrees))
 
 
 class RerunFile:
@@ -210,7 +218,7 @@ def open_rerun(where: Path | Address, name: str, *, overwrite: bool) -> Sink:
 def _layout() -> rrb.Blueprint:
     """The picture beside the poses over time."""
     picture = rrb.Spatial2DView(origin="camera", name="camera")
-    poses = rrb.TimeSeriesView(origin="faces", contents="faces/*/pose", name="yaw, pitch, roll")
+    poses = rrb.TimeSeriesView(origin="poses", name="head poses, degrees")
     return rrb.Blueprint(rrb.Horizontal(picture, poses, column_shares=[3, 2]))
 
 
