@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
@@ -313,6 +314,12 @@ def test_one_refused_output_leaves_nothing_of_the_others(film: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_one_refused_keypoint_file_leaves_nothing_of_the_others(film: Path, tmp_path: Path) -> None:
+    done = fkp_track(film, "--keypoints", "out.jsonl", "--keypoints", "nowhere/out.csv", cwd=tmp_path)
+    assert done.returncode == 6
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -366,6 +373,32 @@ def test_a_run_that_is_stopped_leaves_outputs_that_can_be_used(
     assert header["fkp"] == 1
     assert 1 <= len(lines) < LONG_FRAMES
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_what_a_killed_run_leaves_can_be_used_until_the_same_command_replaces_it(
+    long_film: Path, film: Path, tmp_path: Path
+) -> None:
+    shutil.copy(long_film, tmp_path / "in.mp4")
+    command = [*FKP_TRACK, "in.mp4", "--out", "out.mp4", "--keypoints", "out.jsonl", "--smooth", "live"]
+    with subprocess.Popen(command, cwd=tmp_path, env=headless(), stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: any(len(records(path)) > 5 * RATE for path in tmp_path.glob("out.partial-*.jsonl")))
+        process.kill()
+    assert frame_count(next(tmp_path.glob("out.partial-*.mp4"))) > RATE
+    header, *lines = records(next(tmp_path.glob("out.partial-*.jsonl")))
+    assert header["fkp"] == 1
+    assert [line["frame"] for line in lines] == list(range(len(lines)))
+    shutil.copy(film, tmp_path / "in.mp4")
+    assert subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, check=False).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.jsonl", "out.mp4"]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(2400):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to pass in two minutes")
 
 
 def test_tracking_works_where_there_is_no_network_at_all(film: Path, tmp_path: Path) -> None:

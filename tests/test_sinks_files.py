@@ -2,11 +2,13 @@
 
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
 from tracker.errors import SinkError
-from tracker.sinks.files import free_name, open_partial, write_whole
+from tracker.sinks.files import clear_leftovers, free_name, open_partial, write_whole
 
 
 def test_a_file_gets_its_name_when_it_is_finished(tmp_path):
@@ -35,6 +37,37 @@ def test_leftovers_of_a_killed_run_are_not_written_over(tmp_path):
     first = open_partial(tmp_path / "talk.mp4", overwrite=False)
     second = open_partial(tmp_path / "talk.mp4", overwrite=False)
     assert first.path != second.path
+
+
+@pytest.fixture(scope="module")
+def dead():
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+def test_what_a_killed_run_left_is_cleared_away_by_the_next_one_into_the_same_file(tmp_path, dead, caplog):
+    left = [f"talk.partial-{dead}.mp4", f"talk.partial-{dead}-2.mp4"]
+    others = [
+        f"talk.partial-{os.getppid()}.mp4",  # still being written
+        f"talk.partial-{dead}.jsonl",
+        f"other.partial-{dead}.mp4",
+        "talk.partial-one.mp4",
+        "talk.mp4",
+    ]
+    for name in (*left, *others):
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.INFO):
+        clear_leftovers([tmp_path / "talk.mp4", tmp_path / "nowhere" / "talk.mp4"], keep=False)
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
+    assert [name for name in left if name not in caplog.text] == []
+
+
+def test_a_recording_that_cannot_be_made_again_is_kept_and_named(tmp_path, dead, caplog):
+    (tmp_path / f"talk.partial-{dead}.mp4").touch()
+    clear_leftovers([tmp_path / "talk.mp4"], keep=True)
+    (left,) = tmp_path.iterdir()
+    assert f"{left} is what a run recorded before it was killed" in caplog.text
 
 
 def test_an_existing_file_is_refused_before_anything_is_written(tmp_path):

@@ -1,9 +1,11 @@
 """Annotated films: timing, sound, size and colours of the source, and a file that plays whatever happens."""
 
+import itertools
 import logging
 import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -109,9 +111,28 @@ def delay_ms(reference, other, rate=16_000):
     return (best if best < length // 2 else best - length) / rate * 1e3
 
 
-def film_with_noise(path, codec, *, seconds=3.0, sound_from=0.0, layout="stereo", rate=32_000, aspect=Fraction(1)):
-    """A film at 20 pictures a second with a sound that is different at every moment, from `sound_from` on."""
-    noise = np.random.default_rng(1).normal(0, 0.1, round((seconds - sound_from) * rate)).astype(np.float32)
+def last_picture(path):
+    """When the last picture of a film that is being written is shown, s; 0 while there is none."""
+    try:
+        return times_of(path)[-1]
+    except (av.FFmpegError, StopIteration):
+        return 0.0
+
+
+def wait_until(true):
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to pass in a minute")
+
+
+def film_with_noise(
+    path, codec, *, seconds=3.0, sound_from=0.0, sound_until=None, layout="stereo", rate=32_000, aspect=Fraction(1)
+):
+    """A film at 20 pictures a second with a sound that is different at every moment, for as long as there is one."""
+    length_s = (sound_until or seconds) - sound_from
+    noise = np.random.default_rng(1).normal(0, 0.1, round(length_s * rate)).astype(np.float32)
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=20)
         picture.width, picture.height, picture.pix_fmt = *SIZE, "yuv420p"
@@ -331,6 +352,24 @@ def test_a_killed_run_leaves_a_film_that_plays_with_its_sound(tmp_path, make_fil
         assert film.skipped == 0
     assert 200 / 30 - 2 < last <= 200 / 30
     assert times_of(left, "audio")[-1] == pytest.approx(last, abs=0.3)
+
+
+@pytest.mark.parametrize(("sound_from", "sound_until"), [(5.0, 6.0), (0.0, 1.0)], ids=["begins late", "ends early"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_film_plays_while_its_sound_is_still_to_come_or_is_over(tmp_path, suffix, sound_from, sound_until):
+    source = film_with_noise(tmp_path / "in.mkv", "aac", seconds=6.0, sound_from=sound_from, sound_until=sound_until)
+    with open_film(source) as film:
+        sink = open_video(tmp_path / f"out{suffix}", film.info, overwrite=False)
+        for frame in itertools.islice(film, 81):
+            sink.write(tracked(frame.image, frame.index, frame.timestamp))
+        wait_until(lambda: last_picture(*tmp_path.glob("out.partial-*")) > 2)
+        sink.close()
+
+
+def test_a_sound_that_begins_late_has_every_packet_at_its_time(tmp_path):
+    source = film_with_noise(tmp_path / "in.mkv", "aac", seconds=4.0, sound_from=3.0)
+    target = convert(source, tmp_path / "out.mp4")
+    np.testing.assert_allclose(times_of(target, "audio"), times_of(source, "audio"), atol=0.002)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

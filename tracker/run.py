@@ -223,14 +223,17 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
     """
     from tracker.draw import draw
     from tracker.sinks import Annotate, Sink
-    from tracker.sinks.files import refuse_existing
+    from tracker.sinks.files import clear_leftovers, open_partial
     from tracker.sinks.pace import Paced
     from tracker.sinks.window import open_window
     from tracker.styles import STYLES
 
-    for path in options.keypoints:  # all are looked at before the first is begun
-        if path != STDOUT:
-            refuse_existing(path, overwrite=options.overwrite)
+    files = [path for path in options.keypoints if path != STDOUT]
+    for path in files:  # all are tried before the first is begun
+        open_partial(path, overwrite=options.overwrite).discard()
+    if options.out is not None and info.kind != "images":
+        files.append(options.out)
+    clear_leftovers(files, keep=info.kind == "camera")
     with ExitStack() as stack:
 
         def use(sink: Sink) -> Sink:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from tracker import formats
 from tracker.errors import SinkError, SourceError
+from tracker.sinks.files import PARTIAL_STEM
 
 FILMS = frozenset(
     {".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
@@ -24,7 +25,6 @@ SLOT = "{}"
 """Stands in an output's name for the film's place and name, without its suffix."""
 
 _WILD = re.compile(r"[*?\[]")
-_PARTIAL = re.compile(r"\.partial-\d+(-\d+)?$")
 
 
 class Tree(NamedTuple):
@@ -154,7 +154,7 @@ def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
         if item.is_dir():
             if not item.is_symlink() and item.resolve() not in outputs:
                 yield from _below(item, outputs)
-        elif item.suffix.lower() in FILMS and not _PARTIAL.search(item.stem):
+        elif item.suffix.lower() in FILMS and not PARTIAL_STEM.fullmatch(item.stem):
             yield item
 
 
@@ -171,7 +171,7 @@ def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]
         if path.is_file()
         and (path.suffix.lower() == spelt or path.suffix.lower() in FILMS)
         and not path.name.startswith(".")
-        and not _PARTIAL.search(path.stem)
+        and not PARTIAL_STEM.fullmatch(path.stem)
         and not any(place in path.resolve().parents for place in inside)
     ]
     if not films:

@@ -2,18 +2,25 @@
 
 While it is written, `talk.mp4` is called `talk.partial-<process id>.mp4`, in the same folder; closing moves it into
 place in one step.  A run that is killed leaves the partial file behind, with everything written so far: a film plays,
-records end with a whole line.  Nothing here deletes such a file, and no other run takes its name.
+records end with a whole line.  No other run takes its name; the next one into the same file clears it away, unless it
+is a recording that cannot be made again.
 """
 
 import itertools
 import logging
 import os
+import re
+import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from tracker.errors import SinkError
 
 log = logging.getLogger(__name__)
+
+PARTIAL_STEM = re.compile(r"(?P<stem>.+)\.partial-(?P<pid>\d+)(-\d+)?")
+"""What a file is called, before its suffix, while process `pid` writes it."""
 
 
 class PartialFile(NamedTuple):
@@ -68,6 +75,43 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
         raise SinkError(f"{target} is a folder, expected the name of a file; add one")
     if target.exists() and not overwrite:
         raise SinkError(f"{target} exists already; add --overwrite to replace it, or choose another name")
+
+
+def clear_leftovers(targets: Collection[Path], *, keep: bool) -> None:
+    """Delete what runs that were killed have left of these files; with `keep` only say where it is.
+
+    It is left over when no process of this machine has the number in its name.
+    """
+    wanted = {(target.parent, target.stem, target.suffix) for target in targets}
+    for folder in {target.parent for target in targets if target.parent.is_dir()}:
+        for path in folder.iterdir():
+            name = PARTIAL_STEM.fullmatch(path.stem)
+            if name and (folder, name["stem"], path.suffix) in wanted and not _runs(int(name["pid"])):
+                _clear(path, keep=keep)
+
+
+def _clear(path: Path, *, keep: bool) -> None:
+    if keep:
+        log.warning("%s is what a run recorded before it was killed; rename or delete it", path)
+        return
+    try:
+        path.unlink()
+    except OSError as error:
+        log.warning("%s is left of a run that was killed, and cannot be deleted: %s", path, _reason(error))
+    else:
+        log.info("deleted %s, left of a run that was killed", path)
+
+
+def _runs(pid: int) -> bool:
+    if sys.platform == "win32":
+        return False  # the question would end it; and Windows deletes nothing that a process has open
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 def write_whole(target: Path, content: bytes, *, overwrite: bool) -> Path:

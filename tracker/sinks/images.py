@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import SinkError
 from tracker.sinks import Sink
-from tracker.sinks.files import refuse_existing, write_whole
+from tracker.sinks.files import clear_leftovers, refuse_existing, write_whole
 from tracker.sources.contract import SourceInfo
 from tracker.types import Tracked
 
@@ -58,13 +58,15 @@ def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
     if info.path is None:
         raise ValueError("open_images needs the folder or file that the pictures come from")
     place = _to_file(path) if _names_a_picture(path) and info.path.is_file() else _to_folder(path)
-    for picture in info.path.iterdir() if info.path.is_dir() else [info.path]:
+    pictures = [*info.path.iterdir()] if info.path.is_dir() else [info.path]
+    for picture in pictures:
         target = place(picture.name)
         if target.exists() and target.samefile(picture):
             raise SinkError(f"{target} is the source itself; choose another place")
         if picture.is_file():
             refuse_existing(target, overwrite=overwrite)
     _make_folder(place("").parent)
+    clear_leftovers([place(picture.name) for picture in pictures], keep=False)
     return Images(place, overwrite=overwrite)
 
 

@@ -115,15 +115,26 @@ def _packets(source: Any, stream: Any, output: Any, suffix: str, origin_s: float
 
 
 def _copied(source: Any, stream: Any, target: Any, origin_s: float) -> Iterator[Any]:
-    last_dts = -math.inf
-    for packet in _unframed(source, stream):
-        if packet.dts is None or packet.dts <= last_dts:
-            continue  # the empty packet at the end, and repeated times, which no container takes
-        last_dts = packet.dts
+    for packet in _lasting(_unframed(source, stream)):
         shift = round(origin_s / packet.time_base)
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = target
         yield packet
+
+
+def _lasting(packets: Iterator[Any]) -> Iterator[Any]:
+    """The packets with rising times, each as long as until the next where its container does not say: Matroska's do
+    not, and the last one of a fragment would have no length."""
+    held = None
+    for packet in packets:
+        if packet.dts is None or (held is not None and packet.dts <= held.dts):
+            continue  # the empty packet at the end, and repeated times, which no container takes
+        if held is not None:
+            held.duration = held.duration or packet.dts - held.dts
+            yield held
+        held = packet
+    if held is not None:
+        yield held
 
 
 def _unframed(source: Any, stream: Any) -> Iterator[Any]:

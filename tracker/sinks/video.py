@@ -30,17 +30,21 @@ log = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
 
-_WHOLE_FRAGMENTS = {"flush_packets": "1"}  # else the end of each waits in a buffer for the next
+_AT_ONCE = {
+    "flush_packets": "1",  # else the end of each fragment waits in a buffer for the next
+    "max_interleave_delta": "1",  # us; else pictures wait 10 s for a sound that has ended
+}
 _FRAGMENTED = {
-    # delay_moov: the first fragment waits for the sound to begin, then also a killed film has it in step.
+    # delay_moov: the first fragment waits for the first packet of sound, then also a killed film has it in step.
     "movflags": "frag_keyframe+default_base_moof+delay_moov+hybrid_fragmented",
+    "audio_preload": str((1 << 31) - 2),  # us; else that packet waits until the picture has come as far
     "movie_timescale": "90000",  # the default of 1000 rounds the sound's offset to milliseconds
-    **_WHOLE_FRAGMENTS,
+    **_AT_ONCE,
 }
 FORMATS: dict[str, tuple[str, dict[str, str]]] = {
     ".mp4": ("mp4", _FRAGMENTED),
     ".mov": ("mov", _FRAGMENTED),
-    ".mkv": ("matroska", {"cluster_time_limit": "1000", **_WHOLE_FRAGMENTS}),
+    ".mkv": ("matroska", {"cluster_time_limit": "1000", **_AT_ONCE}),
 }
 """Suffix -> FFmpeg's name of the container and its options."""
 
