@@ -155,3 +155,13 @@ def test_asked_for_by_name_it_never_falls_back(
     libraries = stand_in_driver(MAJOR=7, MINOR=5)
     done = fkp_track("sys.modules['tensorrt'] = None", libraries, tmp_path, "--backend", backend)
     assert (done.returncode, done.stderr.splitlines()) == (5, [said])
+
+
+def test_the_gpu_benchmark_without_a_gpu_is_one_message_and_exit_5(tmp_path: Path) -> None:
+    if has_driver():
+        pytest.skip("this machine has an NVIDIA driver")
+    command = [sys.executable, "-m", "tracker.bench", "--gpu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("fkp-bench: no NVIDIA driver here")

@@ -207,7 +207,7 @@ def read(settings: Settings) -> Recording:
 
 def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None") -> StageTimes:
     """The tracking loop over frames in memory, each stage timed, and beside it the `peer`."""
-    from tracker.backends import Backend, open_backend
+    from tracker.backends import Backend, Looks, open_backend
     from tracker.backends import Settings as BackendSettings
     from tracker.detect import open_detector, paced
     from tracker.identity import Identity
@@ -225,14 +225,17 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None")
         detect = timed("detect", paced(detector, settings.detect_every, identity))
         identify = timed("identify", identity, without=detect)
         infer = timed("infer", backend)
-        locate = timed("crop", Locate(cast(Backend, infer)), without=infer)
+        if isinstance(backend, Looks):  # it cuts the crops itself
+            locate, located = timed("crop and infer", Locate(backend)), []
+        else:
+            locate, located = timed("crop", Locate(cast(Backend, infer)), without=infer), [infer]
         smooth = timed("smooth", PoseAndShape())
         ours, theirs = Meter(), Meter()
         tracked = []
         for each in track(in_turn(frames, ours, peer, theirs), detect, cast(Identify, identify), locate, smooth):
             ours.stop()
             tracked.append(each)
-        stages: list[Timed[..., Any]] = [detect, identify, locate, infer, smooth]
+        stages: list[Timed[..., Any]] = [detect, identify, locate, *located, smooth]
         return StageTimes(ours, theirs, stages, tracked, backend.name, detector.name, weights.sha256)
 
 
@@ -514,11 +517,18 @@ def command(
             metavar="FILE", help="Its model, where it brings none: face_landmarker.task.", rich_help_panel=OUTPUT
         ),
     ] = None,
+    gpu: Annotated[
+        bool,
+        typer.Option("--gpu", help="Every runtime for NVIDIA GPUs, side by side; no SOURCE.", rich_help_panel=MACHINE),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
     """Measure latency by stage, film rate, start-up and memory on this machine, or how steady the keypoints are."""
+    if gpu:
+        _measure_gpu(weights, as_json=as_json)
+        return
     settings = Settings(
         source=source,
         frames=frames,
@@ -539,6 +549,18 @@ def command(
         print_report(results)
     else:
         print_table(results)
+
+
+def _measure_gpu(weights: Path | None, *, as_json: bool) -> None:
+    from tracker.bench_gpu import measure as measure_runtimes
+    from tracker.bench_gpu import print_runtimes
+    from tracker.weights import load
+
+    results = measure_runtimes(load(weights))
+    if as_json:
+        print(json.dumps(results, indent=2))
+    else:
+        print_runtimes(results)
 
 
 def print_table(results: dict[str, Any]) -> None:

@@ -309,7 +309,23 @@ def _train_and_show(options: "Options") -> None:
             bar.update(task, completed=progress.step, total=total, description=str(progress))
             if quiet:
                 log.info("step %d of %d: %s", progress.step, total, progress)
+    _compile_where_a_gpu_is(options)
     log.info("weights in %s; try: fkp-track --weights %s --demo", options.out, options.out)
+
+
+def _compile_where_a_gpu_is(options: "Options") -> None:
+    """Have the engine ready that the first `fkp-track` on this machine would build."""
+    from tracker.backends.tensorrt import compile_ahead
+    from tracker.backends.tensorrt.cache import Kept, compiled_dir
+    from tracker.errors import BackendUnavailable
+    from tracker.weights import load
+    from train.rebuild import chosen_device
+
+    if chosen_device(options.device) == "cuda":
+        try:
+            log.info("compiled: %s", compile_ahead(load(options.out), "fp32", Kept(compiled_dir())))
+        except BackendUnavailable as refusal:
+            log.info("no TensorRT engine: %s", refusal.reason)
 
 
 def main() -> None:
