@@ -295,13 +295,15 @@ def _train_and_show(options: "Options") -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from train.rebuild import rebuild
+    from train.parallel import joined
+    from train.rebuild import chosen_device, rebuild
 
     quiet = not sys.stderr.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        Progress(*columns, console=Console(stderr=True), disable=quiet) as bar,
-        closing(rebuild(options)) as run,  # a stop that arrives here must reach it, for it to export
+        joined(chosen_device(options.device)) as crew,
+        Progress(*columns, console=Console(stderr=True), disable=quiet or not crew.leads) as bar,
+        closing(rebuild(options, crew)) as run,  # a stop that arrives here must reach it, for it to export
     ):
         task = bar.add_task("reading the data", total=options.steps_of["teacher"])
         for progress in run:
@@ -309,6 +311,8 @@ def _train_and_show(options: "Options") -> None:
             bar.update(task, completed=progress.step, total=total, description=str(progress))
             if quiet:
                 log.info("step %d of %d: %s", progress.step, total, progress)
+    if not crew.leads:
+        return
     _compile_where_a_gpu_is(options)
     log.info("weights in %s; try: fkp-track --weights %s --demo", options.out, options.out)
 

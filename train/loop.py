@@ -24,6 +24,7 @@ from train.augment import Augmentation, Bank, draw
 from train.losses import LossConfig, loss
 from train.model import Net, standardised
 from train.muon import Muon
+from train.parallel import ALONE, Crew
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 """What AdamW and Muon remember of each parameter."""
@@ -57,10 +58,13 @@ class Fit:
         config: FitConfig,
         device: torch.device,
         taught_by: Mapping[str, object] | None = None,
+        crew: Crew = ALONE,
     ) -> None:
-        """`taught_by` tells where the banks' targets come from, for a resumed run to compare."""
-        torch.manual_seed(config.seed)
-        self.config, self.device, self._taught_by = config, device, taught_by
+        """`taught_by` tells where the banks' targets come from, for a resumed run to compare; each process of a `crew`
+        starts with the same `net`.
+        """
+        torch.manual_seed(crew.seed(config.seed))
+        self.config, self.device, self._taught_by, self._crew = config, device, taught_by, crew
         self.banks = [bank.to(device) for bank in banks]
         self.net = net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
@@ -109,6 +113,8 @@ class Fit:
             seen, wanted = ({name: side[name] for name in differing} for side in (before, now))
             raise DataError(f"{path} is of a run with {seen}, not {wanted}; resume it as it was started")
         self._load_state(state)
+        if not self._crew.leads:  # the checkpoint is the first process's, and so are its random numbers
+            torch.manual_seed(self._crew.seed(self.config.seed) + self.step_count)
         self.seconds = float(notes.get("seconds", 0))
 
     def _settings(self) -> dict[str, Any]:
@@ -130,7 +136,7 @@ class Fit:
         with torch.no_grad():
             drawn = [
                 draw(bank, count, self.config.augmentation)
-                for bank, count in zip(self.banks, self.config.batch, strict=True)
+                for bank, count in zip(self.banks, self._crew.share(self.config.batch), strict=True)
             ]
             crops, targets, weights = (torch.cat(parts) for parts in zip(*drawn, strict=True))
             crops = standardised(crops).contiguous(memory_format=torch.channels_last)
@@ -140,6 +146,7 @@ class Fit:
         value = loss(points, sigma, logits, self.net.axis, targets, weights, self.config.loss)
         self.net.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
+        self._crew.average(self.net.parameters())
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0, foreach=True)
         for optimizer in self._optimizers:
             optimizer.step()

@@ -34,6 +34,7 @@ from train.faces68 import read_faces68
 from train.loop import Fit, FitConfig
 from train.metrics import Report
 from train.model import Net, NetConfig
+from train.parallel import ALONE, Crew
 from train.report import HISTORY, try_report
 from train.split import SPLIT_SEED, hold_out
 from train.targets import faces68_bank, kaggle_bank, unlabelled_bank
@@ -100,8 +101,10 @@ class Progress:
         return f"{self.stage}: hold-out {self.report.kaggle_weighted:.3f} px ({schemes})"
 
 
-def rebuild(options: Options) -> Generator[Progress, None, None]:
+def rebuild(options: Options, crew: Crew = ALONE) -> Generator[Progress, None, None]:
     """Train, yielding as it goes; whatever ends it, the best so far lies in `options.out`, ready for the tracker.
+
+    Of a `crew` only the first process yields and writes.
 
     Raises DataError for bad data and for an `out` that already holds a run which neither `resume` nor `overwrite`
     covers, SinkError when `out` cannot be written.
@@ -116,18 +119,20 @@ def rebuild(options: Options) -> Generator[Progress, None, None]:
     judges = hold_out(faces.group, faces.scheme)
     labelled = [kaggle_bank(faces, ~judges), *([faces68_bank(extra)] if extra else [])]
     judge = _Judge(faces, judges & ~faces.problem)
-    log.info("%d faces to learn from, %d to judge by", sum(len(bank.images) for bank in labelled), judge.count)
-    if not options.resume:
-        (options.out / HISTORY).unlink(missing_ok=True)
-    run = _Run(options, faces, judge, ~judges & ~faces.problem, device)
+    if crew.leads:
+        log.info("%d faces to learn from, %d to judge by", sum(len(bank.images) for bank in labelled), judge.count)
+        if not options.resume:
+            (options.out / HISTORY).unlink(missing_ok=True)
+    run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew)
     banks = labelled
     if options.teach.steps:
         teacher = yield from run.stage("teacher", labelled)
         torch.manual_seed(options.fit.seed)
         banks = [taught(bank, teacher, options.teach) for bank in (*labelled, *_unlabelled(options))]
     yield from run.stage("net", banks)
-    run.clear()
-    try_report(options.out, faces)
+    if crew.leads:
+        run.clear()
+        try_report(options.out, faces)
 
 
 class _Judge:
@@ -147,11 +152,17 @@ class _Run:
     """The two trainings of a rebuild, each with its checkpoint, its history lines and its export."""
 
     def __init__(
-        self, options: Options, faces: Faces, judge: _Judge, learned: NDArray[np.bool_], device: torch.device
+        self,
+        options: Options,
+        faces: Faces,
+        judge: _Judge,
+        learned: NDArray[np.bool_],
+        device: torch.device,
+        crew: Crew,
     ) -> None:
         """`learned` (N,) tells which of the faces are trained on."""
         self._options, self._faces, self._judge, self._learned = options, faces, judge, learned
-        self._device = device
+        self._device, self._crew = device, crew
         self._seconds = 0.0
 
     def stage(self, name: str, banks: Sequence[Bank]) -> Generator[Progress, None, Net]:
@@ -161,6 +172,9 @@ class _Run:
         checkpoint = options.out / CHECKPOINTS[name]
         if options.resume and checkpoint.exists():
             fit.resume(checkpoint)
+        if not self._crew.leads:
+            fit.run(fit.config.steps)
+            return fit.averaged
         with self._exported_at_the_end(fit, checkpoint):
             while not fit.done:
                 before, seconds = fit.step_count, fit.seconds
@@ -183,8 +197,9 @@ class _Run:
         config = replace(options.fit, batch=BATCHES[len(banks)])
         torch.manual_seed(config.seed)
         if name == "teacher":
-            return Fit(Net(options.teach.net), banks, replace(config, steps=options.teach.steps), self._device)
-        return Fit(Net(options.net), banks, config, self._device, taught_by=asdict(options.teach))
+            config = replace(config, steps=options.teach.steps)
+            return Fit(Net(options.teach.net), banks, config, self._device, crew=self._crew)
+        return Fit(Net(options.net), banks, config, self._device, asdict(options.teach), self._crew)
 
     @contextmanager
     def _exported_at_the_end(self, fit: Fit, checkpoint: Path) -> Iterator[None]:
