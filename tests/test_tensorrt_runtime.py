@@ -16,10 +16,9 @@ import pytest
 
 RUN = """
 import ctypes, json, sys
-from contextlib import closing
 import numpy as np
-import onnxruntime as ort
-from tracker.backends import Looks, open_backend
+from tracker.backends import Looks
+from tracker.backends.onnxruntime import OnnxRuntime, open_session
 from tracker.backends.tensorrt import crops, device, runtime
 from tracker.crop import cut
 from tracker.locate import Locate
@@ -28,7 +27,7 @@ from tracker.types import Box, Face, Region
 from tracker.weights import load
 
 driver = ctypes.CDLL("libcuda.so.1")
-session = ort.InferenceSession(load().onnx, providers=["CPUExecutionProvider"])
+cpu = OnnxRuntime(open_session(load().path, load().onnx, 1), "reference")
 
 def at(address, shape, dtype):
     raw = (ctypes.c_uint8 * (int(np.prod(shape)) * np.dtype(dtype).itemsize)).from_address(address)
@@ -43,7 +42,7 @@ class Context:
         return address % 256 == 0
     def infer(self):
         faces = at(self.addresses["faces"], (self.batch, 1, 96, 96), np.uint8)
-        points, sigma = session.run(["points", "sigma"], {"faces": faces})
+        points, sigma = cpu(faces)
         at(self.addresses["points"], points.shape, np.float32)[:] = points
         at(self.addresses["sigma"], sigma.shape, np.float32)[:] = sigma
     def execute_async_v3(self, stream):
@@ -65,20 +64,19 @@ portrait = astronaut().image
 tiled = np.tile(portrait, (3, 3, 1))  # larger than any frame before
 random = np.random.default_rng(0)
 results = []
-with closing(open_backend("cpu", load())) as cpu:
-    for image in (portrait, tiled, portrait[:, ::-1]):
-        for count in (0, 1, 3, 8, 19):
-            places = random.normal(size=(count, 4)) * 3
-            regions = [Region(220 + x, 110 + y, 140 + 9 * grow, turn / 9) for x, y, grow, turn in places]
-            crops_here = cut(np.ascontiguousarray(image), regions)
-            wanted = cpu(crops_here)
-            for answer in (backend.look(image, regions), backend(crops_here)):
-                assert [a.shape for a in answer] == [w.shape for w in wanted]
-                assert [a.dtype for a in answer] == [w.dtype for w in wanted]
-                off = max((float(abs(a - w).max(initial=0)) for a, w in zip(answer, wanted)))
-                results.append(off * 48)
-    faces = [Face(0, Region(220, 110, 140, 0), Box(0, 0, 1, 1), 1.0, fresh=True)]
-    located = [Locate(each)(portrait, faces).keypoints for each in (backend, cpu)]
+for image in (portrait, tiled, portrait[:, ::-1]):
+    for count in (0, 1, 3, 8, 19):
+        places = random.normal(size=(count, 4)) * 3
+        regions = [Region(220 + x, 110 + y, 140 + 9 * grow, turn / 9) for x, y, grow, turn in places]
+        crops_here = cut(np.ascontiguousarray(image), regions)
+        wanted = cpu(crops_here)
+        for answer in (backend.look(image, regions), backend(crops_here)):
+            assert [a.shape for a in answer] == [w.shape for w in wanted]
+            assert [a.dtype for a in answer] == [w.dtype for w in wanted]
+            off = max((float(abs(a - w).max(initial=0)) for a, w in zip(answer, wanted)))
+            results.append(off * 48)
+faces = [Face(0, Region(220, 110, 140, 0), Box(0, 0, 1, 1), 1.0, fresh=True)]
+located = [Locate(each)(portrait, faces).keypoints for each in (backend, cpu)]
 backend.close()
 backend.close()
 try:

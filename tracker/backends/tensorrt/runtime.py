@@ -50,16 +50,16 @@ class Lane(NamedTuple):
 class TensorRT:
     """Backend over an engine of either flavour; see `tracker.backends.Backend` for the contract."""
 
-    def __init__(self, device: Device, cutter: Any, serialized: Any, batches: Sequence[int], name: str) -> None:
-        """`cutter` is the kernel, `serialized` the `Engine`; both live on `device`."""
+    def __init__(self, device: Device, cutter: Any, loaded: Any, batches: Sequence[int], name: str) -> None:
+        """`cutter` is the kernel, `loaded` the `Engine`; both live on `device`."""
         self.name = name
         self._device: Device | None = device
-        self._cutter, self._engine = cutter, serialized
+        self._cutter, self._engine = cutter, loaded
         largest = max(batches)
         self._crops = device.memory(largest * CROP_BYTES)
         self._outputs = device.memory(aligned(largest * POINTS_BYTES) + largest * SIGMA_BYTES)
         self._faces = device.pinned(largest * CROP_BYTES)
-        scratch = serialized.scratch_bytes
+        scratch = loaded.scratch_bytes
         self._scratch = device.memory(scratch), scratch
         self._lanes = [self._lane(profile, batch) for profile, batch in enumerate(batches)]
         self._replay: dict[int, Callable[[], object]] = {}
