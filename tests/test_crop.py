@@ -52,6 +52,15 @@ def test_a_region_of_96_pixels_on_the_grid_copies_the_picture(portrait: np.ndarr
     np.testing.assert_array_equal(cut(portrait, [region])[0, 0], gray[60:156, 200:296])
 
 
+@pytest.mark.parametrize("shrink", [2, 3, 4, 5, 6, 7])
+def test_a_large_face_becomes_the_means_of_whole_blocks(shrink: int) -> None:
+    side = 100 * shrink
+    gray = np.random.default_rng(shrink).integers(0, 256, (side, side), np.uint8)
+    crop = cut(gray, [Region((side - 1) / 2, (side - 1) / 2, SIZE * shrink, 0.0)])[0, 0]
+    means = gray.reshape(100, shrink, 100, shrink).mean(axis=(1, 3))[2:-2, 2:-2]
+    assert np.abs(crop - means).max() <= (0.5 if shrink % 2 or shrink == 2 else 1.0) + 1e-9
+
+
 def test_cutting_many_gives_each_its_own_crop(portrait: np.ndarray) -> None:
     crops = cut(portrait, REGIONS)
     assert crops.shape == (len(REGIONS), 1, SIZE, SIZE)
