@@ -44,6 +44,14 @@ def test_a_film_gives_a_result_per_frame_with_arrays_per_face(opened, film):
     assert noses[-1] - noses[0] == pytest.approx(20, abs=3)
 
 
+def test_a_larger_picture_for_the_detector_shows_smaller_faces(opened, portrait):
+    frame = np.full((480, 640, 3), 90, np.uint8)
+    frame[200:290, 300:390] = cv2.resize(portrait, (90, 90), interpolation=cv2.INTER_AREA)  # 7 px between the eyes
+    assert opened.image(frame).faces == ()
+    with Tracker(backend="cpu", detect_size=640) as attentive:
+        assert len(attentive.image(frame).faces) == 1
+
+
 def test_a_film_is_what_the_command_line_writes_of_it(opened, film, tmp_path):
     command = [sys.executable, "-m", "tracker.cli", str(film), "--backend", "cpu", "--keypoints", "points.jsonl"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)

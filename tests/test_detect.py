@@ -15,6 +15,7 @@ from tracker.crop import EYE_MIDPOINT, SIDE_IOD, unit_from_frame
 from tracker.detect import Detector, EveryN, OnDemand, open_detector, paced
 from tracker.detect.yunet import FRAMING, MODEL, YuNet
 from tracker.errors import BackendUnavailable, WeightsError
+from tracker.run import Options
 from tracker.types import Detection, Region
 from train.merged import MERGED, PUBLISHED, merged
 
@@ -252,6 +253,12 @@ def test_the_pace_is_a_number_of_frames_or_on_demand(yunet: Detector, room: np.n
     assert [every_second(room) is None for _ in range(4)] == [False, True, False, True]
     watch.wanted = True
     assert all(every_second(room) for _ in range(3))
+
+
+def test_the_detector_rests_unless_heads_must_not_be_overlooked() -> None:
+    assert Options().pace == Options(privacy="hide").pace == "auto"
+    assert Options(privacy="blur").pace == Options(privacy="pixelate").pace == 1
+    assert Options(privacy="hide", detect_every=3).pace == 3
 
 
 def test_wrong_arguments_are_our_bugs(yunet: Detector) -> None:

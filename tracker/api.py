@@ -40,7 +40,8 @@ class Tracker:
         self,
         *,
         detector: DetectorName = _DEFAULT.detector,
-        detect_every: int | Literal["auto"] = _DEFAULT.detect_every,
+        detect_every: int | Literal["auto"] | None = _DEFAULT.detect_every,
+        detect_size: int = _DEFAULT.detect_size,
         smooth: Smoothing | None = _DEFAULT.smooth,
         backend: BackendName = _DEFAULT.backend,
         weights: str | Path | None = _DEFAULT.weights,
@@ -57,7 +58,9 @@ class Tracker:
         network = load(None if weights is None else Path(weights))
         with ExitStack() as opened:
             self._backend = opened.enter_context(closing(open_backend(backend, network, Settings(threads=threads))))
-            self._detector = opened.enter_context(closing(open_detector(detector, threads=threads)))
+            self._detector = opened.enter_context(
+                closing(open_detector(detector, input_size=detect_size, threads=threads))
+            )
             self._opened = opened.pop_all()
         self.reset()
 
@@ -118,7 +121,8 @@ def track_video(
     *,
     fps: float = 30.0,
     detector: DetectorName = _DEFAULT.detector,
-    detect_every: int | Literal["auto"] = _DEFAULT.detect_every,
+    detect_every: int | Literal["auto"] | None = _DEFAULT.detect_every,
+    detect_size: int = _DEFAULT.detect_size,
     smooth: Smoothing | None = _DEFAULT.smooth,
     backend: BackendName = _DEFAULT.backend,
     weights: str | Path | None = _DEFAULT.weights,
@@ -132,6 +136,7 @@ def track_video(
     with Tracker(
         detector=detector,
         detect_every=detect_every,
+        detect_size=detect_size,
         smooth=smooth,
         backend=backend,
         weights=weights,

@@ -496,7 +496,7 @@ def command(
     detect_every: Annotated[
         str,
         typer.Option(metavar="N|auto", help="Detect on every N-th frame, or when needed.", rich_help_panel=TRACKING),
-    ] = "1",
+    ] = "auto",
     backend: Annotated[BackendName, typer.Option(help="What runs the network.", rich_help_panel=MACHINE)] = "auto",
     weights: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Another network.", rich_help_panel=MACHINE)

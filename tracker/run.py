@@ -37,6 +37,8 @@ Privacy = Literal["blur", "pixelate", "hide"]
 
 DEFAULT_FOV_DEG = 65.0
 """A usual webcam."""
+DETECT_SIZE = 320
+"""Finds what has 26 px between the eyes in 640x480; see the README."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +74,13 @@ class Options:
     virtual_camera: bool = False
     overwrite: bool = False
     detector: DetectorName = "yunet"
-    detect_every: int | Literal["auto"] = 1
-    """Ask the detector on every n-th frame or when it is needed; in between the faces' own keypoints are followed."""
+    detect_every: int | Literal["auto"] | None = None
+    """Ask the detector on every n-th frame or when it is needed; in between the faces' own keypoints are followed.
+
+    None: when needed, but on every frame where heads are covered.
+    """
+    detect_size: int = DETECT_SIZE
+    """Long side of the picture that the detector sees, px."""
     smooth: Smoothing | None = None
     """None: offline where a film becomes a file, else live."""
     lead_ms: float = 0.0
@@ -111,6 +118,11 @@ class Options:
         return self.privacy in ("blur", "pixelate")
 
     @property
+    def pace(self) -> int | Literal["auto"]:
+        """`detect_every`, settled."""
+        return self.detect_every or (1 if self.covers_heads else "auto")
+
+    @property
     def streams(self) -> bool:
         """Whether another program listens or watches, now."""
         places = (self.udp, self.osc, self.serve, self.rerun)
@@ -141,7 +153,11 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
     with (
         open_source(options.source, camera=options.camera, demo=options.demo, wish=wish) as source,
         closing((chosen := choose_backend(options.backend, weights, settings)).backend) as backend,
-        closing(open_detector(options.detector, threshold=threshold, threads=options.threads)) as detector,
+        closing(
+            open_detector(
+                options.detector, threshold=threshold, input_size=options.detect_size, threads=options.threads
+            )
+        ) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
         open_progress(source.info, visible=bar and not options.show and STDOUT not in options.keypoints) as advance,
         suppress(Quit),
@@ -189,7 +205,7 @@ def _keypoints(
         return concealed(results, options.privacy, wary, hold_s=0.0)
     smooth = options.smooth or ("offline" if options.writes_files and kind == "film" else "live")
     identity = Identity()
-    detect = paced(wary, options.detect_every, identity)
+    detect = paced(wary, options.pace, identity)
     live = PoseAndShape(lead_s=options.lead_ms / 1000) if smooth == "live" else unsmoothed
     results = track(frames, detect, identity, locate, live)
     watched = kind != "film" or not options.writes_files
