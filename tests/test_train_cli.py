@@ -143,6 +143,19 @@ def test_a_run_that_is_stopped_while_the_teacher_learns_goes_on_from_there(train
     assert "teacher.safetensors" not in contents(tmp_path)
 
 
+def test_a_run_killed_between_its_last_step_and_its_weights_loses_nothing(training_csv: Path, tmp_path: Path) -> None:
+    options = Options(data=training_csv, out=tmp_path, report_every=2, fit=FitConfig(steps=2), teach=TeachConfig(0))
+    run = rebuild(options)
+    assert next(run).step == 2
+    run.close()
+    learned = load(tmp_path).sha256
+    for path in tmp_path.glob("fkp*"):  # as a kill would have left them
+        path.unlink()
+    assert list(rebuild(replace(options, resume=True))) == []
+    assert load(tmp_path).sha256 == learned
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_resume_takes_the_steps_that_were_missing(stopped: Stopped, finished: Path) -> None:
     card = load(finished).card
     assert (card["training"]["steps"], card["training"]["finished"]) == (STEPS, True)

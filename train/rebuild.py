@@ -175,7 +175,7 @@ class _Run:
         if not self._crew.leads:
             fit.run(fit.config.steps)
             return fit.averaged
-        with self._exported_at_the_end(fit, checkpoint):
+        with self._exported_at_the_end(fit, checkpoint, last=name == "net"):
             while not fit.done:
                 before, seconds = fit.step_count, fit.seconds
                 loss = fit.run(options.report_every)
@@ -202,15 +202,19 @@ class _Run:
         return Fit(Net(options.net), banks, config, self._device, asdict(options.teach), self._crew)
 
     @contextmanager
-    def _exported_at_the_end(self, fit: Fit, checkpoint: Path) -> Iterator[None]:
-        """Export the averaged weights however the block ends, Ctrl-C included; then also keep what `resume` needs."""
+    def _exported_at_the_end(self, fit: Fit, checkpoint: Path, *, last: bool) -> Iterator[None]:
+        """Export the averaged weights however the block ends, Ctrl-C included; then also keep what `resume` needs.
+
+        Those of the `last` stage even if nothing was left to learn: the run may have been killed just before.
+        """
         before = fit.step_count
         try:
             yield
         finally:
-            if fit.step_count > before:
-                if not fit.done:
-                    fit.save(checkpoint)
+            learned = fit.step_count > before
+            if learned and not fit.done:
+                fit.save(checkpoint)
+            if learned or (last and fit.done):
                 scales = self._sigma_scales(fit.averaged)
                 net = with_sigma_scaled(fit.averaged, scales)
                 write_weights(net, self._options.out, self._facts(fit, net, scales))
