@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from train.calibrate import FEWEST, sigma_scales, with_sigma_scaled
+from train.calibrate import FEWEST, point_offsets, sigma_scales, with_points_moved, with_sigma_scaled
 from train.evaluate import judged
 from train.model import HEAD_MIRROR, HEADS, Net, NetConfig
 from train.targets import labels_from_heads
@@ -41,6 +41,16 @@ def test_the_true_size_of_normal_errors_is_found(
     answers: tuple[NDArray[np.floating], ...], claimed: NDArray[np.float64]
 ) -> None:
     np.testing.assert_allclose(sigma_scales(*answers), claimed, rtol=0.12)
+
+
+def test_a_constant_offset_between_labels_and_points_is_found(answers: tuple[NDArray[np.floating], ...]) -> None:
+    points, _, labels, scheme = answers
+    put_off = np.random.default_rng(2).uniform(-0.02, 0.02, (len(HEADS), 2))
+    put_off = (put_off + put_off[list(HEAD_MIRROR)] * (-1, 1)) / 2
+    found = point_offsets(points + put_off, labels, scheme)
+    np.testing.assert_allclose(found, -put_off, atol=0.005)
+    few = point_offsets(points[:30], labels[:30], scheme[:30])
+    assert not few.any()
 
 
 def test_shares_within_sigma_are_as_promised_afterwards(answers: tuple[NDArray[np.floating], ...]) -> None:
@@ -81,6 +91,19 @@ def test_rows_without_a_label_do_not_count(answers: tuple[NDArray[np.floating], 
     wild = points.copy()
     wild[::2, [i for i, (_, keypoint) in enumerate(HEADS) if keypoint == 0]] += 9
     assert (sigma_scales(wild, sigma, labels, scheme) == sigma_scales(points, sigma, labels, scheme)).all()
+
+
+def test_the_moved_net_says_the_same_points_further_on(make_faces: Callable[..., tuple[NDArray, ...]]) -> None:
+    torch.manual_seed(0)
+    net = Net(SMALL).eval()
+    offsets = np.random.default_rng(0).uniform(-0.1, 0.1, (len(HEADS), 2))
+    crops = torch.from_numpy(make_faces(3).images[:, None])
+    with torch.no_grad():
+        points, sigma = net(crops)
+        moved_points, moved_sigma = with_points_moved(net, offsets)(crops)
+        assert torch.equal(net(crops)[0], points)
+    torch.testing.assert_close(moved_points, points + torch.from_numpy(offsets).float())
+    assert torch.equal(moved_sigma, sigma)
 
 
 def test_the_scaled_net_multiplies_its_sigma_and_keeps_its_points(

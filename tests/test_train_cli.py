@@ -181,7 +181,7 @@ def test_the_card_says_how_the_weights_were_made_but_not_where(finished: Path, t
     assert card["training"]["command"] == f"fkp-train --data training.csv --teacher-steps 2 --steps {STEPS} --seed 4"
     assert card["training"]["data"]["rows"] == {"A": 16, "B": 10, "C": 12}
     assert card["training"]["data"]["file"] == "training.csv"
-    assert len(card["sigma_scales"]["by_head"]) == len(HEADS)
+    assert len(card["calibration"]["sigma_factors_by_head"]) == len(HEADS)
     text = (finished / "fkp.json").read_text()
     assert str(training_csv.parent) not in text
     assert str(finished.parent) not in text

@@ -108,6 +108,7 @@ def served(net: Net, heads: Sequence[int]) -> Net:
             layer.weight = nn.Parameter(layer.weight[chosen])
             layer.bias = nn.Parameter(layer.bias[chosen])
         net.spread_weight = nn.Parameter(net.spread_weight[chosen])
+        net.offset = net.offset[chosen]
         for parent in list(net.modules()):
             for name, child in parent.named_children():
                 if isinstance(child, Block):

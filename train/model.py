@@ -77,6 +77,8 @@ class Net(nn.Module):
 
     axis: Tensor
     moments: Tensor
+    offset: Tensor
+    """(34, 2) unit space, added to the points: zero until training is over, see train/calibrate.py."""
 
     def __init__(self, config: NetConfig | None = None) -> None:
         super().__init__()
@@ -101,6 +103,7 @@ class Net(nn.Module):
         map_size = SIZE // 4
         self.register_buffer("axis", (torch.arange(map_size) + 0.5) / map_size * 2 - 1, persistent=False)
         self.register_buffer("moments", _moments(self.axis), persistent=False)
+        self.register_buffer("offset", torch.zeros(len(HEADS), 2), persistent=False)
         self.apply(lecun_normal)
         with torch.no_grad():
             self.doubt.weight.zero_()
@@ -137,7 +140,7 @@ class Net(nn.Module):
         variance = (moments[..., 2:] - points.square()).sum(-1) / 2
         log_spread = 0.5 * torch.log(variance + 1e-5)
         log_sigma = self.spread_weight * log_spread + self.doubt(deepest.float())
-        return points, torch.exp(log_sigma.clamp(-8.0, 1.0))
+        return points + self.offset, torch.exp(log_sigma.clamp(-8.0, 1.0))
 
 
 def standardised(faces: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from tracker import __version__
 from tracker.errors import DataError, SinkError
+from tracker.spec import HALF_PX
 from train.augment import Bank
-from train.calibrate import sigma_scales, with_sigma_scaled
+from train.calibrate import Calibrated, calibrated
 from train.data import SCHEMES, Faces, read_training
 from train.evaluate import judged
 from train.export import write_weights
@@ -215,16 +216,14 @@ class _Run:
             if learned and not fit.done:
                 fit.save(checkpoint)
             if learned or (last and fit.done):
-                scales = self._sigma_scales(fit.averaged)
-                net = with_sigma_scaled(fit.averaged, scales)
-                write_weights(net, self._options.out, self._facts(fit, net, scales))
+                answers = self._calibrated(fit.averaged)
+                write_weights(answers.net, self._options.out, self._facts(fit, answers))
 
-    def _sigma_scales(self, net: Net) -> NDArray[np.float64]:
+    def _calibrated(self, net: Net) -> Calibrated:
         learned = self._faces.only(self._learned)
-        points, sigma = predicted(net, torch.from_numpy(learned.images[:, None]))
-        return sigma_scales(points, sigma, learned.points, learned.scheme)
+        return calibrated(net, *predicted(net, torch.from_numpy(learned.images[:, None])), learned)
 
-    def _facts(self, fit: Fit, net: Net, scales: NDArray[np.float64]) -> dict[str, Any]:
+    def _facts(self, fit: Fit, answers: Calibrated) -> dict[str, Any]:
         """What the card says of where the weights come from and how good they are."""
         options, faces = self._options, self._faces
         return {
@@ -249,11 +248,12 @@ class _Run:
             "metrics": {
                 "split": f"hold-out: {self._judge.count} rows, a tenth of the duplicate groups, seed {SPLIT_SEED}, "
                 "single net, no test-time averaging, rows known to be bad left out",
-                **self._judge(net).to_json(),
+                **self._judge(answers.net).to_json(),
             },
-            "sigma_scales": {
+            "calibration": {
                 "fitted_on": "the rows of the training data that are not held out",
-                "by_head": [round(scale, 4) for scale in scales.tolist()],
+                "sigma_factors_by_head": [round(scale, 4) for scale in answers.scales.tolist()],
+                "offsets_px_by_head": (answers.offsets * HALF_PX).round(3).tolist(),
             },
         }
 
