@@ -115,7 +115,7 @@ def test_a_frontal_portrait_is_near_frontal_and_its_mirror_image_its_mirror_imag
     with Tracker(backend="cpu") as tracker:
         (pose,), (mirrored,) = tracker.image(face).poses, tracker.image(face[:, ::-1]).poses
     assert abs(pose.yaw) < 15
-    assert abs(pose.pitch) < 15
+    assert abs(pose.pitch) < 20  # where zero lies is known to a few degrees
     assert 1.6 < pose.roll < 15  # towards her left shoulder
     assert (mirrored.yaw, mirrored.roll) == pytest.approx((-pose.yaw, -pose.roll), abs=1.5)
     assert mirrored.pitch == pytest.approx(pose.pitch, abs=8)  # the network sees another mouth in the mirror

@@ -104,8 +104,9 @@ class Options:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files and folders to make."""
-        return tuple(each for each in (self.out, *self.keypoints, self.rerun) if isinstance(each, Path))
+        """The files and folders to make; those of a batch may be URLs, which are no `Path`."""
+        recording = self.rerun if isinstance(self.rerun, Path) else None
+        return tuple(each for each in (self.out, *self.keypoints, recording) if each is not None)
 
     @property
     def writes_files(self) -> bool:
