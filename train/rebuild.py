@@ -54,7 +54,8 @@ CONVENTION = (
 LICENCE = (
     "The network is released under Apache-2.0 as far as it is ours. It was trained on Kaggle's Facial Keypoints "
     "Detection data (competition rules) and, where `extra` lists any, on faces annotated by iBUG 300-W, whose "
-    "annotations are for research only: ask before commercial use."
+    "annotations are for research only; where `unlabelled` lists any, also on pictures without labels, which are their "
+    "owners'. Ask before commercial use."
 )
 
 
