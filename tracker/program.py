@@ -1,5 +1,6 @@
 """How each of our programs starts and ends: signals, exit codes, and one message for what a user can mend."""
 
+import os
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
     """
     for number in STOPS:
         signal.signal(number, _stop)
+    _occupy_standard_streams()
     try:
         app()
     except PipeClosed as quiet:
@@ -39,6 +41,15 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
         sys.exit(FkpError.exit_code)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
+
+
+def _occupy_standard_streams() -> None:
+    """A closed one would hand its number to the next file, and what a library says would end up in there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    if sys.stderr is None:  # 2>&-
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _way_out(error: ImportError, extra: str | None) -> str:

@@ -234,11 +234,13 @@ def header_of(
 
 @contextmanager
 def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterator[list["Sink"]]:
-    """Every output of `options`, opened; each is closed at the end even where another one fails.
+    """Every output of `options`, opened; each is closed at the end even where another one fails, and whenever Ctrl-C
+    arrives.
 
     Raises SinkError, before any frame is read, for an output that exists or cannot be written.
     """
     from tracker.draw import draw
+    from tracker.program import undisturbed
     from tracker.sinks import Annotate, Sink
     from tracker.sinks.files import clear_leftovers, open_partial
     from tracker.sinks.pace import Paced
@@ -251,19 +253,21 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
     if options.out is not None and info.kind != "images":
         files.append(options.out)
     clear_leftovers(files, keep=info.kind == "camera")
-    with ExitStack() as stack:
+    with ExitStack() as afterwards, ExitStack() as stack:
 
         def use(sink: Sink) -> Sink:
             return stack.enter_context(closing(sink))
 
         streams = [use(sink) for sink in open_streams(options, info)]
         pictures = []
-        if options.out is not None:
-            pictures.append(use(open_picture(options.out, info, options.overwrite)))
-        pictures += [use(sink) for sink in open_previews(options, info)]
-        if options.show:
-            pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=not options.writes_files)))
-        records = [use(open_record(path, options.format, header, options.overwrite)) for path in options.keypoints]
+        with undisturbed():  # a file that is begun is one that will be closed
+            if options.out is not None:
+                pictures.append(use(open_picture(options.out, info, options.overwrite)))
+            pictures += [use(sink) for sink in open_previews(options, info)]
+            if options.show:
+                pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=not options.writes_files)))
+            records = [use(open_record(path, options.format, header, options.overwrite)) for path in options.keypoints]
+        stack.callback(afterwards.enter_context, undisturbed())  # the first thing done at the end
         look = partial(draw, style=STYLES[options.style], show_sigma=options.show_sigma, show_pose=options.show_pose)
         annotated = [Annotate(look, pictures)] if pictures else []
         paced = [Paced()] if options.streams and not options.show and not options.writes_files else []

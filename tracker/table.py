@@ -39,10 +39,17 @@ def read(path: str | Path) -> "pandas.DataFrame":
     except ImportError as error:
         raise ImportError(f"tables need more than the base installation: pip install 'fkp[table]' ({error})") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot read {path}: {error.strerror or _one_line(error)}") from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DataError(f"{path} is not a keypoint file of ours: {error}; expected what --keypoints writes") from error
+        raise DataError(
+            f"{path} is not a keypoint file of ours: {_one_line(error)}; expected what --keypoints writes"
+        ) from error
     return ours
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _read_jsonl(path: Path) -> "pandas.DataFrame":

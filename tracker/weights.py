@@ -80,7 +80,15 @@ class Weights:
         return onnx
 
     def _path_of(self, kind: str) -> Path:
-        return self.path.with_name(str(self.card[kind].get("file")))
+        """Raises WeightsError where the card names no file beside this one."""
+        entry = self.card[kind]
+        name = entry.get("file") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name or "\0" in name or name != Path(name).name:
+            raise WeightsError(
+                f"{self.path.with_suffix('.json')}: {kind} is {_short(entry)}, expected the name of a file beside it; "
+                "restore the pair or run fkp-train"
+            )
+        return self.path.with_name(name)
 
 
 def load(path: Path | None = None) -> Weights:
@@ -105,7 +113,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """The card as a dict.  Raises WeightsError when it is missing, no JSON object, or of another version."""
     try:
         card = json.loads(_read_bytes(path).decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not a JSON model card ({error}); restore it or run fkp-train again") from error
     if not isinstance(card, dict):
         raise WeightsError(f"{path} holds a JSON {type(card).__name__}, expected an object; restore the model card")

@@ -4,6 +4,7 @@ Members of a zip are read as streams; nothing is unpacked to disk, so no name in
 """
 
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,12 @@ from tracker.errors import DataError
 
 MAX_CSV_BYTES = 1 << 30
 """Kaggle's training.csv has 238,064,810 bytes; a member that declares four times as much is not ours."""
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+"""What zipfile raises for archives that are not whole."""
+
+LOCKED = (RuntimeError, NotImplementedError)
+"""What it raises for passwords and unknown compression."""
 
 MAX_ZIP_BYTES = 1 << 29
 """Largest zip within a zip, held in memory: Kaggle's training.zip has some 60 MB."""
@@ -56,9 +63,9 @@ def open_csv(path: Path, name: str) -> Iterator[IO[bytes]]:
                 yield file
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path} is damaged ({error}); download it again") from error
-    except (RuntimeError, NotImplementedError) as error:  # what zipfile raises for passwords and unknown compression
+    except LOCKED as error:
         raise DataError(f"{path} cannot be unpacked ({error}); unpack it yourself and give the folder") from error
 
 

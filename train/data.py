@@ -180,16 +180,17 @@ def _index_entries(path: Path, rows: int) -> list[dict[str, str]]:
 
 
 def _whole(path: Path, entry: dict[str, str], column: str) -> int:
-    if not entry[column].isdecimal():
-        raise DataError(f"{path}: {column} is {entry[column]!r}, expected a whole number (in {_shown(entry)})")
+    if not entry[column].isdecimal() or len(entry[column]) > 18:  # more do not fit 64 bits
+        raise DataError(f"{path}: {column} is {entry[column][:40]!r}, expected a whole number (in {_shown(entry)})")
     return int(entry[column])
 
 
 def _scheme(path: Path, entry: dict[str, str]) -> int:
     if entry["scheme"] not in SCHEMES:
-        raise DataError(f"{path}: scheme is {entry['scheme']!r}, expected {', '.join(SCHEMES)} (in {_shown(entry)})")
+        seen = entry["scheme"][:40]
+        raise DataError(f"{path}: scheme is {seen!r}, expected {', '.join(SCHEMES)} (in {_shown(entry)})")
     return SCHEMES.index(entry["scheme"])
 
 
 def _shown(entry: dict[str, str]) -> str:
-    return ",".join(entry[column] for column in _INDEX_COLUMNS)
+    return ",".join(entry[column][:40] for column in _INDEX_COLUMNS)

@@ -8,7 +8,6 @@ import csv
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import DataError
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
+from train import archive
 from train.schemes import BEYOND_C
 
 LANDMARKS = 68
@@ -129,13 +129,13 @@ def _open_files(path: Path) -> Iterator[Callable[[str], bytes]]:
         if path.is_dir():
             yield _folder_reader(path)
         elif path.is_file():
-            with zipfile.ZipFile(path) as archive:
-                yield _zip_reader(archive, path)
+            with zipfile.ZipFile(path) as packed:
+                yield _zip_reader(packed, path)
         else:
             raise DataError(f"{path} does not exist; expected a folder or zip with {TABLE} and its images")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (*archive.DAMAGE, *archive.LOCKED) as error:
         raise DataError(f"{path} is not an intact zip ({error}); expected a folder or zip with {TABLE}") from error
 
 
@@ -150,20 +150,20 @@ def _folder_reader(path: Path) -> Callable[[str], bytes]:
     return read
 
 
-def _zip_reader(archive: zipfile.ZipFile, path: Path) -> Callable[[str], bytes]:
-    tables = [PurePosixPath(name) for name in archive.namelist() if PurePosixPath(name).name == TABLE]
+def _zip_reader(packed: zipfile.ZipFile, path: Path) -> Callable[[str], bytes]:
+    tables = [PurePosixPath(name) for name in packed.namelist() if PurePosixPath(name).name == TABLE]
     if len(tables) != 1:
         raise _no_single_table(path, len(tables))
 
     def read(name: str) -> bytes:
         member = str(tables[0].with_name(_plain(name, path)))
         try:
-            size = archive.getinfo(member).file_size
+            size = packed.getinfo(member).file_size
         except KeyError:
-            raise DataError(f"{path} lists {name} in {TABLE} but holds no {member}") from None
+            raise DataError(f"{path} lists {name[:40]!r} in {TABLE} but does not hold it") from None
         if size > MAX_FILE_BYTES:
             raise DataError(f"{path}: {member} declares {size:,} bytes, expected at most {MAX_FILE_BYTES:,}")
-        return archive.read(member)
+        return packed.read(member)
 
     return read
 
@@ -174,8 +174,8 @@ def _no_single_table(path: Path, count: int) -> DataError:
 
 def _plain(name: str, path: Path) -> str:
     """The name itself if it is one file name without folders, so that no table points elsewhere."""
-    if not name or name in (".", "..") or "/" in name or "\\" in name or ":" in name:
-        raise DataError(f"{path}: {TABLE} names the image {name!r}, expected a file name without folders")
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\:\0"):
+        raise DataError(f"{path}: {TABLE} names the image {name[:40]!r}, expected a file name without folders")
     return name
 
 

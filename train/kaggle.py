@@ -138,7 +138,7 @@ def _checked_pixels(text: bytes, lines: _Lines) -> NDArray[np.uint8]:
     if len(numbers) != PIXELS:
         raise lines.error(f"column Image has {len(numbers)} pixels, expected {PIXELS}")
     for i, number in enumerate(numbers, 1):
-        if not number.isdigit() or int(number) > 255:
+        if not number.isdigit() or len(number) > 3 or int(number) > 255:
             raise lines.error(f"column Image, pixel {i} is {_quoted(number)}, expected a whole number from 0 to 255")
     return np.array([int(number) for number in numbers], np.uint8)
 

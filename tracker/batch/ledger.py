@@ -110,11 +110,14 @@ class _Rewritten:
 
 def _entries(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = {}
+    damaged = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
             _take(entries, json.loads(line))
-        except (ValueError, TypeError, AttributeError):
-            log.warning("%s, line %d is damaged and left out", path, number)
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            damaged.append(number)
+    if damaged:
+        log.warning("%s: %d damaged lines are left out, the first is line %d", path, len(damaged), damaged[0])
     return entries
 
 

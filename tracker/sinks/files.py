@@ -41,6 +41,10 @@ class PartialFile(NamedTuple):
         try:
             self.path.replace(target)
         except OSError as error:
+            if not self.path.exists():
+                raise SinkError(
+                    f"cannot finish {target}: {self.path} is gone; it or its folder was deleted or renamed meanwhile"
+                ) from error
             raise SinkError(
                 f"cannot move the finished {self.path} to {target}: {_reason(error)}; it is whole, rename it yourself"
             ) from error

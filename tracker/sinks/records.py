@@ -173,6 +173,8 @@ class Output:
 def open_output(path: Path, *, overwrite: bool) -> Output:
     """Begin a file, or standard output for STDOUT.  Raises SinkError as `files.open_partial` does."""
     if path == STDOUT:
+        if sys.stdout is None:  # >&-
+            raise SinkError("cannot write standard output: it is closed; name a file instead of -")
         return Output(open(sys.stdout.fileno(), "wb", buffering=0, closefd=False), None)
     partial = open_partial(path, overwrite=overwrite)
     return Output(partial.path.open("wb", buffering=0), partial)

@@ -13,6 +13,9 @@ from typing import Any
 
 import av
 
+from tracker.errors import SourceError
+from tracker.sources.film import open_container
+
 log = logging.getLogger(__name__)
 
 _COMMON = frozenset({"aac", "ac3", "alac", "eac3", "mp3"})
@@ -80,12 +83,14 @@ def open_sound(film: Path, output: Any, suffix: str) -> Sound:
     Without an audio stream, or where it cannot be read, the answer is silent, with a warning in the second case.
     """
     try:
-        source = av.open(str(film))
-    except (av.FFmpegError, OSError) as error:
-        log.warning("%s: its sound cannot be read again: %s", film, error.strerror)
+        source = open_container(film)
+    except SourceError as error:
+        log.warning("no sound: %s", error)
         return silence()
     stream = source.streams.best("audio")
-    if stream is None:
+    if stream is None or stream.codec_context is None:
+        if stream is not None:
+            log.warning("%s: its sound is left out, because its codec is unknown", film)
         source.close()
         return silence()
     origin_s = (source.start_time or 0) / av.time_base

@@ -24,6 +24,7 @@ from tracker.sinks.behind import Behind
 from tracker.sinks.files import PartialFile, open_partial
 from tracker.sinks.sound import Sound, open_sound, silence
 from tracker.sources.contract import SourceInfo
+from tracker.sources.film import open_container
 from tracker.types import Frame, Tracked
 
 log = logging.getLogger(__name__)
@@ -178,7 +179,7 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
     stream = _add_picture(container, encoder, (width, height), rate)
     sound = silence()
     if info.kind == "film" and info.path is not None:
-        _look_like(info, stream)
+        _look_like(info.path, info, stream)
         sound = open_sound(info.path, container, suffix)
     return Video(container, stream, sound, file, period_s=float(1 / rate))
 
@@ -238,9 +239,9 @@ def _add_picture(container: Any, encoder: str, size: tuple[int, int], rate: Frac
     return stream
 
 
-def _look_like(info: SourceInfo, stream: Any) -> None:
+def _look_like(path: Path, info: SourceInfo, stream: Any) -> None:
     """Take over what the source film says of its clock, the shape of its pixels and its colours."""
-    with av.open(str(info.path)) as film:
+    with open_container(path) as film:
         source = film.streams.best("video")
         stream.codec_context.time_base = _tick(source.time_base)
         aspect = source.sample_aspect_ratio or Fraction(1)
@@ -255,9 +256,9 @@ def _look_like(info: SourceInfo, stream: Any) -> None:
 
 def _tick(time_base: Fraction) -> Fraction:
     """`time_base`, s, divided until it is fine enough for any frame rate, so that every time stays exact."""
-    if time_base < FINEST_TICK:
-        return DEFAULT_TICK
-    return time_base / math.ceil(time_base / COARSEST_TICK)
+    tick = time_base / math.ceil(time_base / COARSEST_TICK)
+    usable = time_base >= FINEST_TICK and tick.denominator < 1 << 31  # a damaged film may claim anything
+    return tick if usable else DEFAULT_TICK
 
 
 def _fitted(image: Image, width: int, height: int) -> Image:

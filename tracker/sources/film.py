@@ -71,7 +71,7 @@ def open_film(path: Path) -> Film:
     Raises SourceError when the file is missing, no film, cut off before its index, without a video stream, or when
     nothing in it decodes.
     """
-    decoder = _Decoder(path, _open_container(path))
+    decoder = _Decoder(path, open_container(path))
     try:
         frames = decoder.frames()
         first = next(frames, None)
@@ -204,7 +204,8 @@ class _Decoder:
                 ) from error
 
 
-def _open_container(path: Path) -> Any:
+def open_container(path: Path) -> Any:
+    """The film as PyAV has it, whatever its name and its title.  Raises SourceError when it is missing or no film."""
     try:
         # The prefix keeps FFmpeg from taking a name like concat:a or http:b for another protocol than a file.
         return av.open(f"file:{existing(path)}", **_LENIENT)
@@ -213,6 +214,8 @@ def _open_container(path: Path) -> Any:
 
 
 def _reason(path: Path, error: av.FFmpegError) -> str:
+    if isinstance(error, av.EOFError):
+        return "it ends before its first frame; get a complete copy"
     if not isinstance(error, av.InvalidDataError):
         return f"{error.strerror}; check the file and its permissions"
     with path.open("rb") as file:

@@ -1,0 +1,132 @@
+"""Films with wrong bits, or cut off: each is tracked as far as it goes or refused in one message.
+
+Nothing may crash, hang or end in another error.  Run as a program this file damages one film again and again in one
+process, where a watchdog ends what hangs: `python tests/test_damaged_films.py FILM FIRST COUNT`.
+`pytest -m long tests/test_damaged_films.py` takes 200 damages of each film.
+"""
+
+import faulthandler
+import logging
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tracker.errors import FkpError
+from tracker.progress import Tally
+from tracker.run import Options, run
+from tracker.sources import open_film
+
+FRAMES, RATE, SOUND_RATE = 12, 12, 48_000
+LONGEST_S = 300
+"""What one damaged film may take before it counts as hanging, on a busy machine; a whole one takes 0.3 s."""
+
+
+class Film(NamedTuple):
+    """How a film is coded; its container is that of its suffix."""
+
+    picture: str
+    sound: str
+    pix_fmt: str = "yuv420p"
+
+
+FILMS = {
+    "a.mp4": Film("libx264", "aac"),
+    "b.mkv": Film("mpeg4", "libopus"),
+    "c.avi": Film("mjpeg", "pcm_s16le", "yuvj420p"),
+    "d.ts": Film("libx264", "aac"),
+    "e.wmv": Film("wmv2", "wmav2"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the whole films lie; written once."""
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", FILMS)
+def test_a_damaged_film_is_tracked_as_far_as_it_goes_or_refused(
+    name: str, count: int, folder: Path, portrait: NDArray[np.uint8]
+) -> None:
+    path = folder / name
+    if not path.exists():
+        write_film(path, FILMS[name], portrait)
+    command = [sys.executable, "-W", "error", str(Path(__file__)), str(path), "0", str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=count * LONGEST_S + 60, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    told = done.stdout.splitlines()
+    assert len(told) == count + 1
+    assert told[0].startswith(f"whole: {FRAMES} frames, 1 face")
+
+
+def write_film(path: Path, film: Film, portrait: NDArray[np.uint8]) -> None:
+    """A second of a face that drifts, with a tone."""
+    face = cv2.resize(portrait, (128, 128), interpolation=cv2.INTER_AREA)[:96]
+    tone = (0.2 * np.sin(np.arange(FRAMES * SOUND_RATE // RATE) * 0.09)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream(film.picture, rate=RATE, options={"g": "4"})
+        picture.width, picture.height, picture.pix_fmt = 128, 96, film.pix_fmt
+        sound = container.add_stream(film.sound, rate=SOUND_RATE, layout="mono")
+        sound.bit_rate = 64_000
+        for index in range(FRAMES):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.roll(face, index, axis=1), format="bgr24")))
+        container.mux(picture.encode(None))
+        to_encoder = av.AudioResampler(format=sound.codec_context.format, layout="mono", rate=SOUND_RATE)
+        for start in range(0, len(tone), 1024):
+            samples = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], format="fltp", layout="mono")
+            samples.sample_rate, samples.time_base, samples.pts = SOUND_RATE, Fraction(1, SOUND_RATE), start
+            for ready in to_encoder.resample(samples):
+                container.mux(sound.encode(ready))
+        container.mux(sound.encode(None))
+
+
+def damaged(whole: bytes, seed: int) -> bytes:
+    """One to eight wrong bits, in the first kilobyte every other time; every fourth film is cut off too."""
+    random = np.random.default_rng(seed)
+    content = bytearray(whole)
+    reach = min(len(content), 1024) if seed % 2 else len(content)
+    for at in random.integers(0, reach, size=1 + seed % 8):
+        content[at] ^= 1 << random.integers(8)
+    return bytes(content[: random.integers(len(content))] if seed % 4 == 0 else content)
+
+
+def track_damaged(whole: Path, first: int, count: int) -> None:
+    """Track the film and its damaged copies into a film and a keypoint file, telling of each; a hang ends it."""
+    content = whole.read_bytes()
+    with TemporaryDirectory() as folder:
+        path = Path(folder, whole.name)
+        for seed in [None, *range(first, first + count)]:
+            print("whole" if seed is None else seed, end=": ", flush=True)
+            path.write_bytes(content if seed is None else damaged(content, seed))
+            faulthandler.dump_traceback_later(LONGEST_S, exit=True)
+            print(outcome(path), flush=True)
+            faulthandler.cancel_dump_traceback_later()
+
+
+def outcome(path: Path) -> str:
+    """What became of one film."""
+    out, keypoints = path.with_name("out.mp4"), path.with_name("out.jsonl")
+    tally = Tally()
+    try:
+        run(Options(source=path, out=out, keypoints=(keypoints,), overwrite=True, backend="cpu"), tally, bar=False)
+    except FkpError as error:
+        return f"{type(error).__name__}: {error}"
+    with open_film(out) as film:
+        assert len(list(film)) == tally.frames
+    return str(tally)
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    logging.basicConfig(level=logging.CRITICAL)
+    track_damaged(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

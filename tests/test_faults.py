@@ -1,0 +1,387 @@
+"""What goes wrong around a run that is under way or on its edges; FAULTS.md lists every fault with its test."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tracker import Tracker
+from tracker.errors import DataError, SinkError, SourceError
+from tracker.progress import Tally
+from tracker.run import Options, run
+from tracker.sources import open_film
+from train.data import read_training
+
+Image = NDArray[np.uint8]
+MakeFilm = Callable[..., Path]
+
+FKP_TRACK = (sys.executable, "-m", "tracker.cli")
+RATE, FRAMES = 25, 40
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this module's film lies."""
+    return tmp_path_factory.mktemp("inputs")
+
+
+@pytest.fixture
+def film(folder: Path, portrait: Image, make_film: MakeFilm) -> Path:
+    """A face that drifts, 256x256, with sound; written once."""
+    path = folder / "face.mp4"
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    moving = (np.roll(small, index // 10, axis=1) for index in range(FRAMES))
+    return path if path.exists() else make_film(path, moving, rate=RATE, audio=True)
+
+
+def fkp_track(*args: str | Path, cwd: Path, **how: object) -> "subprocess.CompletedProcess[str]":
+    """Run it to its end on a machine without a display."""
+    return subprocess.run(  # type: ignore[call-overload]
+        [*FKP_TRACK, *map(str, args)], cwd=cwd, env=headless(), capture_output=True, text=True, check=False, **how
+    )
+
+
+def headless() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+
+
+def track(source: Path, folder: Path) -> list[dict[str, object]]:
+    """Track into out.mp4 and out.jsonl, in this process; the records, without the header."""
+    run(
+        Options(source=source, out=folder / "out.mp4", keypoints=(folder / "out.jsonl",), backend="cpu"),
+        Tally(),
+        bar=False,
+    )
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()[1:]]
+
+
+def frames_of(path: Path) -> list[Image]:
+    with open_film(path) as source:
+        return [frame.image for frame in source]
+
+
+# Films
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_film_of_one_frame_is_tracked(suffix: str, portrait: Image, make_film: MakeFilm, tmp_path: Path) -> None:
+    (record,) = track(make_film(tmp_path / f"in{suffix}", [portrait]), tmp_path)
+    assert len(record["faces"]) == 1  # type: ignore[arg-type]
+    assert len(frames_of(tmp_path / "out.mp4")) == 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_film_of_no_frames_is_one_message(suffix: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / f"in{suffix}"), "w") as container:
+        picture = container.add_stream("mpeg4", rate=RATE)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(SourceError, match=r"not one frame|no video|ends before its first frame"):
+        track(tmp_path / f"in{suffix}", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [f"in{suffix}"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (95, 95), (4097, 3), (3, 4097), (7680, 4320)])
+def test_films_of_any_size_are_tracked(width: int, height: int, portrait: Image, tmp_path: Path) -> None:
+    side = min(width, height)
+    image = np.full((height, width, 3), 90, np.uint8)
+    image[:side, :side] = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+    seen = 2 * side > width and side > 90
+    with av.open(str(tmp_path / "in.avi"), "w") as container:
+        picture = container.add_stream("rawvideo", rate=RATE)
+        picture.width, picture.height, picture.pix_fmt = width, height, "bgr24"
+        container.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(picture.encode(None))
+    records = track(tmp_path / "in.avi", tmp_path)
+    assert [len(record["faces"]) for record in records] == [int(seen)]  # type: ignore[arg-type]
+    even = (height + height % 2, width + width % 2, 3)
+    assert [frame.shape for frame in frames_of(tmp_path / "out.mp4")] == [even]
+
+
+def test_a_film_that_grows_while_it_is_read_is_read_to_what_is_its_end_then(
+    portrait: Image, make_film: MakeFilm, tmp_path: Path
+) -> None:
+    small = cv2.resize(portrait, (64, 64), interpolation=cv2.INTER_AREA)
+    whole = make_film(tmp_path / "whole.ts", [small] * 300, rate=RATE, options={"g": "10"}).read_bytes()
+    growing = tmp_path / "growing.ts"
+    growing.write_bytes(whole[: len(whole) // 2])
+    with open_film(growing) as source, growing.open("ab") as writer:
+        times = []
+        for frame in source:
+            times.append(frame.timestamp)
+            if frame.index == 20:
+                writer.write(whole[len(whole) // 2 :])
+                writer.flush()
+    assert len(times) > 140
+    assert np.all(np.diff(times) > 0)
+
+
+# Faces and clocks
+
+
+def test_fifty_faces_in_a_frame_are_found_and_keep_their_ids(portrait: Image) -> None:
+    crowd = np.tile(cv2.resize(portrait[20:260, 100:340], (160, 160), interpolation=cv2.INTER_AREA), (5, 10, 1))
+    with Tracker(backend="cpu") as tracker:
+        results = [tracker.update(np.roll(crowd, step, axis=1), step / 30) for step in range(6)]
+    assert [len(result.faces) for result in results[-3:]] == [50] * 3
+    assert len({face.id for result in results for face in result.faces}) == 50
+    assert len(np.unique(results[-1].keypoints[:, 10].round(), axis=0)) == 50
+
+
+def test_a_clock_that_goes_backwards_costs_smoothing_alone(portrait: Image) -> None:
+    with Tracker(backend="cpu") as tracker:
+        results = [tracker.update(portrait, time) for time in (100.0, 100.03, 7.0, 7.0, -5.0, 0.0, 1e9, 3.0)]
+    assert [len(result.faces) for result in results] == [1] * 8
+    assert np.ptp([result.keypoints for result in results], axis=0).max() < 1
+
+
+def test_a_film_whose_clock_goes_backwards_gets_rising_times(
+    portrait: Image, make_film: MakeFilm, tmp_path: Path
+) -> None:
+    small = cv2.resize(portrait, (64, 64), interpolation=cv2.INTER_AREA)
+    piece = make_film(tmp_path / "piece.ts", [small] * 30, rate=RATE).read_bytes()
+    (tmp_path / "twice.ts").write_bytes(piece * 2)
+    with open_film(tmp_path / "twice.ts") as film:
+        times = [frame.timestamp for frame in film]
+    assert len(times) > 50
+    assert np.all(np.diff(times) > 0)
+
+
+def test_sound_that_becomes_another_is_said_without_being_asked(film: Path, tmp_path: Path) -> None:
+    with av.open(str(film)) as source, av.open(str(tmp_path / "in.mkv"), "w") as container:
+        picture = container.add_stream_from_template(source.streams.video[0])
+        sound = container.add_stream("pcm_s16le", rate=44_100, layout="mono")
+        to_pcm = av.AudioResampler(format="s16", layout="mono", rate=44_100)
+        for packet in source.demux():
+            if packet.stream.type == "video" and packet.dts is not None:
+                packet.stream = picture
+                container.mux(packet)
+            elif packet.stream.type == "audio":
+                frames = [ready for frame in packet.decode() for ready in to_pcm.resample(frame)]
+                container.mux([each for frame in frames for each in sound.encode(frame)])
+    done = fkp_track("in.mkv", "--out", "out.mp4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "fkp-track: the sound becomes AAC, because pcm_s16le is not for .mp4 files" in done.stderr.splitlines()
+
+
+# Outputs
+
+
+def test_an_output_folder_that_vanishes_is_one_message(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    tally = Vanishing(tmp_path / "made")
+    options = Options(source=film, keypoints=(tmp_path / "made" / "out.jsonl",), out=tmp_path / "made" / "out.mp4")
+    with pytest.raises(SinkError, match=r"cannot finish .*out\.(mp4|jsonl): .* is gone"):
+        run(options, tally, bar=False)
+    assert tally.frames == FRAMES
+
+
+class Vanishing(Tally):
+    """Deletes a folder at the tenth frame."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def count(self, tracked: object) -> None:
+        super().count(tracked)  # type: ignore[arg-type]
+        if self.frames == 10:
+            shutil.rmtree(self._folder)
+
+
+STOPPED_IN = """
+import os, signal
+from {package} import {owner}
+original = {owner}.{name}
+
+def stopped(*args):
+    os.kill(os.getpid(), signal.{number})
+    return original(*args)
+
+{owner}.{name} = stopped
+from tracker.cli import main
+main()
+"""
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    ("package", "owner", "name", "made"),
+    [
+        ("tracker.sinks", "video", "_add_picture", ["out.jsonl"]),  # no frame, no film
+        ("tracker.sinks.video", "Video", "_flush", ["out.jsonl", "out.mp4"]),
+    ],
+    ids=["opened", "closed"],
+)
+def test_a_stop_while_outputs_are_opened_or_closed_leaves_nothing_half_done(
+    package: str, owner: str, name: str, made: list[str], number: str, code: int, film: Path, tmp_path: Path
+) -> None:
+    script = STOPPED_IN.format(package=package, owner=owner, name=name, number=number)
+    args = [str(film), "--out", "out.mp4", "--keypoints", "out.jsonl", "--backend", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *args], cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == made
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="sees in /proc whether a process is ready for signals"
+)
+@pytest.mark.parametrize("moments", [3, pytest.param(60, marks=pytest.mark.long)])
+def test_a_run_may_be_stopped_at_any_moment(moments: int, film: Path, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    command = [*FKP_TRACK, str(film), "--out", "out.mp4", "--keypoints", "out.jsonl", "--keypoints", "out.csv"]
+    began = time.monotonic()
+    assert fkp_track(*command[3:], cwd=tmp_path).returncode == 0
+    longest_s = time.monotonic() - began
+    for moment in range(moments):
+        number = draw.choice([signal.SIGINT, signal.SIGTERM])
+        here = tmp_path / str(moment)
+        here.mkdir()
+        with subprocess.Popen(command, cwd=here, env=headless(), stderr=subprocess.PIPE, text=True) as process:
+            while not catches(process.pid, signal.SIGTERM):
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, longest_s))
+            process.send_signal(number)
+            _, told = process.communicate()
+        assert process.returncode in (0, 128 + number, -number), told  # the last: after Python has put its things away
+        assert "Traceback" not in told
+        left = {path.name for path in here.iterdir()}
+        assert left <= {"out.mp4", "out.jsonl", "out.csv"}
+        assert all(frames_of(here / name) for name in left & {"out.mp4"})
+        for name in left & {"out.jsonl"}:
+            assert [json.loads(line) for line in (here / name).read_text().splitlines()]
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1]
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+# Where a run speaks
+
+
+@posix
+def test_a_run_without_stderr_does_its_work(film: Path, tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec 2>&-; exec "$@"', "-", *FKP_TRACK, str(film), "--keypoints", "out.jsonl"]
+    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, check=False)
+    assert done.returncode == 0
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines[1:]] == list(range(FRAMES))
+
+
+@posix
+def test_keypoints_to_a_stdout_that_is_closed_are_one_message(film: Path, tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec >&-; exec "$@"', "-", *FKP_TRACK, str(film), "--keypoints", "-"]
+    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1] == (
+        "fkp-track: cannot write standard output: it is closed; name a file instead of -"
+    )
+    assert "Traceback" not in done.stderr
+
+
+@posix
+@pytest.mark.parametrize(
+    ("columns", "settings"),
+    [(0, {"TERM": "dumb"}), (1, {"TERM": "dumb"}), (1, {"TERM": "xterm", "NO_COLOR": "1"}), (80, {"TERM": "none"})],
+)
+def test_a_terminal_without_width_or_colour_is_good_enough(
+    columns: int, settings: dict[str, str], film: Path, tmp_path: Path
+) -> None:
+    code, told = in_terminal(columns, settings, [str(film), "--keypoints", "out.jsonl"], tmp_path)
+    assert code == 0, told
+    assert "Traceback" not in told
+    assert f"{FRAMES} frames, 1 face" in told
+    assert ("\x1b[3" in told) == (settings["TERM"] == "none")  # a colour
+
+
+def in_terminal(columns: int, settings: dict[str, str], args: list[str], cwd: Path) -> tuple[int, str]:
+    """Run fkp-track in a terminal of its own; its exit code and what is on the screen."""
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    others = {name: value for name, value in headless().items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    command = [*FKP_TRACK, *args]
+    with subprocess.Popen(
+        command, cwd=cwd, env=others | settings, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        told = b"".join(chunks(ours))
+    os.close(ours)
+    return process.returncode, told.decode()
+
+
+def chunks(terminal: int) -> Iterator[bytes]:
+    with contextlib.suppress(OSError):  # what Linux says when the last process has left the terminal
+        while chunk := os.read(terminal, 65536):
+            yield chunk
+
+
+# Archives
+
+
+def zipped(path: Path, members: dict[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED)
+    return path
+
+
+def test_a_link_in_a_zip_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.csv").write_text("my secret")
+    link = zipfile.ZipInfo("training.csv")
+    link.create_system, link.external_attr = 3, 0o120777 << 16  # a symbolic link, as Unix packs one
+    path = zipped(tmp_path / "training.zip", {link: str(tmp_path / "secret.csv").encode()})
+    with pytest.raises(DataError, match="no column") as refused:
+        read_training(path, cache=False)
+    assert "my secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_zip_bomb_is_refused_before_it_goes_off(nested: bool, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.zip"
+    zeros = bytes(1 << 20)
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("training.csv", "w") as member:
+        for _ in range(64):
+            member.write(zeros)
+    assert bomb.stat().st_size < 100_000
+    path = zipped(tmp_path / "training.zip", {"training.zip": bomb.read_bytes()}) if nested else bomb
+    with pytest.raises(DataError, match="longer than"):
+        read_training(path, cache=False)
+
+
+# The list
+
+
+def test_every_test_that_the_list_of_faults_names_exists() -> None:
+    here = Path(__file__).parent
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", (here / "FAULTS.md").read_text(encoding="utf-8"))
+    assert len(named) > 50
+    assert [name for file, name in named if f"def {name}(" not in (here / file).read_text(encoding="utf-8")] == []
