@@ -226,6 +226,8 @@ def test_a_damaged_index_is_read_or_one_message(edits: Edits, tmp_path: Path) ->
 
 
 @fuzzed
+@example(edits=[(0.9, 0, b"x", 200_000)], name="landmarks68.csv", packed=False)
+@example(edits=[(0.603, 0, b"\0", 1)], name="landmarks68.csv", packed=False)
 @given(edits=edits, name=st.sampled_from(["landmarks68.csv", "a.pgm"]), packed=st.booleans())
 def test_damaged_faces68_are_read_or_one_message(edits: Edits, name: str, packed: bool, tmp_path: Path) -> None:
     files = FACES68 | {name: damaged(FACES68[name], edits)}

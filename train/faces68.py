@@ -174,7 +174,7 @@ def _no_single_table(path: Path, count: int) -> DataError:
 
 def _plain(name: str, path: Path) -> str:
     """The name itself if it is one file name without folders, so that no table points elsewhere."""
-    if name in ("", ".", "..") or any(sign in name for sign in "/\\:\0"):
+    if name in ("", ".", "..") or len(name) > 255 or any(sign in name for sign in "/\\:\0"):
         raise DataError(f"{path}: {TABLE} names the image {name[:40]!r}, expected a file name without folders")
     return name
 
@@ -182,16 +182,15 @@ def _plain(name: str, path: Path) -> str:
 def _entries(content: bytes, place: str) -> Iterator[tuple[str, list[float]]]:
     """(image name, 136 numbers) of each line."""
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), restval="")
+        missing = [name for name in ("image", *_COLUMNS) if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{place}: no column {', '.join(missing[:4])}; expected image,x_0,y_0 to x_67,y_67")
+        for entry in reader:
+            where = f"{place}, line {reader.line_num}"
+            yield entry["image"], [_coordinate(entry[name], name, where) for name in _COLUMNS]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{place} is not a csv in UTF-8 ({error})") from error
-    reader = csv.DictReader(io.StringIO(text), restval="")
-    missing = [name for name in ("image", *_COLUMNS) if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(f"{place}: no column {', '.join(missing[:4])}; expected image,x_0,y_0 to x_67,y_67")
-    for entry in reader:
-        where = f"{place}, line {reader.line_num}"
-        yield entry["image"], [_coordinate(entry[name], name, where) for name in _COLUMNS]
 
 
 def _coordinate(text: str, column: str, where: str) -> float:
