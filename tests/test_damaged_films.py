@@ -53,6 +53,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("whole")
 
 
+FIRST = {"b.mkv": 104, "c.avi": 8, "e.wmv": 84}
+"""Where a short test begins: from there on lie damages that once ended in another error."""
+
+
 @pytest.mark.parametrize("count", [6, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", FILMS)
 def test_a_damaged_film_is_tracked_as_far_as_it_goes_or_refused(
@@ -61,7 +65,8 @@ def test_a_damaged_film_is_tracked_as_far_as_it_goes_or_refused(
     path = folder / name
     if not path.exists():
         write_film(path, FILMS[name], portrait)
-    command = [sys.executable, "-W", "error", str(Path(__file__)), str(path), "0", str(count)]
+    first = FIRST.get(name, 0) if count < 200 else 0
+    command = [sys.executable, "-W", "error", str(Path(__file__)), str(path), str(first), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=count * LONGEST_S + 60, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     told = done.stdout.splitlines()

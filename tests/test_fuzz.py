@@ -196,6 +196,7 @@ def test_a_damaged_training_csv_is_read_or_one_message(edits: Edits, tmp_path: P
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @fuzzed
 @given(edits=edits, nested=st.booleans())
+@example(edits=[(0.112, 1, b"\xff", 1)], nested=False)  # the properties of LZMA
 def test_a_damaged_zip_is_read_or_one_message(compression: int, edits: Edits, nested: bool, tmp_path: Path) -> None:
     content = zipped(TRAINING_CSV, "training.csv", compression)
     path = tmp_path / "download.zip"

@@ -367,7 +367,7 @@ def test_a_film_plays_while_its_sound_is_still_to_come_or_is_over(tmp_path, suff
 
 
 def test_a_sound_that_begins_late_has_every_packet_at_its_time(tmp_path):
-    source = film_with_noise(tmp_path / "in.mkv", "aac", seconds=4.0, sound_from=3.0)
+    source = film_with_noise(tmp_path / "in.mkv", "aac", seconds=12.0, sound_from=9.0)
     target = convert(source, tmp_path / "out.mp4")
     np.testing.assert_allclose(times_of(target, "audio"), times_of(source, "audio"), atol=0.002)
 
