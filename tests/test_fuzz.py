@@ -44,7 +44,7 @@ Edits = list[tuple[float, int, bytes, int]]
 
 edits = st.lists(
     st.tuples(
-        st.floats(0, 1),
+        st.floats(0, 1, allow_subnormal=False),  # ONNX Runtime flushes the others to 0
         st.sampled_from([0, 1, 2, 4, 100, 100_000]),
         st.one_of(st.sampled_from(HOSTILE), st.binary(max_size=8)),
         st.sampled_from([1, 1, 30, 5000, 100_000]),
@@ -55,7 +55,7 @@ edits = st.lists(
 """Where, how many bytes go, what comes, how many times."""
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
