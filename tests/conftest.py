@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from tracker.types import Region
 from train.schemes import C_KEYPOINTS
 
 Image = NDArray[np.uint8]
+
+# Started in the background by a shell, this process and all its children would ignore the Ctrl-C that many tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 KERNELS = Path(tracker.__file__).parent / "backends" / "tensorrt"
