@@ -22,6 +22,8 @@ from tracker.sinks.rerun import open_rerun
 
 BLUE = (200, 60, 20)
 PATIENCE_S = 60
+HEADER_BYTES = 1000
+"""More than a recording without anything in it has."""
 
 
 def tracked(index, ids=(4,), *, poses=True, size=(320, 240)):
@@ -129,10 +131,19 @@ def viewer(tmp_path):
         process.kill()
 
 
+def wait_until_it_grows_no_more(file):
+    """What was sent is on its way for a moment, and a server that is stopped then drops it."""
+    sizes, give_up = [0], time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up and not (sizes[-1] > HEADER_BYTES and len(set(sizes[-5:])) == 1):
+        time.sleep(0.2)
+        sizes.append(file.stat().st_size if file.exists() else 0)
+
+
 @pytest.mark.filterwarnings("ignore:RRD file has no footer")
 def test_a_viewer_gets_what_a_file_would_hold(viewer):
     process, address, file = viewer
     write_all(open_rerun(address, "talk.mp4", overwrite=False), [tracked(0), tracked(1, (4, 7))])
+    wait_until_it_grows_no_more(file)
     process.send_signal(signal.SIGINT)
     process.wait(PATIENCE_S)
     logged = rows(file)
