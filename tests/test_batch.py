@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
 import cv2
 import numpy as np
+import programs
 import pytest
+from programs import FKP_TRACK
 
 from tracker.batch.ledger import NAME, open_ledger
 from tracker.batch.plan import Output, Task
@@ -24,7 +27,6 @@ from tracker.batch.work import STAGING
 from tracker.errors import SinkError
 from tracker.run import Options
 
-FKP_TRACK = (sys.executable, "-m", "tracker.cli")
 FRAMES = 10
 LONG_FRAMES = 1500
 
@@ -59,9 +61,7 @@ def lay(folder: Path, film: Path, *names: str) -> None:
         shutil.copy(film, folder / name)
 
 
-def fkp_track(*args: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    command = [*FKP_TRACK, *map(str, args)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+fkp_track = partial(programs.fkp_track, timeout=240)
 
 
 def tree(folder: Path) -> list[str]:

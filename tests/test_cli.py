@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from programs import FKP_TRACK, fkp_track, headless
 
 from tracker import backends, detect
 from tracker.conceal import UPSCALING
@@ -26,17 +26,10 @@ from tracker.spec import INDEX, KEYPOINTS, MIRROR
 from tracker.styles import STYLES
 from tracker.weights import DEFAULT_DIR, load
 
-FKP_TRACK = (sys.executable, "-m", "tracker.cli")
 SECONDS, RATE = 2, 25
 LONG_FRAMES = 1500
 EYES_PX = {"left_eye_center": (123, 52), "right_eye_center": (101, 50)}
 """In the first frame of `film`."""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this module's inputs lie."""
-    return tmp_path_factory.mktemp("inputs")
 
 
 @pytest.fixture
@@ -57,16 +50,6 @@ def drifting(portrait: np.ndarray, frames: int) -> Iterator[np.ndarray]:
     """The portrait at half size, 256x256 BGR, moving 1 px to the right every 10 frames."""
     small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
     return (np.roll(small, index // 10, axis=1) for index in range(frames))
-
-
-def fkp_track(*args: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Run it to its end on a machine without a display."""
-    command = [*FKP_TRACK, *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=headless(), capture_output=True, text=True, timeout=60, check=False)
-
-
-def headless() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
 
 
 def records(path: Path) -> list[dict[str, object]]:

@@ -13,13 +13,16 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+import programs
 import pytest
 from numpy.typing import NDArray
+from programs import FKP_TRACK, headless
 
 from tracker import Tracker
 from tracker.errors import DataError, SinkError, SourceError
@@ -31,7 +34,6 @@ from train.data import read_training
 Image = NDArray[np.uint8]
 MakeFilm = Callable[..., Path]
 
-FKP_TRACK = (sys.executable, "-m", "tracker.cli")
 RATE, FRAMES = 25, 40
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
@@ -52,15 +54,7 @@ def film(folder: Path, portrait: Image, make_film: MakeFilm) -> Path:
     return path if path.exists() else make_film(path, moving, rate=RATE, audio=True)
 
 
-def fkp_track(*args: str | Path, cwd: Path, **how: object) -> "subprocess.CompletedProcess[str]":
-    """Run it to its end on a machine without a display."""
-    return subprocess.run(  # type: ignore[call-overload]
-        [*FKP_TRACK, *map(str, args)], cwd=cwd, env=headless(), capture_output=True, text=True, check=False, **how
-    )
-
-
-def headless() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+fkp_track = partial(programs.fkp_track, timeout=None)
 
 
 def track(source: Path, folder: Path) -> list[dict[str, object]]:

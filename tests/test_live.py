@@ -1,7 +1,6 @@
 """`fkp-track` with another program listening: real processes, real receivers, and no socket unless asked for."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -9,24 +8,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
 import cv2
 import numpy as np
+import programs
 import pytest
+from programs import FKP_TRACK, headless
 
 from tracker.cli import filled_in
 
-FKP_TRACK = (sys.executable, "-m", "tracker.cli")
 SECONDS, RATE = 1, 25
 PATIENCE_S = 120
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this module's film lies."""
-    return tmp_path_factory.mktemp("inputs")
 
 
 @pytest.fixture
@@ -47,16 +42,7 @@ def receiver() -> Iterator[socket.socket]:
         yield sock
 
 
-def headless() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-
-
-def fkp_track(*args: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Run it to its end on a machine without a display."""
-    command = [*FKP_TRACK, *map(str, args)]
-    return subprocess.run(
-        command, cwd=cwd, env=headless(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+fkp_track = partial(programs.fkp_track, timeout=PATIENCE_S)
 
 
 def test_udp_carries_the_lines_of_a_file_and_is_smoothed_live(

@@ -4,7 +4,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,7 @@ SCHEMES = "A" * 14 + "B" * 8 + "C" * 9
 ROW = Row("net", 10, 1_234_567, 4_560_000, {"A": 1.0, "C": math.nan}, 1.25, 1.5, None, 2.04, True, ("3 of 9 epochs",))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No decoded data in the user's own cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
