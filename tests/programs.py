@@ -1,9 +1,14 @@
-"""`fkp-track` as a process of its own, for every test that runs it."""
+"""Our programs as tests start them: `fkp-track` as a process of its own, `fkp-train` in this one, which has torch."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from train import cli
 
 FKP_TRACK = (sys.executable, "-m", "tracker.cli")
 
@@ -19,3 +24,15 @@ def fkp_track(*args: str | Path, cwd: Path, timeout: float | None = 60, **how: o
 def headless() -> dict[str, str]:
     """The environment without a display."""
     return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+
+
+def fkp_train(*args: str | Path) -> int:
+    """Run it to its end; returns the exit code."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fkp-train", *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return int(end.value.code or 0)

@@ -15,7 +15,7 @@ from tracker.bench import Meter, in_turn, print_table
 from tracker.errors import BackendUnavailable, WeightsError
 from tracker.peer import Peer, followed_by_peer, open_peer
 from tracker.types import Frame
-from tracker.weights import load
+from tracker.weights import DEFAULT_DIR, load
 
 try:
     import mediapipe
@@ -87,7 +87,7 @@ def test_a_peer_gets_the_same_frames_in_turn_before_and_after_ours() -> None:
 
 
 @pytest.mark.skipif(mediapipe is not None, reason="mediapipe is installed")
-@pytest.mark.parametrize("measured", [(), ("--steadiness",)])
+@pytest.mark.parametrize("measured", [(), ("--steadiness",), ("--peer-model", "face_landmarker.task")])
 def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple[str, ...]) -> None:
     done = run_bench("--frames", "11", "--peer", "mediapipe", *measured)
     assert done.returncode == 5
@@ -119,6 +119,15 @@ def test_the_peers_points_lie_where_ours_do(portrait: np.ndarray) -> None:
     assert apart.max() < 42 / 6
     (empty,) = followed_by_peer([Frame(np.zeros_like(portrait), 0, 0.0)], None)
     assert empty.faces == ()
+
+
+def test_what_is_measured_is_what_was_asked_for() -> None:
+    tracked = ["--detector", "yunet", "--detect-every", "2", "--weights", str(DEFAULT_DIR)]
+    done = run_bench("--frames", "12", "--threads", "2", *tracked, "--json")
+    assert done.returncode == 0, done.stderr
+    settings = json.loads(done.stdout)["settings"]
+    assert {"frames": 12, "threads": 2, "detect_every": 2}.items() <= settings.items()
+    assert run_bench("--weights", "nowhere.onnx").returncode == WeightsError.exit_code
 
 
 def test_the_table_shows_every_stage(report: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

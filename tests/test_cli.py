@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from programs import FKP_TRACK, fkp_track, headless
 
-from tracker import backends, detect
+from tracker import __version__, backends, detect
 from tracker.conceal import UPSCALING
 from tracker.progress import FIRST_KEYPOINTS
 from tracker.run import ApiName, BackendName, DetectorName, Privacy, StyleName
@@ -104,6 +104,67 @@ def test_a_film_becomes_the_same_file_whether_smoothing_without_lag_is_asked_for
     assert [line.get("time") for line in lines["default"]] == [line.get("time") for line in lines["off"]]
 
 
+def test_points_that_lead_are_where_the_face_will_be(
+    portrait: np.ndarray, make_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    make_film(tmp_path / "pan.mp4", (np.roll(small, 2 * index, axis=1) for index in range(20)), rate=RATE)
+    last = {}
+    for lead in ("0", "80"):  # ms, two frames
+        args = ["--smooth", "live", "--lead", lead, "--keypoints", f"{lead}.jsonl"]
+        assert fkp_track("pan.mp4", *args, cwd=tmp_path).returncode == 0
+        last[lead] = np.array(records(tmp_path / f"{lead}.jsonl")[-1]["faces"][0]["points"])
+    assert np.median(last["80"] - last["0"], axis=0) == pytest.approx((4, 0), abs=0.8)
+
+
+def test_a_narrower_field_of_view_puts_the_same_head_further_away(portrait: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "face.png"), portrait)
+    away = {}
+    for fov in ("65", "30"):
+        assert fkp_track("face.png", "--fov", fov, "--keypoints", f"{fov}.jsonl", cwd=tmp_path).returncode == 0
+        header, line = records(tmp_path / f"{fov}.jsonl")
+        assert header["fov_deg"] == float(fov)
+        away[fov] = line["faces"][0]["pose"]["z"]
+    assert away["30"] == pytest.approx(away["65"] * np.tan(np.radians(32.5)) / np.tan(np.radians(15)), rel=0.1)
+
+
+def test_a_larger_picture_for_the_detector_shows_smaller_faces(portrait: np.ndarray, tmp_path: Path) -> None:
+    frame = np.full((480, 640, 3), 90, np.uint8)
+    frame[200:290, 300:390] = cv2.resize(portrait, (90, 90), interpolation=cv2.INTER_AREA)  # 7 px between the eyes
+    cv2.imwrite(str(tmp_path / "far.png"), frame)
+    for size, faces in (("320", 0), ("640", 1)):
+        args = ["--detector", "yunet", "--detect-size", size, "--keypoints", f"{size}.jsonl"]
+        assert fkp_track("far.png", *args, cwd=tmp_path).returncode == 0
+        header, line = records(tmp_path / f"{size}.jsonl")
+        assert (header["detector"].split()[-1], len(line["faces"])) == (size, faces)
+
+
+STAND_IN = """
+from tracker import backends, cli
+from tracker.errors import BackendUnavailable
+
+def tell(weights, settings):
+    raise BackendUnavailable(repr(settings), "")
+
+backends.OPENERS["cuda"] = tell
+cli.main()
+"""
+
+
+def test_what_is_said_of_the_machine_reaches_the_runtime(portrait: np.ndarray, tmp_path: Path) -> None:
+    """One for GPUs, which here can do no more than tell what it was asked for."""
+    cv2.imwrite(str(tmp_path / "face.png"), portrait)
+    asked = ["--backend", "cuda", "--precision", "fp16", "--no-cache", "--threads", "3"]
+    command = [sys.executable, "-c", STAND_IN, "face.png", "--no-show", *asked]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stderr
+    assert repr(backends.Settings(threads=3, precision="fp16", keep=False)) in done.stderr
+
+
+def test_the_version_is_printed(tmp_path: Path) -> None:
+    assert fkp_track("--version", cwd=tmp_path).stdout == f"fkp {__version__}\n"
+
+
 def test_detecting_on_demand_loses_no_frame(film: Path, tmp_path: Path) -> None:
     assert fkp_track(film, "--keypoints", "out.jsonl", "--detect-every", "auto", cwd=tmp_path).returncode == 0
     _, *frames = records(tmp_path / "out.jsonl")
@@ -121,9 +182,9 @@ def test_a_folder_of_pictures_becomes_a_folder_of_pictures(portrait: np.ndarray,
     assert [(line["image"], len(line["faces"])) for line in lines] == [("one.png", 1), ("two.png", 1)]
 
 
-def test_styles_and_uncertainty_change_the_picture_alone(portrait: np.ndarray, tmp_path: Path) -> None:
+def test_styles_uncertainty_and_axes_change_the_picture_alone(portrait: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "face.png"), portrait)
-    looks = [[], ["--style", "lines"], ["--show-sigma"]]
+    looks = [[], ["--style", "lines"], ["--show-sigma"], ["--show-pose"]]
     for number, look in enumerate(looks):
         outputs = ["--out", f"{number}.png", "--keypoints", f"{number}.jsonl"]
         assert fkp_track("face.png", *outputs, *look, cwd=tmp_path).returncode == 0

@@ -84,3 +84,24 @@ def test_bash_completes_options_and_their_values(words: list[str], offered: set[
     command = [bash, "--norc", "-c", COMPLETE, "bash", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert {word for word in done.stdout.split() if word} == offered, done.stderr
+
+
+@pytest.mark.parametrize("script", ["fkp-track", "fkp-train", "fkp-bench"])
+def test_completion_is_installed_as_it_is_shown(script: str, tmp_path: Path) -> None:
+    bash, scripts = shutil.which("bash"), Path(sys.executable).parent
+    if bash is None or not (scripts / script).exists():
+        pytest.skip(f"needs bash and an installed {script}")
+    environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+    shown, _ = (
+        subprocess.run(
+            [bash, "--norc", "-c", f"{script} {option}; true"],  # without the last word bash would not be its parent
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for option in ("--show-completion", "--install-completion")
+    )
+    installed = tmp_path / ".bash_completions" / f"{script}.sh"
+    assert installed.read_text().strip() == shown.strip()
+    assert str(installed) in (tmp_path / ".bashrc").read_text()

@@ -16,10 +16,10 @@ import onnxruntime as ort
 import pytest
 import torch
 from numpy.typing import NDArray
+from programs import fkp_train
 
 from tracker.spec import COLUMNS, KEYPOINTS
 from tracker.weights import load
-from train import cli
 from train.loop import FitConfig
 from train.model import HEADS
 from train.rebuild import Options, rebuild
@@ -52,18 +52,6 @@ def pixels(image: NDArray[np.uint8]) -> str:
 def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> Path:
     path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
     return path
-
-
-def fkp_train(*args: str | Path) -> int:
-    """Run the program to its end, in this process, which has torch already; returns the exit code."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["fkp-train", *map(str, args)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return int(end.value.code or 0)
 
 
 def training(data: Path, out: Path, *more: str) -> list[str]:
@@ -328,6 +316,8 @@ def test_submit_answers_each_row_by_the_images_own_scheme(
     assert fkp_train(*command) == 6
     assert f"{out} exists; add --overwrite" in one_line(capsys)
     assert out.read_text() == "precious"
+    assert fkp_train(*command, "--overwrite") == 0
+    assert out.read_text().splitlines() == [header, *lines]
 
 
 def answers(folder: Path, images: NDArray[np.uint8], schemes: list[str]) -> list[dict[str, float]]:

@@ -4,7 +4,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from programs import fkp_train
 
 from tracker.program import Stopped
-from train import cli
 from train.board import COLUMNS, Board, Row
 from train.compare import Options, chosen_recipes, compare
 from train.data import Faces, read_training
@@ -37,16 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[.
 
 
 def fkp_compare(data: Path, out: Path, *more: str | Path) -> int:
-    """Run the program to its end, in this process; returns the exit code."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    words = ["fkp-train", "compare", "--data", data, "--out", out, "--budget", "0.001", *more]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(word) for word in words])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return int(end.value.code or 0)
+    return fkp_train("compare", "--data", data, "--out", out, "--budget", "0.001", *more)
 
 
 def kept(out: Path) -> dict[str, Any]:
@@ -101,6 +92,13 @@ def means(faces: Faces, _terms: Terms) -> Fitted:
     return Fitted(lambda images, _scheme: np.stack([mean] * len(images)), rows=len(faces.images))
 
 
+def write_index(path: Path, bad: Container[int]) -> Path:
+    """An index to `data` in which neighbours are duplicates and the `bad` rows are cartoons."""
+    entries = [f"{i},{i},{i // 2},{scheme},{'cartoon' * (i in bad)}" for i, scheme in enumerate(SCHEMES)]
+    path.write_text("\n".join(["row,kaggle_row,duplicate_group,scheme,known_problem", *entries]) + "\n")
+    return path
+
+
 def test_a_stop_leaves_what_was_done(data: Path, tmp_path: Path) -> None:
     def stopped(_faces: Faces, _terms: Terms) -> Fitted:
         raise Stopped(signal.SIGINT)
@@ -121,10 +119,7 @@ def test_recipes_never_see_the_faces_that_judge_them(data: Path, tmp_path: Path)
         seen.append(faces)
         return means(faces, terms)
 
-    index = tmp_path / "index.csv"
-    bad = {0, 15}
-    entries = [f"{i},{i},{i // 2},{scheme},{'cartoon' * (i in bad)}" for i, scheme in enumerate(SCHEMES)]
-    index.write_text("\n".join(["row,kaggle_row,duplicate_group,scheme,known_problem", *entries]) + "\n")
+    index = write_index(tmp_path / "index.csv", bad={0, 15})
     options = Options(data=data, index=index, out=tmp_path, recipes=(Recipe("watched", watched),), budget_minutes=1)
     row = compare(options).rows["watched"]
     faces = read_training(data, index=index)
@@ -134,6 +129,25 @@ def test_recipes_never_see_the_faces_that_judge_them(data: Path, tmp_path: Path)
     predicted = np.stack([np.nanmean(seen[0].points, 0)] * len(judges.images))
     assert row.kaggle_weighted == kaggle_weighted(predicted, judges.points, judges.scheme)
     assert row.rows == len(seen[0].images)
+
+
+def test_recipes_learn_on_the_terms_that_were_asked_for(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Faces, Terms]] = []
+
+    def watched(faces: Faces, terms: Terms) -> Fitted:
+        seen.append((faces, terms))
+        return means(faces, terms)
+
+    monkeypatch.setattr("train.compare.RECIPES", (Recipe("watched", watched),))
+    index = write_index(tmp_path / "index.csv", bad=range(5))
+    assert fkp_compare(data, tmp_path / "plain", "--device", "cpu") == 0
+    assert fkp_compare(data, tmp_path / "out", "--index", index, "--device", "cpu", "--download") == 0
+    (every, offline), (good, online) = seen
+    assert len(every.row) > len(good.row) == len(set(good.row) - set(range(5)))
+    assert (offline.download, online.download) == (False, True)
+    assert online.device == torch.device("cpu")
 
 
 def test_a_folder_with_another_comparison_is_left_alone(

@@ -12,7 +12,7 @@ from tracker.crop import MEAN_SHAPE
 from tracker.errors import DataError
 from tracker.spec import INDEX, KEYPOINTS
 from train.data import SCHEMES, Faces
-from train.faces68 import _IBUG, Crops68
+from train.faces68 import IBUG, Crops68
 from train.model import HEADS
 from train.schemes import BEYOND_C, C_KEYPOINTS
 from train.targets import (
@@ -123,7 +123,7 @@ def test_no_row_left_is_bad_data() -> None:
 def landmarks(*, roll: float, iod: float, at: tuple[float, float]) -> NDArray[np.float32]:
     """(68, 2): the mean face as iBUG would mark it, roughly, with every landmark somewhere on it."""
     unit = np.zeros((68, 2))
-    for name, ibug in _IBUG.items():
+    for name, ibug in IBUG.items():
         unit[ibug] = MEAN_SHAPE[INDEX[name]]
     for side, eye in (("left", (42, 43, 44, 45, 46, 47)), ("right", (39, 38, 37, 36, 41, 40))):
         centre, inner, outer = (

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.backends import Settings, open_backend
-from tracker.detect import open_detector
-from tracker.run import BackendName, DetectorName, Options, Smoothing, follow
+from tracker.run import BackendName, DetectorName, Options, Privacy, Smoothing, follow, open_detector_for
 from tracker.sources import open_source
 from tracker.types import Frame, Tracked
 from tracker.weights import load
@@ -47,20 +46,31 @@ class Tracker:
         weights: str | Path | None = _DEFAULT.weights,
         threads: int = _DEFAULT.threads,
         fov: float = _DEFAULT.fov,
+        privacy: Privacy | None = _DEFAULT.privacy,
     ) -> None:
         """Open network and detector.
 
         `smooth` None is `offline` for films (results come 0.3 s of film late, without lag) and `live` for the rest.
-        Raises WeightsError, BackendError.
+        With `privacy` the frames of the results show nobody: heads are blurred or pixelated, or all is black (`hide`);
+        your own images stay as they are.  Raises WeightsError, BackendError, and ValueError for a `detect_every` that
+        would overlook a head to cover.
         """
-        self._options = Options(detect_every=detect_every, smooth=smooth, fov=fov)
+        self._options = Options(
+            detector=detector,
+            detect_every=detect_every,
+            detect_size=detect_size,
+            smooth=smooth,
+            threads=threads,
+            fov=fov,
+            privacy=privacy,
+        )
+        if self._options.covers_heads and self._options.pace != 1:
+            raise ValueError(f"detect_every is {detect_every}, expected 1 or None with privacy={privacy!r}")
         self._given = Frame(np.empty((0, 0, 3), np.uint8), -1, 0.0)
         network = load(None if weights is None else Path(weights))
         with ExitStack() as opened:
             self._backend = opened.enter_context(closing(open_backend(backend, network, Settings(threads=threads))))
-            self._detector = opened.enter_context(
-                closing(open_detector(detector, input_size=detect_size, threads=threads))
-            )
+            self._detector = opened.enter_context(closing(open_detector_for(self._options)))
             self._opened = opened.pop_all()
         self.reset()
 
@@ -128,6 +138,7 @@ def track_video(
     weights: str | Path | None = _DEFAULT.weights,
     threads: int = _DEFAULT.threads,
     fov: float = _DEFAULT.fov,
+    privacy: Privacy | None = _DEFAULT.privacy,
 ) -> Iterator[Tracked]:
     """`Tracker.video` with a tracker of its own: one result per frame of `source`.
 
@@ -142,6 +153,7 @@ def track_video(
         weights=weights,
         threads=threads,
         fov=fov,
+        privacy=privacy,
     ) as tracker:
         yield from tracker.video(source, fps=fps)
 

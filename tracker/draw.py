@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.pose import axes_of
+from tracker.run import StyleName
 from tracker.spec import INDEX
 from tracker.styles import STYLES, Style
 from tracker.types import Box, Face, Pose, Tracked
@@ -62,16 +63,14 @@ _FONT_HEIGHT_PX = 22.0
 """Cap height of the font at scale 1."""
 
 
-def draw(
-    tracked: Tracked, style: Style = STYLES["classic"], *, show_sigma: bool = False, show_pose: bool = False
-) -> Image:
+def draw(tracked: Tracked, style: StyleName = "classic", *, show_sigma: bool = False, show_pose: bool = False) -> Image:
     """The frame's image (H, W, 3) uint8 BGR with every face drawn on it, as a new array; no faces: an equal copy.
 
-    `show_sigma` draws each point small, on a disc of `SIGMAS` sigma.  `show_pose` draws from each nose where the head's
-    left (red), top (green) and front (blue) point, if `tracked` has poses.
+    `style` is one of `STYLES`.  `show_sigma` draws each point small, on a disc of `SIGMAS` sigma.  `show_pose` draws
+    from each nose where the head's left (red), top (green) and front (blue) point, if `tracked` has poses.
     """
     image = tracked.frame.image.copy()
-    look = style._replace(dot_size=SIGMA_DOT_SIZE) if show_sigma else style
+    look = STYLES[style]._replace(dot_size=SIGMA_DOT_SIZE) if show_sigma else STYLES[style]
     for face, points, sigma in zip(tracked.faces, tracked.keypoints, tracked.sigma, strict=True):
         _draw_face(image, face, points, SIGMAS * sigma if show_sigma else None, look)
     if show_pose:

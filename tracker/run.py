@@ -138,8 +138,6 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
     import cv2
 
     from tracker.backends import Settings, choose_backend
-    from tracker.conceal import SUSPICION
-    from tracker.detect import THRESHOLDS, open_detector
     from tracker.progress import open_progress
     from tracker.sinks import Quit
     from tracker.sources import open_source
@@ -148,17 +146,12 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
 
     cv2.setNumThreads(options.threads)
     weights = load(options.weights)
-    threshold = SUSPICION * THRESHOLDS[options.detector] if options.covers_heads else None
     wish = Wish(options.width, options.height, options.fps, options.backend_api)
     settings = Settings(threads=options.threads, precision=options.precision, keep=options.keep_compiled)
     with (
         open_source(options.source, camera=options.camera, demo=options.demo, wish=wish) as source,
         closing((chosen := choose_backend(options.backend, weights, settings)).backend) as backend,
-        closing(
-            open_detector(
-                options.detector, threshold=threshold, input_size=options.detect_size, threads=options.threads
-            )
-        ) as detector,
+        closing(open_detector_for(options)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
         open_progress(source.info, visible=bar and not options.show and STDOUT not in options.keypoints) as advance,
         suppress(Quit),
@@ -172,6 +165,18 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
             tally.count(tracked)
             tally.skipped = source.skipped
             advance()
+
+
+def open_detector_for(options: Options) -> "Detector":
+    """The detector of `options`; where heads are covered it also tells of what it only half believes to be a face.
+
+    Raises BackendUnavailable, WeightsError.
+    """
+    from tracker.conceal import SUSPICION
+    from tracker.detect import THRESHOLDS, open_detector
+
+    threshold = SUSPICION * THRESHOLDS[options.detector] if options.covers_heads else None
+    return open_detector(options.detector, threshold=threshold, input_size=options.detect_size, threads=options.threads)
 
 
 def follow(
@@ -209,8 +214,8 @@ def _keypoints(
     detect = paced(wary, options.pace, identity)
     live = PoseAndShape(lead_s=options.lead_ms / 1000) if smooth == "live" else unsmoothed
     results = track(frames, detect, identity, locate, live)
-    watched = kind != "film" or not options.writes_files
-    shown = concealed(results, options.privacy, wary, ahead_s=0.0 if watched else AHEAD_S)
+    may_be_late = kind == "film" and (options.writes_files or smooth == "offline")
+    shown = concealed(results, options.privacy, wary, ahead_s=AHEAD_S if may_be_late else 0.0)
     return offline(shown) if smooth == "offline" else shown
 
 
@@ -245,7 +250,6 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
     from tracker.sinks.files import clear_leftovers, open_partial
     from tracker.sinks.pace import Paced
     from tracker.sinks.window import open_window
-    from tracker.styles import STYLES
 
     files = [path for path in options.keypoints if path != STDOUT]
     for path in files:  # all are tried before the first is begun
@@ -268,7 +272,7 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
                 pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=not options.writes_files)))
             records = [use(open_record(path, options.format, header, options.overwrite)) for path in options.keypoints]
         stack.callback(afterwards.enter_context, undisturbed())  # the first thing done at the end
-        look = partial(draw, style=STYLES[options.style], show_sigma=options.show_sigma, show_pose=options.show_pose)
+        look = partial(draw, style=options.style, show_sigma=options.show_sigma, show_pose=options.show_pose)
         annotated = [Annotate(look, pictures)] if pictures else []
         paced = [Paced()] if options.streams and not options.show and not options.writes_files else []
         yield [*streams, *records, *annotated, *paced]

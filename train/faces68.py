@@ -29,7 +29,7 @@ MAX_FILE_BYTES = 1 << 26
 
 _COLUMNS = tuple(f"{axis}_{i}" for i in range(LANDMARKS) for axis in "xy")
 
-_IBUG: dict[str, int] = {
+IBUG: dict[str, int] = {
     "left_eye_inner_corner": 42,
     "left_eye_outer_corner": 45,
     "right_eye_inner_corner": 39,
@@ -53,7 +53,7 @@ _IBUG_OF_SCHEME: dict[str, dict[str, int]] = {
 }
 """Where a scheme differs from A."""
 
-_LEFT_EYE, _RIGHT_EYE = slice(42, 48), slice(36, 42)
+LEFT_EYE, RIGHT_EYE = slice(42, 48), slice(36, 42)
 
 _CORRECTION: dict[str, tuple[float, float]] = {
     "left_eye_inner_corner": (0.02, 0.0),
@@ -94,10 +94,10 @@ def keypoints_from_68(landmarks: NDArray[np.floating], scheme: str = "A") -> NDA
 
     NaN where a landmark is missing, and in scheme C for the eleven points it does not label.
     """
-    source = _IBUG | _IBUG_OF_SCHEME[scheme]
+    source = IBUG | _IBUG_OF_SCHEME[scheme]
     points = np.full((len(landmarks), len(KEYPOINTS), 2), np.nan)
-    points[:, INDEX["left_eye_center"]] = landmarks[:, _LEFT_EYE].mean(1)
-    points[:, INDEX["right_eye_center"]] = landmarks[:, _RIGHT_EYE].mean(1)
+    points[:, INDEX["left_eye_center"]] = landmarks[:, LEFT_EYE].mean(1)
+    points[:, INDEX["right_eye_center"]] = landmarks[:, RIGHT_EYE].mean(1)
     for name, ibug in source.items():
         points[:, INDEX[name]] = landmarks[:, ibug]
     points += _corrections() @ _eye_axes(points)

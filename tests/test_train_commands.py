@@ -1,0 +1,133 @@
+"""The commands of `fkp-train` beside the training, and the data that a training may be given besides Kaggle's."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from programs import fkp_train
+
+from tracker.backends.tensorrt.guard import installed
+from tracker.spec import INDEX, SIZE
+from tracker.weights import DEFAULT_DIR, load
+from train.faces68 import IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, TABLE
+
+torch.set_num_threads(1)
+
+SCHEMES = "A" * 12 + "B" * 8 + "C" * 8
+CARTOON = 1
+"""A row that the index says is none to learn from."""
+LABELS = 15 * 20 + 4 * 8
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Path:
+    return make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
+
+
+@pytest.fixture(scope="module")
+def index(data: Path) -> Path:
+    """Pairs of duplicates, and a cartoon."""
+    path = data.with_name("training_index.csv")
+    rows = [f"{i},{i},{i // 2},{scheme},{'cartoon' * (i == CARTOON)}" for i, scheme in enumerate(SCHEMES)]
+    path.write_text("\n".join(["row,kaggle_row,duplicate_group,scheme,known_problem", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def faces68(tmp_path_factory: pytest.TempPathFactory, make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Path:
+    """The portrait three times, with the landmarks that some keypoint is made of; the rest are missing."""
+    folder, size = tmp_path_factory.mktemp("faces68"), 2 * SIZE
+    lines = [["image", *(f"{axis}_{i}" for i in range(LANDMARKS) for axis in "xy")]]
+    for number, (image, points) in enumerate(zip(*make_faces(3, size=size), strict=True)):
+        landmarks = np.full((LANDMARKS, 2), np.nan)
+        landmarks[LEFT_EYE], landmarks[RIGHT_EYE] = points[INDEX["left_eye_center"]], points[INDEX["right_eye_center"]]
+        for name, ibug in IBUG.items():
+            landmarks[ibug] = points[INDEX[name]]
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+        numbers = (landmarks + (size - SIZE) / 2).reshape(-1)
+        lines.append([f"{number}.png", *("" if np.isnan(x) else f"{x:.2f}" for x in numbers)])
+    (folder / TABLE).write_text("".join(",".join(line) + "\n" for line in lines))
+    return folder
+
+
+def message(capsys: pytest.CaptureFixture[str]) -> str:
+    """The last line on stderr."""
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
+    data: Path, index: Path, faces68: Path, tmp_path: Path
+) -> None:
+    short = ["--steps", "1", "--teacher-steps", "1", "--device", "cpu"]
+    more = ["--index", index, "--extra", faces68, "--unlabelled", faces68]
+    assert fkp_train("--data", data, "--out", tmp_path, *short, *more) == 0
+    training = load(tmp_path).card["training"]
+    assert [entry["file"] for entry in (*training["extra"], *training["unlabelled"])] == [faces68.name] * 2
+    assert training["rows_left_out"] == [CARTOON]
+    for word in (f"--index {index.name}", f"--extra {faces68.name}", f"--unlabelled {faces68.name}"):
+        assert word in training["command"]
+
+
+def test_a_report_goes_where_it_is_wanted_and_replaces_only_when_asked(
+    data: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.html").write_text("precious")
+    command = ["report", DEFAULT_DIR, "--data", data, "--index", index, "--out", tmp_path]
+    assert fkp_train(*command) == 6
+    assert "add --overwrite" in message(capsys)
+    assert (tmp_path / "report.html").read_text() == "precious"
+    assert fkp_train(*command, "--overwrite") == 0
+    assert "px, Kaggle-weighted" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_audit_by_folds_lists_every_label_and_is_not_done_twice(
+    data: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["audit", "--data", data, "--index", index, "--out", tmp_path, "--device", "cpu"]
+    assert fkp_train(*command, "--folds", "2", "--steps", "1") == 0
+    with (tmp_path / "audit.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == LABELS
+    assert {line["row"] for line in lines if line["known_problem"]} == {str(CARTOON)}
+    assert (tmp_path / "audit.png").exists()
+    assert fkp_train(*command) == 6
+    assert "add --overwrite" in message(capsys)
+
+
+def test_an_audit_by_weights_judges_the_hold_out_alone(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "audit.csv").write_text("of before")
+    command = ["audit", "--data", data, "--weights", DEFAULT_DIR, "--out", tmp_path]
+    assert fkp_train(*command, "--overwrite") == 0
+    with (tmp_path / "audit.csv").open(newline="") as file:
+        assert 4 <= len(list(csv.DictReader(file))) < LABELS / 2
+
+
+def test_photographs_judge_the_whole_tracker(faces68: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fkp_train("wild", "--faces", faces68, "--weights", DEFAULT_DIR) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert (judged["faces"], judged["missed"]) == (3, 0)
+    assert 0 < judged["error_without_offsets_percent"] < judged["error_percent"] < 10
+    assert fkp_train("wild", "--faces", faces68, "--weights", "nowhere.onnx") == 4
+
+
+def test_the_other_forms_of_finished_weights_are_made_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("fkp.onnx", "fkp.json"):
+        shutil.copy(DEFAULT_DIR / name, tmp_path)
+    assert fkp_train("export", "--weights", tmp_path) == 0
+    for name in ("fkp-cpu.onnx", "fkp-fp16.onnx"):
+        assert (tmp_path / name).read_bytes() == (DEFAULT_DIR / name).read_bytes()
+    code = fkp_train("export", "--weights", tmp_path, "--tensorrt", "--precision", "fp16")
+    if installed("tensorrt-rtx") or installed("tensorrt"):
+        assert (code, "fp16" in message(capsys)) == (0, True)
+    else:
+        assert (code, "pip install 'fkp[rtx]'" in message(capsys)) == (5, True)
