@@ -219,6 +219,13 @@ def test_one_film_into_a_folder_is_a_batch_of_one(film: Path, tmp_path: Path) ->
     done = fkp_track(film, "--keypoints", "points", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "points") == [NAME, "short.jsonl"]
+    assert "tracker.run: " not in done.stderr
+
+
+def test_who_asks_for_more_hears_what_each_process_does(film: Path, tmp_path: Path) -> None:
+    done = fkp_track(film, "--keypoints", "points", "--verbose", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "short.mp4: tracker.run: backend onnxruntime" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -384,6 +384,8 @@ def test_one_refused_keypoint_file_leaves_nothing_of_the_others(film: Path, tmp_
         ("--fps", "0"),
         ("face.mp4", "--blur", "--pixelate"),
         ("face.mp4", "--blur", "--detect-every", "auto"),
+        ("face.mp4", "--lead", "20", "--keypoints", "out.csv"),
+        ("face.mp4", "--lead", "20", "--smooth", "off"),
     ],
 )
 def test_a_wrong_command_line_exits_with_2_before_anything_is_done(args: tuple[str, ...], tmp_path: Path) -> None:

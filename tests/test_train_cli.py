@@ -286,7 +286,16 @@ def test_a_gpu_that_is_not_there_is_one_message(
     assert "sees no NVIDIA GPU; use --device cpu" in one_line(capsys)
 
 
-@pytest.mark.parametrize("args", [[], ["--steps", "0", "--data", "x"], ["--device", "tpu", "--data", "x"]], ids=str)
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--steps", "0", "--data", "x"],
+        ["--device", "tpu", "--data", "x"],
+        ["--data", "x", "--unlabelled", "y", "--teacher-steps", "0"],
+    ],
+    ids=str,
+)
 def test_a_command_line_without_sense_is_exit_code_2(args: list[str]) -> None:
     assert fkp_train(*args) == 2
 

@@ -125,28 +125,30 @@ def command(
     ] = None,
     camera: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Camera to use; 0 where no SOURCE is given.", rich_help_panel=INPUT),
+        typer.Option(min=0, metavar="N", help="Camera number N; 0 where nothing else is named.", rich_help_panel=INPUT),
     ] = None,
     demo: Annotated[
-        bool, typer.Option("--demo", help="A synthetic camera, where there is none.", rich_help_panel=INPUT)
+        bool, typer.Option("--demo", help="A synthetic camera of ten seconds.", rich_help_panel=INPUT)
     ] = False,
     list_cameras: Annotated[
         bool, typer.Option("--list-cameras", help="List cameras with their sizes and rates.", rich_help_panel=INPUT)
     ] = False,
     width: Annotated[
         int | None,
-        typer.Option(min=1, metavar="PX", help="Ask the camera for pictures of this width,", rich_help_panel=INPUT),
+        typer.Option(min=1, metavar="PX", help="Width to ask the camera for.", rich_help_panel=INPUT),
     ] = None,
     height: Annotated[
-        int | None, typer.Option(min=1, metavar="PX", help="... this height,", rich_help_panel=INPUT)
+        int | None, typer.Option(min=1, metavar="PX", help="Height to ask the camera for.", rich_help_panel=INPUT)
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(min=1, metavar="N", help="... and this many frames per second.", rich_help_panel=INPUT),
+        typer.Option(min=1, metavar="N", help="Frames per second to ask the camera for.", rich_help_panel=INPUT),
     ] = None,
     backend_api: Annotated[
         ApiName | None,
-        typer.Option(metavar="NAME", help=f"Open it with {', '.join(get_args(ApiName))}.", rich_help_panel=INPUT),
+        typer.Option(
+            metavar="NAME", help=f"Open the camera with {', '.join(get_args(ApiName))}.", rich_help_panel=INPUT
+        ),
     ] = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Mirror the picture, and left and right with it.", rich_help_panel=INPUT)
@@ -171,7 +173,9 @@ def command(
     ] = None,
     format: Annotated[
         FormatName | None,
-        typer.Option(help="What the name of --keypoints leaves open.  [default: jsonl]", rich_help_panel=OUTPUT),
+        typer.Option(
+            help="Format of --keypoints whose name does not tell it.  [default: jsonl]", rich_help_panel=OUTPUT
+        ),
     ] = None,
     show: Annotated[
         bool | None,
@@ -218,7 +222,7 @@ def command(
         str | None,
         typer.Option(
             metavar="[FILE.rrd|HOST:PORT]",
-            help="Pictures and keypoints to the Rerun viewer here, to a file for it, or to one elsewhere.",
+            help="Pictures and keypoints to the Rerun viewer on this machine, to a file for it, or to one elsewhere.",
             rich_help_panel=LIVE,
         ),
     ] = None,
@@ -240,7 +244,7 @@ def command(
         str | None,
         typer.Option(
             metavar="N|auto",
-            help="Detect on every N-th frame, or when needed; else follow the keypoints.  "
+            help="Look for faces on every N-th frame, or when needed; between, follow their keypoints.  "
             "[default: auto; every frame with --blur and --pixelate]",
             rich_help_panel=TRACKING,
         ),
@@ -266,7 +270,11 @@ def command(
     lead: Annotated[
         float,
         typer.Option(
-            min=0, max=100, metavar="MS", help="Show live points where they will be then.", rich_help_panel=TRACKING
+            min=0,
+            max=100,
+            metavar="MS",
+            help="Show live points where they will be so much later, as camera and screen are late.",
+            rich_help_panel=TRACKING,
         ),
     ] = 0.0,
     fov: Annotated[
@@ -293,7 +301,7 @@ def command(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Work on the Ray cluster at HOST:PORT or ray://HOST:PORT.",
+            help="Work on the Ray cluster at HOST:PORT or ray://HOST:PORT, or on this machine's: auto.",
             rich_help_panel=BATCH,
         ),
     ] = None,
@@ -304,12 +312,14 @@ def command(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="Another network: its .onnx with the .json card beside it.", rich_help_panel=MACHINE
+            metavar="PATH",
+            help="Another network: its .onnx with the .json card beside it, or their folder.",
+            rich_help_panel=MACHINE,
         ),
     ] = None,
     precision: Annotated[
         Precision,
-        typer.Option(help="Of the network on a GPU; the processor runs fp32.", rich_help_panel=MACHINE),
+        typer.Option(help="Numbers of the network on a GPU; the processor runs fp32.", rich_help_panel=MACHINE),
     ] = "fp32",
     no_cache: Annotated[
         bool,
@@ -332,7 +342,9 @@ def command(
             "--doctor", help="Check what works on this machine, with a hint for what does not.", rich_help_panel=MACHINE
         ),
     ] = False,
-    verbose: Annotated[int, typer.Option("-v", count=True, show_default=False, help="Say more; -vv: everything.")] = 0,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Say more; -vv says everything.")
+    ] = 0,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
@@ -385,6 +397,7 @@ def command(
     named = tuple(sources or ())
     _refuse_two_sources(named, options, camera_given=camera is not None)
     _refuse_blind_spots(options)
+    _refuse_idle_lead(named, options)
     _refuse_camera_options(named, options)
     if jobs is not None or ray is not None or is_batch(named, options):
         _run_batch(Batch(sources=named, each=options, jobs=jobs, ray=ray), show)
@@ -436,6 +449,12 @@ def _refuse_blind_spots(options: Options) -> None:
             "between two looks a newcomer would be seen; leave it out with --blur and --pixelate",
             param_hint="--detect-every",
         )
+
+
+def _refuse_idle_lead(sources: Sequence[Path], options: Options) -> None:
+    looks_ahead = options.smooth is None and bool(sources) and options.writes_files
+    if options.lead_ms and (looks_ahead or options.smooth in ("offline", "off")):
+        raise typer.BadParameter("is for live points; add --smooth live", param_hint="--lead")
 
 
 def _refuse_two_sources(sources: Sequence[Path], options: Options, *, camera_given: bool) -> None:

@@ -30,7 +30,9 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "fp16"]
 
 DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or their folder."
-INDEX_HELP = "A csv row,kaggle_row,duplicate_group,scheme,known_problem for data that is not Kaggle's whole file."
+INDEX_HELP = (
+    "For data that is not Kaggle's whole file: a csv of row, kaggle_row, duplicate_group, scheme, known_problem."
+)
 WEIGHTS_HELP = "A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]"
 
 WIDE = 110
@@ -59,15 +61,23 @@ def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.", rich_help_panel=OUTPUT)] = Path(
         "runs/fkp"
     ),
-    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.", rich_help_panel=TRAINING)] = 7_000,
+    steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Batches to train on.", rich_help_panel=TRAINING)
+    ] = 7_000,
     teacher_steps: Annotated[
         int,
         typer.Option(
-            min=0, help="Batches to train the large network on that then teaches; 0 for none.", rich_help_panel=TRAINING
+            min=0,
+            metavar="N",
+            help="Batches to train the large network on that then teaches; 0 for none.",
+            rich_help_panel=TRAINING,
         ),
     ] = 3_000,
     seed: Annotated[
-        int, typer.Option(help="Of everything that is drawn at random, except the hold-out.", rich_help_panel=TRAINING)
+        int,
+        typer.Option(
+            metavar="N", help="Of everything that is drawn at random, except the hold-out.", rich_help_panel=TRAINING
+        ),
     ] = 0,
     device: Annotated[DeviceName, typer.Option(help="Where to train.", rich_help_panel=MACHINE)] = "auto",
     report_every: Annotated[
@@ -94,6 +104,10 @@ def train(
         return
     if data is None:
         raise typer.BadParameter("give --data PATH, or a command", param_hint="--data")
+    if unlabelled and not teacher_steps:
+        raise typer.BadParameter(
+            "only a teacher knows their keypoints; leave out --teacher-steps 0", param_hint="--unlabelled"
+        )
     from train.loop import FitConfig
     from train.rebuild import Options
     from train.teach import TeachConfig
@@ -115,7 +129,7 @@ def train(
     )
 
 
-@app.command(cls=PlainCommand)
+@app.command(cls=PlainCommand, short_help="How good weights are, by scheme and keypoint.")
 def evaluate(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
@@ -139,7 +153,7 @@ def evaluate(
     Console().print(report.table())
 
 
-@app.command(cls=PlainCommand)
+@app.command(cls=PlainCommand, short_help="Every published recipe side by side.")
 def compare(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
@@ -179,7 +193,7 @@ def compare(
     Console(width=max(WIDE, Console().width)).print(board.table())
 
 
-@app.command(cls=PlainCommand)
+@app.command(cls=PlainCommand, short_help="One HTML page on how good weights are.")
 def report(
     weights: Annotated[Path, typer.Argument(metavar="RUN_OR_WEIGHTS", help="A folder with fkp.onnx, or that file.")],
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
@@ -200,12 +214,14 @@ def report(
     log.info("report in %s", write_report(weights, read_training(data, index=index), folder, overwrite=overwrite))
 
 
-@app.command(cls=PlainCommand)
+@app.command(cls=PlainCommand, short_help="List the labels to doubt.")
 def audit(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Nets to train; each judges the rows it did not learn from.")] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Batches to train each of them on.")] = 2_000,
+    folds: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Nets to train; each judges the rows it did not learn from.")
+    ] = 5,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Batches to train each of them on.")] = 2_000,
     weights: Annotated[
         Path | None,
         typer.Option(metavar="DIR_OR_ONNX", help="Train nothing: let these weights judge the hold-out, a tenth."),
@@ -236,7 +252,7 @@ def audit(
     log.info("%s; all in %s", found, out)
 
 
-@app.command(cls=PlainCommand)
+@app.command(cls=PlainCommand, short_help="Judge the whole tracker on photographs.")
 def wild(
     faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks, a zip or a folder.")],
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
@@ -248,7 +264,7 @@ def wild(
     print(json.dumps(judge_end_to_end(read_faces68(faces), weights).to_json()))
 
 
-@app.command(cls=PlainCommand)
+@app.command(cls=PlainCommand, short_help="Write a submission for Kaggle's board.")
 def submit(
     test: Annotated[Path, typer.Option(metavar="PATH", help="test.csv, a zip with it, or their folder.")],
     lookup: Annotated[Path, typer.Option(metavar="CSV", help="Kaggle's IdLookupTable.csv.")],
@@ -269,7 +285,7 @@ def submit(
     log.info("%d faces -> %s", len(images), out)
 
 
-@app.command(cls=PlainCommand)
+@app.command(cls=PlainCommand, short_help="Make the other forms of finished weights.")
 def export(
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
     tensorrt: Annotated[

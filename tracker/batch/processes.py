@@ -17,11 +17,9 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 from tracker.batch.plan import Task
-from tracker.batch.work import Outcome, perform
+from tracker.batch.work import Outcome, perform, speak_of
 from tracker.progress import Tally
 from tracker.run import Options
-
-log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 """How often a worker says how far it is."""
@@ -67,7 +65,8 @@ def in_processes(
 def _start(task: Task, each: Options) -> tuple[Connection, _Worker]:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, task, each), name=f"fkp-batch {task.name}", daemon=True)
+    words = (theirs, task, each, logging.getLogger().level)
+    process = context.Process(target=_work, args=words, name=f"fkp-batch {task.name}", daemon=True)
     with _deaf_to_ctrl_c():
         process.start()
     theirs.close()  # so that the worker's death is heard as the end of the line
@@ -100,11 +99,12 @@ def _cause_of_death(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _work(connection: Connection, task: Task, each: Options) -> None:
+def _work(connection: Connection, task: Task, each: Options, level: int) -> None:
     """The worker's life: one task."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent decides what it means
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with_parent, name="fkp-parent", daemon=True).start()
+    speak_of(task, level)
     tally, done = Tally(), threading.Event()
     beat = threading.Thread(target=_report, args=(connection, tally, done), name="fkp-beat", daemon=True)
     beat.start()

@@ -7,24 +7,30 @@ whose worker or node dies is begun anew elsewhere; the outputs of the dead one s
 import logging
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from tracker.batch.plan import Task
-from tracker.batch.work import Outcome, perform
+from tracker.batch.work import Outcome, perform, speak_of
 from tracker.errors import BackendUnavailable
 from tracker.progress import Tally
 from tracker.run import Options
-
-log = logging.getLogger(__name__)
 
 RETRIES = 3
 """How often a film is begun anew after its worker died."""
 
 KNOCK_S = 10.0
-"""How long a cluster may take to answer."""
+"""How long a machine may take to answer."""
+
+ADMISSION_S = 60.0
+"""How long a cluster may take to let somebody in, Ray's own start of a few seconds included."""
+
+VISIT = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+"""What a visitor runs."""
 
 WAIT_S = 1.0
 """How long Ctrl-C may have to wait."""
@@ -39,7 +45,8 @@ def on_ray(
     backend of a GPU asked for by name, one GPU.  Closing it ends the work in progress.  Raises BackendUnavailable when
     there is no cluster at `address`.
     """
-    ray = _connect(address)
+    level = logging.getLogger().level
+    ray = _connect(address, verbose=level < logging.WARNING)
     attempt = ray.remote(_attempt).options(
         num_cpus=each.threads,
         num_gpus=0 if each.backend in ("auto", "cpu") else 1,
@@ -51,7 +58,7 @@ def on_ray(
     try:
         while True:
             while (most is None or len(running) < most) and (task := next(waiting, None)) is not None:
-                running[attempt.remote(*_absolute(task, each))] = task
+                running[attempt.remote(*_absolute(task, each), level)] = task
             if not running:
                 return
             for ended in ray.wait(list(running), timeout=WAIT_S)[0]:
@@ -70,13 +77,14 @@ def _absolute(task: Task, each: Options) -> tuple[Task, Options]:
     return replace(task, source=task.source.absolute()), replace(each, weights=weights)
 
 
-def _attempt(task: Task, each: Options) -> Outcome:
+def _attempt(task: Task, each: Options, level: int) -> Outcome:
     """What runs on a node."""
+    speak_of(task, level)
     return perform(task, each, Tally())
 
 
-def _connect(address: str) -> Any:
-    """The module `ray`, connected."""
+def _connect(address: str, *, verbose: bool) -> Any:
+    """The module `ray`, connected; with `verbose` stderr of the nodes' workers comes here."""
     try:
         import ray
     except ImportError as error:
@@ -84,7 +92,7 @@ def _connect(address: str) -> Any:
     try:
         _knock(address)
         with _own_signals():
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, log_to_driver=verbose, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         reason = f"there is no Ray cluster at {address}: {str(error).splitlines()[0]}"
         raise BackendUnavailable(reason, "start one with `ray start --head`, and give the address it says") from error
@@ -92,10 +100,22 @@ def _connect(address: str) -> Any:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError when nobody answers at HOST:PORT, where Ray would wait for minutes."""
+    """Raises OSError when there is no cluster that lets us in.
+
+    Ray tries for minutes and cannot be interrupted: so the machine is asked first, then a process that can be ended
+    pays the cluster a visit.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), KNOCK_S).close()
+    try:
+        visit = subprocess.run(
+            [sys.executable, "-c", VISIT, address], capture_output=True, text=True, timeout=ADMISSION_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"no cluster answers within {ADMISSION_S:g} s") from error
+    if visit.returncode:
+        raise OSError((visit.stderr.splitlines() or ["the visit failed"])[-1])
 
 
 def _outcome(ray: Any, ended: Any) -> Outcome:

@@ -52,6 +52,12 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+def speak_of(task: Task, level: int) -> None:
+    """Have this process say on stderr what it does, as its parent was asked to (`level`); warnings go to the record."""
+    if level < logging.WARNING:
+        logging.basicConfig(level=level, format=f"{task.name}: %(name)s: %(message)s", force=True)
+
+
 def perform(task: Task, each: Options, tally: Tally) -> Outcome:
     """Track `task.source` under the settings of `each`, counting into `tally`.  Raises nothing that is an Exception."""
     stage = uuid.uuid4().hex
