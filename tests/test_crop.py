@@ -13,6 +13,7 @@ from tracker.crop import (
     Framing,
     cut,
     frame_from_unit,
+    frame_from_units,
     region_from_keypoints,
     unit_from_frame,
 )
@@ -83,6 +84,15 @@ def test_a_region_may_reach_beyond_the_picture(region: Region) -> None:
 def test_unit_and_frame_are_inverse(region: Region) -> None:
     points = np.random.default_rng(0).uniform(-1, 1, (15, 2))
     np.testing.assert_allclose(unit_from_frame(frame_from_unit(points, region), region), points, atol=1e-5)
+
+
+@pytest.mark.parametrize("regions", [REGIONS, REGIONS[1:2], []], ids=len)
+def test_the_points_of_many_crops_are_placed_as_each_alone(regions: list[Region]) -> None:
+    points = np.random.default_rng(0).uniform(-1, 1, (len(regions), 15, 2)).astype(np.float32)
+    alone = [frame_from_unit(*each) for each in zip(points, regions, strict=True)]
+    together = frame_from_units(points, regions)
+    assert (together.shape, together.dtype) == (points.shape, np.float32)
+    np.testing.assert_array_equal(together, np.reshape(alone, points.shape))
 
 
 @pytest.mark.parametrize("region", REGIONS)

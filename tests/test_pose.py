@@ -2,15 +2,18 @@
 
 from dataclasses import astuple, replace
 from math import radians, tan
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from tracker.address import Address
 from tracker.api import Tracker
 from tracker.crop import region_from_keypoints
 from tracker.draw import draw
 from tracker.pose import EYE_DISTANCE_MM, MEAN_HEAD, angles_deg, axes_of, camera_matrix, pose_of, posed
+from tracker.run import Options
 from tracker.spec import INDEX, MIRROR
 from tracker.types import Box, Face, Frame, Pose, Tracked
 
@@ -133,6 +136,24 @@ def test_every_face_of_a_result_gets_its_pose():
     (tracked,) = posed([with_pose(Pose(20, 5, 3, 10, 20, 400))], FOV)
     (pose,) = tracked.poses
     assert astuple(pose) == pytest.approx((20, 5, 3, 10, 20, 400), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, False),
+        ({"out": Path("film.mp4"), "show": True, "virtual_camera": True}, False),
+        ({"out": Path("film.mp4"), "show_pose": True}, True),
+        ({"keypoints": (Path("points.csv"),)}, True),
+        ({"udp": Address("localhost", 9000)}, True),
+        ({"osc": Address("localhost", 9000)}, True),
+        ({"serve": Address("localhost", 8010)}, True),
+        ({"rerun": Address("localhost", 9876)}, True),
+        ({"rerun": Path("film.rrd")}, True),
+    ],
+)
+def test_poses_are_found_for_the_outputs_that_tell_them(options, told):
+    assert Options(**options).tells_poses is told
 
 
 def test_axes_are_drawn_from_the_nose_to_where_the_head_faces():

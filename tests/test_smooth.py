@@ -42,14 +42,14 @@ SIDE = 160.0
 IOD = SIDE * 0.38
 MOUTH = [INDEX["mouth_center_bottom_lip"]]
 EYES = [INDEX["left_eye_center"], INDEX["right_eye_center"]]
+SURE = [1.0] * 15
 
 
 def filtered(values: Array, times: Array, *settings: float) -> Array:
     """One Euro on `values` (T,) of a single point along x."""
-    points = np.stack([values, np.zeros_like(values)], -1)[:, None]
-    smooth = OneEuro(points[0], *settings)
-    steps = zip(points[1:], np.diff(times), strict=True)
-    return np.array([values[0], *(smooth(each, elapsed)[0, 0] for each, elapsed in steps)])
+    smooth = OneEuro([complex(values[0])], *settings)
+    steps = zip(values[1:].tolist(), np.diff(times).tolist(), strict=True)
+    return np.array([values[0], *(smooth([complex(each)], elapsed, [1.0])[0].real for each, elapsed in steps)])
 
 
 def test_one_euro_gives_the_published_numbers() -> None:
@@ -74,11 +74,12 @@ def test_one_euro_follows_uneven_timestamps_like_the_papers_scalar_filter() -> N
 
 def test_one_euro_prefers_no_direction() -> None:
     rng = np.random.default_rng(4)
-    turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
-    path = rng.normal(0, 0.1, (20, 15, 2))
-    straight, turned = (OneEuro(first, 0.5, 30.0, 2.0) for first in (path[0], path[0] @ turn))
+    turn = 0.6 + 0.8j
+    path = rng.normal(0, 0.1, (20, 15, 2)).view(np.complex128)[..., 0]
+    straight, turned = (OneEuro(first.tolist(), 0.5, 30.0, 2.0) for first in (path[0], path[0] * turn))
     for points in path[1:]:
-        np.testing.assert_allclose(turned(points @ turn, 1 / RATE), straight(points, 1 / RATE) @ turn, atol=1e-12)
+        expected = np.multiply(straight(points.tolist(), 1 / RATE, SURE), turn)
+        np.testing.assert_allclose(turned((points * turn).tolist(), 1 / RATE, SURE), expected, atol=1e-12)
 
 
 def face(id: int = 0, side: float = SIDE) -> Face:

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.backends import Settings, open_backend
+from tracker.pose import posed
 from tracker.run import BackendName, DetectorName, Options, Privacy, Smoothing, follow, open_detector_for
-from tracker.sources import open_source
+from tracker.sources import Kind, open_source
 from tracker.types import Frame, Tracked
 from tracker.weights import load
 
@@ -76,7 +77,7 @@ class Tracker:
 
     def image(self, image: Image) -> Tracked:
         """The faces of a single picture, which has nothing to do with any other."""
-        (tracked,) = follow([Frame(_bgr(image), 0, 0.0)], "images", self._detector, self._backend, self._options)
+        (tracked,) = self._follow([Frame(_bgr(image), 0, 0.0)], "images", self._options)
         return tracked
 
     def video(self, source: str | Path | int | Iterable[Image], *, fps: float = 30.0) -> Iterator[Tracked]:
@@ -87,12 +88,12 @@ class Tracker:
         """
         if not isinstance(source, str | Path | int):
             frames = (Frame(_bgr(image), index, index / fps) for index, image in enumerate(source))
-            yield from follow(frames, "camera", self._detector, self._backend, self._options)
+            yield from self._follow(frames, "camera", self._options)
             return
         with open_source(None, camera=source) if isinstance(source, int) else open_source(Path(source)) as opened:
             kind = opened.info.kind
             options = replace(self._options, smooth=self._options.smooth or ("offline" if kind == "film" else "live"))
-            yield from follow(opened, kind, self._detector, self._backend, options)
+            yield from self._follow(opened, kind, options)
 
     def update(self, image: Image, timestamp: float | None = None) -> Tracked:
         """The next frame of a stream that your program hands over one by one: faces keep the ids of the last.
@@ -109,7 +110,7 @@ class Tracker:
         smooth: Smoothing = "off" if self._options.smooth == "off" else "live"
         self._given = replace(self._given, index=-1)
         options = replace(self._options, smooth=smooth)
-        self._stream = follow(self._one_by_one(), "camera", self._detector, self._backend, options)
+        self._stream = self._follow(self._one_by_one(), "camera", options)
 
     def close(self) -> None:
         """Free network and detector; a second call does nothing."""
@@ -120,6 +121,9 @@ class Tracker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _follow(self, frames: Iterable[Frame], kind: Kind, options: Options) -> Iterator[Tracked]:
+        return posed(follow(frames, kind, self._detector, self._backend, options), options.fov)
 
     def _one_by_one(self) -> Iterator[Frame]:
         while True:

@@ -23,9 +23,28 @@ EYE_MIDPOINT = (0.0, -0.22)
 """Where the middle between the eye centres lies in unit space: (0.50, 0.39) of the side."""
 
 
+def complex_from_points(points: NDArray[np.floating]) -> NDArray[np.complex128]:
+    """Points (..., 2) of any space -> x + iy (...): a similarity of complex numbers is one product and one sum."""
+    flat: NDArray[np.complex128] = points.astype(np.float64, order="C").view(np.complex128)[..., 0]
+    return flat
+
+
+def points_from_complex(flat: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """x + iy (...), contiguous -> points (..., 2); inverse of `complex_from_points`."""
+    return flat.view(np.float64).reshape(*flat.shape, 2)
+
+
 def frame_from_unit(points: NDArray[np.floating], region: Region) -> NDArray[np.float32]:
     """Unit space (..., 2) of `region`'s crop -> frame px (..., 2) float32."""
-    return (points @ _axes(region) + (region.x, region.y)).astype(np.float32)
+    placed = complex_from_points(points) * cmath.rect(region.side / 2, region.roll) + complex(region.x, region.y)
+    return points_from_complex(placed).astype(np.float32)
+
+
+def frame_from_units(points: NDArray[np.floating], regions: Sequence[Region]) -> NDArray[np.float32]:
+    """Unit space (N, K, 2) of N crops -> frame px (N, K, 2) float32: `frame_from_unit` of each, in one go."""
+    maps = [(cmath.rect(region.side / 2, region.roll), complex(region.x, region.y)) for region in regions]
+    halves, centres = np.array(maps, np.complex128).reshape(-1, 2, 1).swapaxes(0, 1)
+    return points_from_complex(complex_from_points(points) * halves + centres).astype(np.float32)
 
 
 def unit_from_frame(points: NDArray[np.floating], region: Region) -> NDArray[np.float32]:
@@ -34,32 +53,30 @@ def unit_from_frame(points: NDArray[np.floating], region: Region) -> NDArray[np.
     return ((points - (region.x, region.y)) @ _axes(region).T / half_side**2).astype(np.float32)
 
 
-def _complex(points: NDArray[np.floating]) -> NDArray[np.complex128]:
-    return points[:, 0] + 1j * points[:, 1]
-
-
 class Framing:
     """Finds the region of a face from a few of its points: where they must lie in the crop is known.
 
     The region is the least-squares similarity (Umeyama 1991) from the mean shape to the points seen.  With points as
     complex numbers, frame = centre + half * unit, where half = side/2 * exp(i * roll), and both unknowns are dot
-    products of the points with vectors that depend on the shape alone.
+    products of the points with vectors that depend on the shape alone; in real numbers, of their coordinates with the
+    columns of a matrix.
     """
 
     def __init__(self, shape: ArrayLike, weights: ArrayLike) -> None:
         """`shape` (K, 2), unit space: where the points lie on average; `weights` (K,): how much each is believed."""
         shares = np.asarray(weights, np.float64) / np.sum(weights)
-        unit = _complex(np.asarray(shape, np.float64))
+        unit = complex_from_points(np.asarray(shape, np.float64))
         mean = shares @ unit
         spread = shares @ np.abs(unit - mean) ** 2
-        self._half = shares * (unit - mean).conj() / spread
-        self._centre = shares - mean * self._half
+        half = shares * (unit - mean).conj() / spread
+        of_points = np.stack([shares - mean * half, half], axis=1)
+        self._of_coordinates = np.stack([of_points, 1j * of_points], axis=1).reshape(-1, 2).view(np.float64)
+        """(2 K, 4): x, y of each point -> x, y of the centre and of the half."""
 
     def __call__(self, points: NDArray[np.floating]) -> Region:
         """Points (K, 2), frame px -> the face's region, frame px.  Points that all coincide give a side near 0."""
-        seen = _complex(points)
-        centre, half = complex(self._centre @ seen), complex(self._half @ seen)
-        return Region(centre.real, centre.imag, max(2 * abs(half), 1e-3), cmath.phase(half))
+        x, y, half_x, half_y = points.ravel().dot(self._of_coordinates).tolist()
+        return Region(x, y, max(2 * math.hypot(half_x, half_y), 1e-3), math.atan2(half_y, half_x))
 
 
 def _symmetric_shape() -> NDArray[np.float64]:
@@ -132,14 +149,16 @@ class Patch:
 def patch_of(region: Region, height: int, width: int, size: int = SIZE) -> Patch:
     """Where in a frame of that size the crop (size, size) of a region comes from."""
     shrink = max(1, round(region.side / size))
-    reach = region.side / 2 * (abs(math.cos(region.roll)) + abs(math.sin(region.roll))) + 2 * shrink
+    cos, sin = math.cos(region.roll), math.sin(region.roll)
+    reach = region.side / 2 * (abs(cos) + abs(sin)) + 2 * shrink
     left, right = _clamp_span(region.x - reach, region.x + reach, width)
     top, bottom = _clamp_span(region.y - reach, region.y + reach, height)
     # A patch shrunk by k has its pixel centres at k * p + (k - 1) / 2.
-    axes = _axes(region) / (size / 2) / shrink
-    centre = (np.array([region.x - left, region.y - top]) - (shrink - 1) / 2) / shrink
-    offset = centre - np.full(2, (size - 1) / 2) @ axes
-    return Patch(left, top, right, bottom, shrink, np.column_stack([axes.T, offset]))
+    x, y = ((at - (shrink - 1) / 2) / shrink for at in (region.x - left, region.y - top))
+    step = region.side / size / shrink
+    right_x, right_y, middle = step * cos, step * sin, (size - 1) / 2
+    axes = (right_x, -right_y, x - middle * (right_x - right_y)), (right_y, right_x, y - middle * (right_y + right_x))
+    return Patch(left, top, right, bottom, shrink, np.array(axes))
 
 
 def _cut_one(image: NDArray[np.uint8], region: Region, out: NDArray[np.uint8]) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tracker.crop import region_from_keypoints
 from tracker.locate import Points
 from tracker.pipeline import Detect
+from tracker.spec import KEYPOINTS
 from tracker.types import Box, Detection, Face, Frame, Region
 
 SAME_FACE_SIDES = 0.6
@@ -65,6 +66,9 @@ STRAY_SIDES = 0.3
 STRAY_RATIO = 1.3
 STRAY_ROLL = math.radians(60)
 """Keypoints whose region lies further than this from the crop they were found in are no face's keypoints."""
+
+
+_EACH_ALIKE = np.full(len(KEYPOINTS), 1 / len(KEYPOINTS), np.float32)
 
 
 class _Slack(NamedTuple):
@@ -175,7 +179,7 @@ class Identity:
         known_by_id = {known.id: known for known in self._known}
         known_faces = [known_by_id[face.id] for face in faces]
         self._unsure = False
-        mean_sigma_px = points.sigma.mean(axis=1).tolist()
+        mean_sigma_px = (points.sigma @ _EACH_ALIKE).tolist()
         stays = [self._learn(*each) for each in zip(known_faces, faces, points.keypoints, mean_sigma_px, strict=True)]
         self._drop([known for known, stay in zip(known_faces, stays, strict=True) if not stay])
         self._overlooked = not all(stays) and self._looked_at != self._frame.timestamp

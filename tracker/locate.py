@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.backends import Backend, Looks
-from tracker.crop import cut, frame_from_unit, region_from_keypoints
-from tracker.spec import KEYPOINTS
+from tracker.crop import cut, frame_from_units, region_from_keypoints
 from tracker.types import Face, Region
 
 Ask = Callable[[NDArray[np.uint8], Sequence[Region]], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -49,11 +48,8 @@ class Locate:
 
     def _look(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Points:
         unit, sigma = self._ask(image, regions)
-        keypoints = np.empty((len(regions), len(KEYPOINTS), 2), np.float32)
-        for i, region in enumerate(regions):
-            keypoints[i] = frame_from_unit(unit[i], region)
-        half_sides = np.array([region.side / 2 for region in regions], np.float32)
-        return Points(keypoints, sigma * half_sides[:, None])
+        half_sides = np.array([[region.side / 2] for region in regions], np.float32).reshape(-1, 1)
+        return Points(frame_from_units(unit, regions), sigma * half_sides)
 
 
 def _cutting_first(backend: Backend) -> Ask:

@@ -9,9 +9,11 @@ The answer for a frame comes when the last window around it is full: `WINDOWS_S[
 `MOST_PENDING` frames, which is 11 MB at 640x480 and 75 MB at 1080p, however long the film.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,9 @@ MOST_PENDING = 12
 """Frames held back at most: above 40 frames a second the windows reach less far ahead than back."""
 FEWEST = 4
 """Samples in a window below which a parabola passes through them all and says nothing of noise."""
+
+US = 1_000_000
+"""Microseconds per second: times are compared in whole ones, so that equal steps are equal."""
 
 Samples = NDArray[np.float64]
 
@@ -66,37 +71,41 @@ def _smoothed(tracked: Tracked, around: deque[_Moment]) -> Tracked:
     return replace(tracked, keypoints=keypoints)
 
 
-def _path(face: Face, timestamp: float, around: Sequence[_Moment]) -> tuple[Samples, Samples]:
-    """When, (K,) s from `timestamp`, and where, (K, 15, 2) frame px, the face was seen."""
+def _path(face: Face, timestamp: float, around: Iterable[_Moment]) -> tuple[list[int], Samples]:
+    """When, K rising times in us from `timestamp`, and where, (K, 15, 2) frame px, the face was seen."""
     seen = [moment for moment in around if face.id in moment.keypoints]
-    offsets_s = np.array([moment.timestamp - timestamp for moment in seen])
-    return offsets_s, np.array([moment.keypoints[face.id] for moment in seen], np.float64)
+    offsets_us = [round((moment.timestamp - timestamp) * US) for moment in seen]
+    return offsets_us, np.array([moment.keypoints[face.id] for moment in seen], np.float64)
 
 
-def _between(raw: NDArray[np.float32], offsets_s: Samples, path: Samples, noise_px: float) -> NDArray[np.floating]:
+def _between(
+    raw: NDArray[np.float32], offsets_us: Sequence[int], path: Samples, noise_px: float
+) -> NDArray[np.floating]:
     """Between the `raw` points (15, 2) and the parabolas through their `path` (K, 15, 2): the best guess (15, 2)."""
     guess: NDArray[np.floating] = raw
+    coordinates = path.reshape(len(path), -1)
     for reach_s in WINDOWS_S:
-        near = np.abs(offsets_s) < reach_s
-        if np.count_nonzero(near) >= FEWEST:
-            fitted, variance = _parabolas(offsets_s[near] / reach_s, path[near])
+        first, last = bisect_right(offsets_us, -reach_s * US), bisect_left(offsets_us, reach_s * US)
+        if last - first >= FEWEST:
+            parabolas = _parabolas(tuple(offsets_us[first:last]), reach_s)
+            fitted, *left = (parabolas @ coordinates[first:last]).reshape(-1, *raw.shape)
+            variance = np.square(left).sum(axis=(0, 2)) / 2
             motion = np.maximum(variance - noise_px**2, 0)
             guess = fitted + (motion / (motion + noise_px**2))[:, None] * (guess - fitted)
     return guess
 
 
-def _parabolas(offsets: Samples, path: Samples) -> tuple[Samples, Samples]:
-    """Fit each coordinate of `path` (K, 15, 2) over `offsets` (K,), -1..1, the middle of the window counting most.
+@lru_cache(maxsize=64)
+def _parabolas(offsets_us: tuple[int, ...], reach_s: float) -> Samples:
+    """Parabolas fitted to K samples at these times within `reach_s`, the middle of the window counting most.
 
-    Returns where the parabolas are at 0, (15, 2), and the variance that they leave of either coordinate, (15,).
+    (1 + K, K): what to multiply the samples with to get where the parabola is at 0, and what it leaves of each, so
+    weighted that the sum of their squares estimates the variance.  Most films repeat the same few sets of times.
     """
+    offsets = np.array(offsets_us) / (reach_s * US)
     weights = (1 - np.abs(offsets) ** 3) ** 3
     powers = offsets[:, None] ** np.arange(3)
     weighted = (weights[:, None] * powers).T
     from_path = np.linalg.solve(weighted @ powers, weighted)
-    leave = np.eye(len(offsets)) - powers @ from_path
-    coordinates = path.reshape(len(path), -1)
-    left = weights @ np.square(leave @ coordinates)
-    left_of_one = weights @ np.square(leave).sum(axis=1)  # of white noise of variance 1
-    shape = path.shape[1:]
-    return (from_path[0] @ coordinates).reshape(shape), left.reshape(shape).mean(axis=1) / left_of_one
+    leave = np.sqrt(weights)[:, None] * (np.eye(len(offsets)) - powers @ from_path)
+    return np.concatenate([from_path[:1], leave / np.linalg.norm(leave)])

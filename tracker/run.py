@@ -114,6 +114,12 @@ class Options:
         return bool(self.files)
 
     @property
+    def tells_poses(self) -> bool:
+        """Whether an output says or shows where heads face."""
+        told = (self.udp, self.osc, self.serve, self.rerun)
+        return bool(self.keypoints) or self.show_pose or any(place is not None for place in told)
+
+    @property
     def covers_heads(self) -> bool:
         """Whether a face that is overlooked would be seen by everybody."""
         return self.privacy in ("blur", "pixelate")
@@ -138,6 +144,7 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
     import cv2
 
     from tracker.backends import Settings, choose_backend
+    from tracker.pose import posed
     from tracker.progress import open_progress
     from tracker.sinks import Quit
     from tracker.sources import open_source
@@ -159,7 +166,8 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
         if chosen.refused:
             log.info("not used: %s", chosen.refused)
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
-        for tracked in follow(source, source.info.kind, detector, backend, options):
+        results = follow(source, source.info.kind, detector, backend, options)
+        for tracked in posed(results, options.fov) if options.tells_poses else results:
             for sink in sinks:
                 sink.write(tracked)
             tally.count(tracked)
@@ -181,19 +189,11 @@ def open_detector_for(options: Options) -> "Detector":
 
 def follow(
     frames: "Iterable[Frame]", kind: "Kind", detector: "Detector", backend: "Backend", options: Options
-) -> "Iterator[Tracked]":
-    """One result per frame, in order, smoothed as asked, with the poses of the smoothed faces.
+) -> "Iterable[Tracked]":
+    """One result per frame, in order, smoothed as asked.
 
     `kind` says what the frames are to each other.  Of `options` count those that no resource is opened with.
     """
-    from tracker.pose import posed
-
-    return posed(_keypoints(frames, kind, detector, backend, options), options.fov)
-
-
-def _keypoints(
-    frames: "Iterable[Frame]", kind: "Kind", detector: "Detector", backend: "Backend", options: Options
-) -> "Iterable[Tracked]":
     from tracker.conceal import AHEAD_S, concealed
     from tracker.detect import THRESHOLDS, paced
     from tracker.detect.wary import Wary

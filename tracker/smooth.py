@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tracker.crop import MEAN_SHAPE
+from tracker.crop import MEAN_SHAPE, complex_from_points, points_from_complex
 from tracker.locate import Points
 from tracker.spec import KEYPOINTS
 from tracker.types import Face
@@ -28,7 +27,7 @@ UNSURE_SIDES = 0.02
 
 
 class OneEuro:
-    """A filter of one face's points: `filter(points, elapsed_s)` with points (K, 2) in face widths.
+    """A filter of one face's points: `filter(points, elapsed_s)` with K points x + iy in face widths.
 
     One Euro (Casiez, Roussel, Vogel: "1 Euro Filter", CHI 2012) is a low-pass whose cutoff rises with speed: still
     points stop jittering, fast ones do not lag.  The speed is that of a point, not of each coordinate, so that no
@@ -40,24 +39,27 @@ class OneEuro:
         Higher lags less in fast motion and passes more jitter there.
     derivative_cutoff_hz: how much the speed itself is smoothed before it raises the cutoff.  Lower reacts later to
         a sudden start, higher lets noise raise the cutoff.
+
+    In plain numbers: for fifteen points NumPy's cost per call is several times that of the arithmetic.
     """
 
-    def __init__(self, points: NDArray[np.floating], min_cutoff_hz: float, beta: float, derivative_cutoff_hz: float):
-        """`points` (K, 2) are the first."""
+    def __init__(self, points: Sequence[complex], min_cutoff_hz: float, beta: float, derivative_cutoff_hz: float):
+        """`points` are the first."""
         self._min_cutoff_hz, self._beta, self._derivative_cutoff_hz = min_cutoff_hz, beta, derivative_cutoff_hz
-        self._points = np.array(points, np.float64)
-        self._velocity = np.zeros_like(self._points)
+        self._points = list(points)
+        self._velocity = [0j] * len(self._points)
 
-    def __call__(
-        self, points: NDArray[np.floating], elapsed_s: float, trust: NDArray[np.floating] | float = 1.0
-    ) -> NDArray[np.float64]:
-        """The filtered points (K, 2); `trust` (K, 1), 0..1, slows the cutoffs of points that are badly known."""
-        step = points - self._points
-        faster = step / elapsed_s - self._velocity
-        self._velocity += _share(self._derivative_cutoff_hz, elapsed_s) * faster
-        speed = np.hypot(self._velocity[:, :1], self._velocity[:, 1:])
-        cutoff_hz = (self._min_cutoff_hz + self._beta * speed) * trust
-        self._points = self._points + _share(cutoff_hz, elapsed_s) * step
+    def __call__(self, points: Sequence[complex], elapsed_s: float, trust: Sequence[float]) -> list[complex]:
+        """The K filtered points; `trust`, 0..1, slows the cutoffs of points that are badly known."""
+        # A low-pass of c Hz moves by 1 / (1 + tau / elapsed) = turn c / (turn c + 1) towards its input.
+        turn = 2 * math.pi * elapsed_s
+        faster = turn * self._derivative_cutoff_hz / (turn * self._derivative_cutoff_hz + 1)
+        rows = zip(points, self._points, self._velocity, trust, strict=True)
+        for i, (seen, last, before, sure) in enumerate(rows):
+            step = seen - last
+            velocity = before + faster * (step / elapsed_s - before)
+            pull = turn * (self._min_cutoff_hz + self._beta * abs(velocity)) * sure
+            self._points[i], self._velocity[i] = last + pull / (pull + 1) * step, velocity
         return self._points
 
 
@@ -130,21 +132,28 @@ class PoseAndShape:
 
     def __call__(self, faces: Sequence[Face], points: Points, timestamp: float) -> Points:
         """Raw points of N faces at `timestamp` (s) -> smoothed points of the same shapes; sigma is handed on."""
-        smoothed = np.empty_like(points.keypoints)
-        for face, raw, sigma, row in zip(faces, points.keypoints, points.sigma, smoothed, strict=True):
-            row[:] = self._step(face, raw, sigma, timestamp)
+        flat = complex_from_points(points.keypoints)
+        poses = flat @ _POSE_OF
+        shapes = (flat - poses[:, :1]) / (2 * poses[:, 1:])
+        rows = zip(faces, flat.tolist(), poses.tolist(), shapes.tolist(), points.sigma.tolist(), strict=True)
+        smoothed = np.array([self._step(*row, timestamp) for row in rows], np.complex128).reshape(flat.shape)
         self._states = {
             id: state for id, state in self._states.items() if abs(timestamp - state.timestamp) <= LONGEST_GAP_S
         }
-        return Points(smoothed, points.sigma)
+        return Points(points_from_complex(smoothed).astype(np.float32), points.sigma)
 
     def _step(
-        self, face: Face, raw: NDArray[np.float32], sigma: NDArray[np.float32], timestamp: float
-    ) -> NDArray[np.floating]:
-        """The face's smoothed points.  It starts afresh after a gap and where time does not advance."""
-        flat = raw @ _TO_COMPLEX
-        seen = _pose(flat)
-        shape = _in_widths(flat, seen)
+        self,
+        face: Face,
+        raw: list[complex],
+        pose: tuple[complex, complex],
+        shape: list[complex],
+        sigma: list[float],
+        timestamp: float,
+    ) -> list[complex]:
+        """The face's smoothed points, x + iy in frame px, given its `raw` ones, taken apart into `pose` (centre and
+        scale) and `shape` (face widths).  It starts afresh after a gap and where time does not advance."""
+        seen = _Pose(pose[0], cmath.log(pose[1]))
         last = self._states.get(face.id)
         elapsed_s = 0.0 if last is None else timestamp - last.timestamp
         if last is None or not 0 < elapsed_s <= LONGEST_GAP_S:
@@ -152,10 +161,10 @@ class PoseAndShape:
             return raw
         last.timestamp = timestamp
         last.pose.follow(seen, elapsed_s, self._surprise)
-        trust = np.minimum(1.0, (UNSURE_SIDES * face.region.side / sigma[:, None]) ** 2)
-        steady = last.shape(shape, elapsed_s, trust)
+        sure = UNSURE_SIDES * face.region.side
+        steady = last.shape(shape, elapsed_s, [1.0 if each <= sure else (sure / each) ** 2 for each in sigma])
         centre, scale = last.pose.at(self._lead_s)
-        return _from_complex(centre + scale * 2 * (steady @ _TO_COMPLEX))
+        return [centre + 2 * scale * point for point in steady]
 
 
 def unsmoothed(faces: Sequence[Face], points: Points, timestamp: float) -> Points:
@@ -163,28 +172,15 @@ def unsmoothed(faces: Sequence[Face], points: Points, timestamp: float) -> Point
     return points
 
 
-_TO_COMPLEX = np.array([1, 1j])
 _SAY = np.array([1.0 if "_eye_" in name else 0.5 if name == "nose_tip" else 0.0 for name in KEYPOINTS])
 """How much each point has to say about the pose.  The six of the eyes are known best and move with the head alone; the
 nose steadies the scale when the head nods."""
 _SAY = _SAY / _SAY.sum()
-_FLAT = MEAN_SHAPE @ _TO_COMPLEX
+_FLAT = complex_from_points(MEAN_SHAPE)
 _ABOUT_EYES = _FLAT - _SAY @ _FLAT
-_FITTING = _SAY * _ABOUT_EYES.conj() / (_SAY @ np.abs(_ABOUT_EYES) ** 2)
-
-
-def _pose(flat: NDArray[np.complexfloating]) -> _Pose:
-    """The similarity that best takes MEAN_SHAPE to points (15,) x + iy, frame px: weighted least squares."""
-    return _Pose(complex(_SAY @ flat), cmath.log(complex(_FITTING @ flat)))
-
-
-def _in_widths(flat: NDArray[np.complexfloating], pose: _Pose) -> NDArray[np.float64]:
-    """Points (15,) x + iy, frame px, relative to `pose`: (15, 2) face widths."""
-    return _from_complex((flat - pose.centre) / (2 * cmath.exp(pose.turn)))
-
-
-def _from_complex(flat: NDArray[np.complexfloating]) -> NDArray[np.float64]:
-    return np.stack([flat.real, flat.imag], -1)
+_POSE_OF = np.stack([_SAY, _SAY * _ABOUT_EYES.conj() / (_SAY @ np.abs(_ABOUT_EYES) ** 2)], axis=1)
+"""(15, 2): `points @ _POSE_OF`, points x + iy in frame px, is the centre and the complex scale of the similarity that
+best takes MEAN_SHAPE to them, by weighted least squares."""
 
 
 def _alpha_beta(
@@ -195,9 +191,3 @@ def _alpha_beta(
     alpha = abs(surprise) / (abs(surprise) + half)
     beta = alpha**2 / (2 - alpha)
     return value + speed * elapsed_s + alpha * surprise, speed + beta * surprise / elapsed_s
-
-
-def _share(cutoff_hz: float | NDArray[np.float64], elapsed_s: float) -> NDArray[np.float64]:
-    """How far a first-order low-pass moves towards its input in `elapsed_s`: 1 / (1 + tau / elapsed)."""
-    turn = 2 * math.pi * np.asarray(cutoff_hz) * elapsed_s
-    return turn / (turn + 1)
