@@ -143,12 +143,12 @@ class Report:
     def table(self) -> Table:
         """For a terminal: one row per scheme and the Kaggle-weighted figure, then one row per keypoint."""
         schemes = list(self.by_scheme)
-        table = Table(title=f"RMSE in px, {self.faces} faces", caption=self._caption())
+        table = Table(title=f"RMSE in px by label scheme, {self.faces} faces", caption=self._caption())
         table.add_column("", no_wrap=True)
         for scheme in schemes:
-            table.add_column(f"scheme {scheme}", justify="right")
-        table.add_column("Kaggle-weighted", justify="right")
-        table.add_column("within 1, 2 sigma", justify="right")
+            table.add_column(scheme, justify="right")
+        table.add_column("weighted", justify="right")
+        table.add_column("in 1, 2 sigma", justify="right", no_wrap=True)
         table.add_row("faces", *(str(self.faces_by_scheme[s]) for s in schemes))
         table.add_row(
             "all points", *(_px(self.by_scheme[s]) for s in schemes), _px(self.kaggle_weighted), self._within("all")
@@ -169,7 +169,9 @@ class Report:
         return ", ".join(f"{share:.0%}" for share in self.calibration.get(name, ()))
 
     def _caption(self) -> str:
-        weighting = f"Kaggle-weighted: sqrt({1 - C_SHARE:.2f} MSE(A, B) + {C_SHARE:.2f} MSE(C)), not a Kaggle score."
+        weighting = (
+            f"Weighted as Kaggle does: sqrt({1 - C_SHARE:.2f} MSE(A, B) + {C_SHARE:.2f} MSE(C)), not a Kaggle score."
+        )
         if math.isnan(self.nme_percent):
             return weighting
         return f"{weighting}\nMean error of the 15 points: {self.nme_percent:.2f} % of the outer-eye distance."
