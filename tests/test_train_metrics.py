@@ -1,8 +1,8 @@
 """Error figures worked out by hand."""
 
 import json
-import re
 import math
+import re
 
 import numpy as np
 import pytest

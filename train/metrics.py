@@ -169,9 +169,7 @@ class Report:
         return ", ".join(f"{share:.0%}" for share in self.calibration.get(name, ()))
 
     def _caption(self) -> str:
-        weighting = (
-            f"Weighted as Kaggle does: sqrt({1 - C_SHARE:.2f} MSE(A, B) + {C_SHARE:.2f} MSE(C)), not a Kaggle score."
-        )
+        weighting = f"Weighted: sqrt({1 - C_SHARE:.2f} MSE(A, B) + {C_SHARE:.2f} MSE(C)); not a Kaggle score."
         if math.isnan(self.nme_percent):
             return weighting
         return f"{weighting}\nMean error of the 15 points: {self.nme_percent:.2f} % of the outer-eye distance."
