@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -300,6 +301,35 @@ def test_thin_coloured_lines_keep_their_colour():
     image[1::4] = (40, 40, 240)  # rows whose colour OpenCV's own conversion does not even look at
     seen = cv2.cvtColor(video.yuv420_from_bgr(image), cv2.COLOR_YUV2BGR_I420)
     assert np.abs(seen.mean((0, 1)) - image.mean((0, 1))).max() < 3
+
+
+def test_chroma_is_that_of_the_mean_of_four_pixels(portrait):
+    image = portrait[:64, :96]
+    planes = video.yuv420_from_bgr(image)
+    blue, green, red = image.reshape(32, 2, 48, 2, 3).mean((1, 3)).transpose(2, 0, 1)
+    luma = 0.114 * blue + 0.587 * green + 0.299 * red
+    u, v = (128 + 224 / 255 * 0.5 * (each - luma) / share for each, share in ((blue, 0.886), (red, 0.701)))
+    assert np.abs(planes[64:].reshape(2, 32, 48) - [u, v]).max() < 1.6  # the mean and the result are rounded
+
+
+@pytest.mark.parametrize(("size", "most"), [((640, 480), 1), ((1280, 720), 2)])
+def test_a_small_picture_is_not_cut_into_slices_for_many_threads(tmp_path, size, most):
+    with closing(open_video(tmp_path / "out.mp4", camera(size), overwrite=False)) as sink:
+        for index, image in enumerate(moving_square(3, size)):
+            sink.write(tracked(image, index, index / 30))
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        packets = [bytes(packet) for packet in film.demux(video=0) if packet.size]
+    assert [1 <= slices_in(packet) <= most for packet in packets] == [True] * 3
+
+
+def slices_in(packet):
+    """How many slices an H.264 picture has; in MP4 each unit follows its length."""
+    units, rest = [], packet
+    while rest:
+        end = 4 + int.from_bytes(rest[:4], "big")
+        units.append(rest[4] & 31)
+        rest = rest[end:]
+    return sum(unit in (1, 5) for unit in units)
 
 
 def test_turned_films_come_out_upright(tmp_path, make_film):

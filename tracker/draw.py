@@ -7,7 +7,8 @@ A face's strokes are drawn on a transparent canvas, enlarged where the face is s
 the picture: that smooths their edges.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -107,12 +108,17 @@ class _Pen(NamedTuple):
         side = face.region.side
         return cls(
             color=PALETTE[face.id % len(PALETTE)],
-            dot_radius=float(np.clip(0.0115 * side, 1.0, 12)) * style.dot_size,
-            line_width=float(np.clip(0.006 * side, 0.75, 8)) * style.line_width,
-            rim=float(np.clip(0.0035 * side, 0.5, 4)),
-            text_height=float(np.clip(0.055 * side, 8, 40)),
-            zoom=int(np.clip(np.ceil(FINE_SIDE_PX / side), 1, MAX_ZOOM)),
+            dot_radius=_clamped(0.0115 * side, 1.0, 12) * style.dot_size,
+            line_width=_clamped(0.006 * side, 0.75, 8) * style.line_width,
+            rim=_clamped(0.0035 * side, 0.5, 4),
+            text_height=_clamped(0.055 * side, 8, 40),
+            zoom=math.ceil(_clamped(FINE_SIDE_PX / side, 1, MAX_ZOOM)),
         )
+
+    @property
+    def strokes(self) -> list[tuple[float, Color]]:
+        """Width and ink of a line: the dark one below, the bright one above."""
+        return [(self.line_width + 2 * self.rim, DARK), (self.line_width, self.color)]
 
 
 class _Canvas:
@@ -124,23 +130,28 @@ class _Canvas:
         left, top = np.clip(np.floor(low), 0, size).astype(int)
         right, bottom = np.clip(np.ceil(high), 0, size).astype(int)
         self._patch = image[top:bottom, left:right]
-        self._corner = np.array([left, top], np.float32)
+        self._scale = zoom * (1 << SHIFT)
+        self._origin = np.array([0.5 - left, 0.5 - top], np.float32) * self._scale - (1 << SHIFT) / 2
+        """Of the frame, in OpenCV's fixed-point coordinates on the canvas."""
         self._zoom = zoom
         height, width = self._patch.shape[:2]
         self._pixels = np.zeros((max(1, height * zoom), max(1, width * zoom), 4), np.uint8)  # OpenCV draws on no less
 
-    def lines(self, lines: Sequence[Points], width: float, ink: Color, opacity: float = 1.0) -> None:
-        """Polylines, each (K, 2) frame px."""
-        fixed = np.split(self._fixed(np.concatenate(lines)), np.cumsum([len(line) for line in lines])[:-1])
-        thickness = max(1, round(width * self._zoom))
-        cv2.polylines(self._pixels, fixed, False, _clear(ink, opacity), thickness, cv2.LINE_AA, SHIFT)
+    def lines(self, lines: Sequence[Points], strokes: Iterable[tuple[float, Color]]) -> None:
+        """Polylines, each (K, 2) frame px, all of them once with each width, frame px, and ink."""
+        fixed = [self._fixed(line) for line in lines]
+        for width, ink in strokes:
+            thickness = max(1, round(width * self._zoom))
+            cv2.polylines(self._pixels, fixed, False, _clear(ink, LINE_OPACITY), thickness, cv2.LINE_AA, SHIFT)
 
-    def discs(self, centers: Points, radii: NDArray[np.floating], ink: Color, opacity: float = 1.0) -> None:
-        """Filled circles around `centers` (M, 2) with `radii` (M,), frame px."""
-        color = _clear(ink, opacity)
-        fixed_radii = np.round(radii * self._zoom * (1 << SHIFT)).astype(int).tolist()
-        for center, radius in zip(self._fixed(centers), fixed_radii, strict=True):
-            cv2.circle(self._pixels, center, radius, color, cv2.FILLED, cv2.LINE_AA, SHIFT)
+    def discs(self, centers: Points, layers: Iterable[tuple[Sequence[float], Color, float]]) -> None:
+        """Filled circles around `centers` (M, 2), all of them once with each M radii, ink and opacity; frame px."""
+        fixed = self._fixed(centers).tolist()
+        for radii, ink, opacity in layers:
+            color = _clear(ink, opacity)
+            for center, radius in zip(fixed, radii, strict=True):
+                fixed_radius = round(radius * self._scale)
+                cv2.circle(self._pixels, center, fixed_radius, color, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
     def lay_down(self) -> None:
         """Change the frame's pixels where something was drawn, and no others."""
@@ -153,9 +164,12 @@ class _Canvas:
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
         """Frame px (..., 2) -> OpenCV's fixed-point coordinates on the canvas, held to the range it can draw."""
-        canvas_px = np.clip((points - self._corner + 0.5) * self._zoom - 0.5, -(2**14), 2**15)
-        fixed: NDArray[np.int32] = np.round(canvas_px * (1 << SHIFT)).astype(np.int32)
-        return fixed
+        fixed = np.rint(points * self._scale + self._origin)
+        return np.minimum(np.maximum(fixed, -(2**18)), 2**19).astype(np.int32)
+
+
+def _clamped(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
 
 
 def _clear(ink: Color, opacity: float) -> tuple[int, ...]:
@@ -171,14 +185,15 @@ def _draw_face(image: Image, face: Face, points: Points, reach: NDArray[np.float
     spread = np.concatenate([points, *lines])
     canvas = _Canvas(image, spread.min(0) - margin, spread.max(0) + margin, pen.zoom)
     if lines:
-        canvas.lines(lines, pen.line_width + 2 * pen.rim, DARK, LINE_OPACITY)
-        canvas.lines(lines, pen.line_width, pen.color, LINE_OPACITY)
+        canvas.lines(lines, pen.strokes)
     if reach is not None:
-        canvas.discs(points, reach + pen.rim, DARK, LINE_OPACITY)
-        canvas.discs(points, reach, pen.color, SIGMA_OPACITY)
+        reach_px = reach.tolist()
+        wider_px = (reach + pen.rim).tolist()
+        canvas.discs(points, [(wider_px, DARK, LINE_OPACITY), (reach_px, pen.color, SIGMA_OPACITY)])
     if style.dot_size:
-        canvas.discs(points, np.full(len(points), pen.dot_radius + pen.rim), DARK)
-        canvas.discs(points, np.full(len(points), pen.dot_radius), WHITE if style.white_dots else pen.color)
+        ink = WHITE if style.white_dots else pen.color
+        below, above = ([radius] * len(points) for radius in (pen.dot_radius + pen.rim, pen.dot_radius))
+        canvas.discs(points, [(below, DARK, 1.0), (above, ink, 1.0)])
     canvas.lay_down()
     if style.framed:
         _draw_marks(image, face.box, pen)
@@ -195,8 +210,7 @@ def _draw_axes(image: Image, face: Face, origin: Points, pose: Pose) -> None:
     pen = _Pen.of(face, Style())
     canvas = _Canvas(image, lines.min((0, 1)) - 2 * pen.line_width, lines.max((0, 1)) + 2 * pen.line_width, pen.zoom)
     for line, color in sorted(zip(lines, AXES, strict=True), key=lambda axis: -float(np.hypot(*(axis[0][1] - origin)))):
-        canvas.lines([line], pen.line_width + 2 * pen.rim, DARK, LINE_OPACITY)
-        canvas.lines([line], pen.line_width, color, LINE_OPACITY)
+        canvas.lines([line], pen._replace(color=color).strokes)
     canvas.lay_down()
 
 
@@ -204,13 +218,13 @@ def _draw_marks(image: Image, box: Box, pen: _Pen) -> None:
     """Four angles at the corners of the box: enough to say where it is without caging the face."""
     arm = 0.12 * min(box.right - box.left, box.bottom - box.top)
     marks = [
-        np.array([(x + arm_x, y), (x, y), (x, y + arm_y)])
+        ((x + arm_x, y), (x, y), (x, y + arm_y))
         for x, arm_x in ((box.left, arm), (box.right, -arm))
         for y, arm_y in ((box.top, arm), (box.bottom, -arm))
     ]
-    fixed = np.round(np.clip(marks, -(2**14), 2**15) * (1 << SHIFT)).astype(np.int32)
-    for width, ink in ((pen.line_width + 2 * pen.rim, DARK), (pen.line_width, pen.color)):
-        cv2.polylines(image, list(fixed), False, ink, max(1, round(width)), cv2.LINE_AA, SHIFT)
+    fixed = list(np.round(np.clip(marks, -(2**14), 2**15) * (1 << SHIFT)).astype(np.int32))
+    for width, ink in pen.strokes:
+        cv2.polylines(image, fixed, False, ink, max(1, round(width)), cv2.LINE_AA, SHIFT)
 
 
 def _text(image: Image, text: str, baseline: tuple[float, float], height: float, ink: Color) -> None:
