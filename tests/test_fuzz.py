@@ -94,11 +94,19 @@ def test_a_damaged_keypoint_file_is_a_table_or_one_message(suffix: str, edits: E
     refused_or_read(lambda: table.read(path), DataError)
 
 
+FACE = {"id": 0, "score": 1, "box": [0] * 4, "points": [[0, 0]] * 15, "sigma": [1] * 15, "pose": None}
+
+
 @fuzzed
-@given(key=st.sampled_from(["frame", "time", "faces", "image"]), value=json_values)
+@given(key=st.sampled_from(["frame", "time", "faces", "image", *FACE]), value=json_values)
+@example(key="frame", value={})
+@example(key="frame", value=10**30)
+@example(key="points", value=[[0, 0]])
 def test_a_keypoint_file_with_other_values_is_a_table_or_one_message(key: str, value: Any, tmp_path: Path) -> None:
+    face = FACE | ({key: value} if key in FACE else {})
+    frame = {"frame": 0, "time": 0, "faces": [face]} | ({} if key in FACE else {key: value})
     path = tmp_path / "x.jsonl"
-    path.write_text(f'{{"fkp": 1}}\n{json.dumps({"frame": 0, "time": 0, "faces": []} | {key: value})}\n')
+    path.write_text(f'{{"fkp": 1}}\n{json.dumps(frame)}\n')
     refused_or_read(lambda: table.read(path), DataError)
 
 
