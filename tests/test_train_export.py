@@ -112,6 +112,19 @@ def test_the_form_for_processors_answers_the_same_within_hundredths_of_a_pixel(
     np.testing.assert_allclose(for_cpu[1], native[1], rtol=0.01)
 
 
+def test_the_form_for_processors_standardises_a_crop_in_one_step_and_keeps_no_weight_in_vain(folder: Path) -> None:
+    graph = onnx.load(folder / "fkp-cpu.onnx").graph
+    assert [node.op_type for node in graph.node][:3] == ["Cast", "InstanceNormalization", "Conv"]
+    assert {value.name for value in graph.initializer} <= {name for node in graph.node for name in node.input}
+
+
+@pytest.mark.parametrize("gray", [0, 128, 255])
+def test_the_form_for_processors_answers_a_crop_without_any_contrast_alike(folder: Path, gray: int) -> None:
+    blank = np.full((1, 1, SIZE, SIZE), gray, np.uint8)
+    native, for_cpu = (run(folder / name, blank) for name in ("fkp.onnx", "fkp-cpu.onnx"))
+    np.testing.assert_allclose(for_cpu[0], native[0], atol=1e-3)
+
+
 def test_nothing_leaves_the_blocks_between_the_first_convolution_and_the_maps(folder: Path, tmp_path: Path) -> None:
     """On processors with blocked kernels; elsewhere ONNX Runtime reorders nothing at all."""
     options = ort.SessionOptions()

@@ -33,7 +33,7 @@ def merged(content: bytes) -> bytes:
         graph.node.extend(_head(graph, level, features[level], f"faces_{stride}"))
         shape = (1, f"rows_{stride}", f"columns_{stride}", 16)
         graph.output.append(helper.make_tensor_value_info(f"faces_{stride}", TensorProto.FLOAT, shape))
-    _drop_unused(graph)
+    drop_unused(graph)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
@@ -56,7 +56,8 @@ def _head(graph: onnx.GraphProto, level: int, feature: str, output: str) -> list
     ]
 
 
-def _drop_unused(graph: onnx.GraphProto) -> None:
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Forget the weights that no node reads any more."""
     used = {name for node in graph.node for name in node.input}
     kept = [value for value in graph.initializer if value.name in used]
     del graph.initializer[:]
