@@ -30,6 +30,7 @@ from train.teach import TeachConfig
 torch.set_num_threads(1)
 
 STEPS = 4
+CHECKPOINTS = {"teacher-1.safetensors", "teacher-2.safetensors", "net.safetensors"}
 SCHEMES = "A" * 16 + "B" * 10 + "C" * 12
 C_COLUMNS = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
 
@@ -55,8 +56,8 @@ def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> Path:
 
 
 def training(data: Path, out: Path, *more: str) -> list[str]:
-    options = ["--steps", STEPS, "--teacher-steps", 2, "--report-every", 1, "--seed", 4, "--device", "cpu"]
-    return [str(word) for word in ["--data", data, "--out", out, *options, *more]]
+    options = ["--steps", STEPS, "--teachers", 2, "--teacher-steps", 2, "--report-every", 1, "--seed", 4]
+    return [str(word) for word in ["--data", data, "--out", out, *options, "--device", "cpu", *more]]
 
 
 class Stopped(NamedTuple):
@@ -108,22 +109,23 @@ def test_ctrl_c_leaves_weights_and_what_resume_needs(stopped: Stopped) -> None:
     assert 1 <= training["steps"] < STEPS
     assert training["finished"] is False
     weights = {"fkp-cpu.onnx", "fkp-fp16.onnx", "fkp-schemes.onnx", "fkp.json", "fkp.onnx"}
-    assert set(contents(stopped.folder)) == weights | {"checkpoint.safetensors", "history.jsonl", "teacher.safetensors"}
+    assert {path.name for path in stopped.folder.glob("*.safetensors")} == CHECKPOINTS
+    assert set(contents(stopped.folder)) == weights | CHECKPOINTS | {"history.jsonl"}
 
 
 def test_a_run_that_is_stopped_while_the_teacher_learns_goes_on_from_there(training_csv: Path, tmp_path: Path) -> None:
     fit = FitConfig(steps=2)
-    options = Options(data=training_csv, out=tmp_path, report_every=1, fit=fit, teach=TeachConfig(steps=2))
+    options = Options(data=training_csv, out=tmp_path, report_every=1, fit=fit, teach=TeachConfig(steps=2, nets=2))
     run = rebuild(options)
-    assert (next(run).stage, steps_noted(tmp_path, "teacher")) == ("teacher", [1])
+    assert (next(run).stage, steps_noted(tmp_path, "teacher-1")) == ("teacher-1", [1])
     run.close()
-    card = load(tmp_path).card  # the teacher tracks too
+    card = load(tmp_path).card  # a teacher tracks too
     assert (card["training"]["finished"], card["training"]["net"]["dense"]) == (False, True)
     seen = [(progress.stage, progress.step) for progress in rebuild(replace(options, resume=True))]
-    assert seen == [("teacher", 2), ("net", 1), ("net", 2)]
+    assert seen == [("teacher-1", 2), ("teacher-2", 1), ("teacher-2", 2), ("net", 1), ("net", 2)]
     card = load(tmp_path).card
     assert (card["training"]["finished"], card["training"]["net"]["dense"]) == (True, False)
-    assert "teacher.safetensors" not in contents(tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_a_run_killed_between_its_last_step_and_its_weights_loses_nothing(training_csv: Path, tmp_path: Path) -> None:
@@ -145,8 +147,8 @@ def test_resume_takes_the_steps_that_were_missing(stopped: Stopped, finished: Pa
     assert card["sha256"] != load(stopped.folder).sha256
     assert steps_noted(finished)[-1] == STEPS
     assert steps_noted(finished) == sorted(set(steps_noted(finished)))
-    assert steps_noted(finished, "teacher") == [1, 2]
-    assert not {"checkpoint.safetensors", "teacher.safetensors"} & set(contents(finished))
+    assert steps_noted(finished, "teacher-1") == steps_noted(finished, "teacher-2") == [1, 2]
+    assert not list(finished.glob("*.safetensors"))
 
 
 def test_a_training_ends_with_its_report(
@@ -161,7 +163,8 @@ def test_a_training_ends_with_its_report(
 
 def test_the_card_says_how_the_weights_were_made_but_not_where(finished: Path, training_csv: Path) -> None:
     card = load(finished).card
-    assert card["training"]["command"] == f"fkp-train --data training.csv --teacher-steps 2 --steps {STEPS} --seed 4"
+    command = f"fkp-train --data training.csv --teachers 2 --teacher-steps 2 --steps {STEPS} --seed 4"
+    assert card["training"]["command"] == command
     assert card["training"]["data"]["rows"] == {"A": 16, "B": 10, "C": 12}
     assert card["training"]["data"]["file"] == "training.csv"
     assert len(card["calibration"]["sigma_factors_by_head"]) == len(HEADS)

@@ -23,7 +23,7 @@ from train.report import Judged, judge_hold_out, try_report, write_report
 torch.set_num_threads(1)
 
 HISTORY = """\
-{"stage": "teacher", "step": 250, "loss": 8.1, "faces_per_s": 9.0, "kaggle_weighted": 2.9, "A": 2.8, "B": 3, "C": 3.1}
+{"stage": "teacher-1", "step": 250, "loss": 8.1, "faces_per_s": 9.0, "kaggle_weighted": 2.9, "A": 2.8, "B": 3, "C": 3.1}
 {"stage": "net", "step": 250, "loss": 9.1, "faces_per_s": 90.0, "kaggle_weighted": 3.2, "A": 2.8, "B": 3.1, "C": 3.6}
 {"stage": "net", "step": 500, "loss": 5.4, "faces_per_s": 91.0, "kaggle_weighted": 2.1, "A": 1.8, "B": 2.0, "C": 2.4}
 """
@@ -89,7 +89,7 @@ def test_charts_take_their_colours_from_the_page_and_keep_their_words(page: str)
     names = [chart.get("aria-label") for chart in charts(page)]
     wanted = ["Learning curves", "Error of each keypoint by scheme", "Published scores"]
     assert [name for name in names if name][:5] == [*wanted, "Calibration by keypoint", "Reliability"]
-    assert ">Kaggle-weighted, teacher<" in page
+    assert ">Kaggle-weighted, teacher-1<" in page
     assert "#010203" not in page
     assert "#040506" not in page
     assert "prefers-color-scheme: dark" in page

@@ -1,8 +1,9 @@
 """Another tracker, to be measured beside ours: BGR frames in, our fifteen keypoints out, frame px.
 
-MediaPipe's face mesh as it is meant to be used on a film: it detects, follows and smooths one face by itself.  Which
-of its two programs runs depends on the release installed: up to 0.10.21 the wheels bring FaceMesh and its models, from
-0.10.30 on they bring neither, and FaceLandmarker wants a model file of the user's (`face_landmarker.task`).
+MediaPipe's face mesh as it is meant to be used: on a film, where it detects, follows and smooths one face by itself,
+or on pictures that have nothing to do with each other.  Which of its two programs runs depends on the release
+installed: up to 0.10.21 the wheels bring FaceMesh and its models, from 0.10.30 on they bring neither, and
+FaceLandmarker wants a model file of the user's (`face_landmarker.task`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -64,39 +65,41 @@ class Peer:
         return (OUR_POINTS @ mesh)[None].astype(np.float32)
 
 
-def open_peer(model: Path | None) -> Peer:
+def open_peer(model: Path | None, *, stills: bool = False) -> Peer:
     """MediaPipe with its own model or, where a `face_landmarker.task` is given, with that.
+
+    For `stills` it forgets each picture before the next, and its own model is the slower and more accurate one.
 
     Raises BackendUnavailable when MediaPipe is not installed or brings no model, WeightsError for a model it cannot
     load.
     """
     mediapipe = import_mediapipe("the peer mediapipe")
     if model is not None:
-        return _face_landmarker(mediapipe, model)
+        return _face_landmarker(mediapipe, model, stills=stills)
     if not hasattr(mediapipe, "solutions"):
         raise BackendUnavailable(
             f"mediapipe {mediapipe.__version__} brings no landmark model",
             "give --peer-model face_landmarker.task, or measure in an environment with mediapipe 0.10.21",
         )
-    return _face_mesh(mediapipe)
+    return _face_mesh(mediapipe, stills=stills)
 
 
-def _face_mesh(mediapipe: Any) -> Peer:
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
+def _face_mesh(mediapipe: Any, *, stills: bool) -> Peer:
+    mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1, static_image_mode=stills, refine_landmarks=stills)
 
     def look(rgb: NDArray[np.uint8], _time: float) -> Any | None:
         faces = mesh.process(rgb).multi_face_landmarks
         return faces[0].landmark if faces else None
 
-    return Peer(f"mediapipe {mediapipe.__version__} FaceMesh", look, mesh.close)
+    return Peer(f"mediapipe {mediapipe.__version__} FaceMesh{' with attention' * stills}", look, mesh.close)
 
 
-def _face_landmarker(mediapipe: Any, model: Path) -> Peer:
+def _face_landmarker(mediapipe: Any, model: Path, *, stills: bool) -> Peer:
     vision = mediapipe.tasks.vision
     try:
         options = vision.FaceLandmarkerOptions(
             base_options=mediapipe.tasks.BaseOptions(model_asset_buffer=model.read_bytes()),
-            running_mode=vision.RunningMode.VIDEO,
+            running_mode=vision.RunningMode.IMAGE if stills else vision.RunningMode.VIDEO,
         )
         landmarker = vision.FaceLandmarker.create_from_options(options)
     except (OSError, RuntimeError, ValueError) as error:
@@ -106,8 +109,8 @@ def _face_landmarker(mediapipe: Any, model: Path) -> Peer:
 
     def look(rgb: NDArray[np.uint8], time: float) -> Any | None:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
-        faces = landmarker.detect_for_video(image, round(1000 * time)).face_landmarks
-        return faces[0] if faces else None
+        found = landmarker.detect(image) if stills else landmarker.detect_for_video(image, round(1000 * time))
+        return found.face_landmarks[0] if found.face_landmarks else None
 
     return Peer(f"mediapipe {mediapipe.__version__} FaceLandmarker", look, landmarker.close)
 

@@ -73,17 +73,16 @@ _NAMES = [name.replace("_", " ") for name in KEYPOINTS]
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> str:
-    """Hold-out RMSE and loss against the step, from history.jsonl's lines; a teacher's are dotted."""
+    """Hold-out RMSE and loss against the step, from history.jsonl's lines; the teachers' are dotted."""
     with _drawing(1, 2, (11, 3.9)) as (figure, (error, loss)):
-        for stage, style in (("teacher", ":"), ("net", "-")):
-            lines = [line for line in history if line.get("stage", "net") == stage]
-            steps = [line["step"] for line in lines]
-            for name, key in (("all", "kaggle_weighted"), *((scheme, scheme) for scheme in SCHEMES)):
-                if lines and (stage == "net" or name == "all"):
-                    values = [line.get(key, np.nan) for line in lines]
-                    label = f"scheme {name}" if name in SCHEMES else "Kaggle-weighted"
-                    label = label if stage == "net" else f"{label}, {stage}"
-                    error.plot(steps, values, style, color=COLOURS[name], label=label, lw=2.2 if name == "all" else 1.4)
+        for stage, lines in _by_stage(history).items():
+            ships, steps = stage == "net", [line["step"] for line in lines]
+            style = "-" if ships else ":"
+            for name in ("all", *SCHEMES) if ships else ("all",):
+                values = [line.get(name if name in SCHEMES else "kaggle_weighted", np.nan) for line in lines]
+                label = f"scheme {name}" if name in SCHEMES else "Kaggle-weighted"
+                label = label if ships else f"{label}, {stage}"
+                error.plot(steps, values, style, color=COLOURS[name], label=label, lw=2.2 if name == "all" else 1.4)
             loss.plot(steps, [line["loss"] for line in lines], style, color=_TEXT)
         error.set(title="Hold-out RMSE, px", xlabel="step", yscale="log")
         loss.set(title="Loss on augmented training faces", xlabel="step", yscale="log")
@@ -92,6 +91,13 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> str:
             axes.margins(x=0.02)
         figure.legend(loc="outside lower center", ncols=5)
         return _svg(figure, "Learning curves")
+
+
+def _by_stage(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    stages: dict[str, list[Mapping[str, Any]]] = {}
+    for line in history:
+        stages.setdefault(line.get("stage", "net"), []).append(line)
+    return stages
 
 
 def keypoint_errors(report: Report) -> str:

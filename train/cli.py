@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -54,7 +54,7 @@ def train(
         list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="Faces of which a teacher network says the keypoints; may be given again.",
+            help="Faces of which the teachers say the keypoints; may be given again.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -64,13 +64,16 @@ def train(
     steps: Annotated[
         int, typer.Option(min=1, metavar="N", help="Batches to train on.", rich_help_panel=TRAINING)
     ] = 7_000,
+    teachers: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Large networks that learn first and then teach.", rich_help_panel=TRAINING
+        ),
+    ] = 3,
     teacher_steps: Annotated[
         int,
         typer.Option(
-            min=0,
-            metavar="N",
-            help="Batches to train the large network on that then teaches; 0 for none.",
-            rich_help_panel=TRAINING,
+            min=0, metavar="N", help="Batches to train each teacher on; 0 for none.", rich_help_panel=TRAINING
         ),
     ] = 3_000,
     seed: Annotated[
@@ -124,7 +127,7 @@ def train(
             device=device,
             report_every=report_every,
             fit=FitConfig(steps=steps, seed=seed),
-            teach=TeachConfig(steps=teacher_steps),
+            teach=TeachConfig(steps=teacher_steps, nets=teachers),
         )
     )
 
@@ -256,12 +259,22 @@ def audit(
 def wild(
     faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks, a zip or a folder.")],
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+    peer: Annotated[
+        Literal["mediapipe"] | None, typer.Option(help="Judge MediaPipe's FaceMesh on the same pictures too.")
+    ] = None,
 ) -> None:
     """Judge detector, crop and network together on photographs; prints JSON, % of the outer-eye distance."""
+    from tracker.peer import open_peer
     from train.faces68 import read_faces68
-    from train.wild import judge_end_to_end
+    from train.wild import judge_end_to_end, ours
 
-    print(json.dumps(judge_end_to_end(read_faces68(faces), weights).to_json()))
+    crops = read_faces68(faces)
+    with ExitStack() as opened:  # a peer that cannot be used is told before anything is judged
+        theirs = opened.enter_context(closing(open_peer(None, stills=True))) if peer else None
+        result = judge_end_to_end(crops, ours(weights)).to_json()
+        if theirs:
+            result["peer"] = {"name": theirs.name} | judge_end_to_end(crops, theirs).to_json()
+    print(json.dumps(result))
 
 
 @app.command(cls=PlainCommand, short_help="Write a submission for Kaggle's board.")
@@ -321,7 +334,7 @@ def _train_and_show(options: "Options") -> None:
         Progress(*columns, console=Console(stderr=True), disable=quiet or not crew.leads) as bar,
         closing(rebuild(options, crew)) as run,  # a stop that arrives here must reach it, for it to export
     ):
-        task = bar.add_task("reading the data", total=options.steps_of["teacher"])
+        task = bar.add_task("reading the data", total=next(iter(options.steps_of.values())))
         for progress in run:
             total = options.steps_of[progress.stage]
             bar.update(task, completed=progress.step, total=total, description=str(progress))

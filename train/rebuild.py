@@ -4,7 +4,7 @@ In: Kaggle's training data, optionally faces with 68 landmarks and faces without
 networks that `train.export` tells of, `fkp.json` (the card), `history.jsonl` and, until training is done, checkpoints;
 then `report.html`.
 
-A large network, the teacher, is trained first; the small one that ships then learns from labels and teacher together.
+Large networks, the teachers, are trained first; the small one that ships then learns from labels and teachers together.
 """
 
 import json
@@ -43,7 +43,8 @@ from train.teach import TeachConfig, taught
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = {"teacher": "teacher.safetensors", "net": "checkpoint.safetensors"}
+NET = "net"
+"""The stage that trains what ships; those before it train teachers."""
 BATCHES = {1: (128,), 2: (100, 28), 3: (84, 22, 22)}
 """Faces per step from Kaggle's rows, from those with 68 landmarks and from those without labels, by number of banks."""
 
@@ -69,7 +70,7 @@ class Options:
     extra: tuple[Path, ...] = ()
     """Faces with 68 landmarks to learn from."""
     unlabelled: tuple[Path, ...] = ()
-    """Faces in the same layout of which only the teacher says where the keypoints are."""
+    """Faces in the same layout of which only the teachers say where the keypoints are."""
     resume: bool = False
     overwrite: bool = False
     device: str = "auto"
@@ -82,8 +83,12 @@ class Options:
 
     @property
     def steps_of(self) -> dict[str, int]:
-        """Batches of each stage."""
-        return {"teacher": self.teach.steps, "net": self.fit.steps}
+        """Batches of each stage, in their order."""
+        return dict.fromkeys(self.teach.stages, self.teach.steps) | {NET: self.fit.steps}
+
+    def checkpoint(self, stage: str) -> Path:
+        """What `resume` needs of it."""
+        return self.out / f"{stage}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class Progress:
     """Where a run is; handed out after every `report_every` steps."""
 
     stage: str
-    """teacher, then net."""
+    """teacher-1, teacher-2 ..., then net."""
     step: int
     """Within the stage."""
     loss: float
@@ -127,11 +132,14 @@ def rebuild(options: Options, crew: Crew = ALONE) -> Generator[Progress, None, N
             (options.out / HISTORY).unlink(missing_ok=True)
     run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew)
     banks = labelled
-    if options.teach.steps:
-        teacher = yield from run.stage("teacher", labelled)
+    if options.teach.stages:
+        teachers = []
+        for stage in options.teach.stages:
+            teacher = yield from run.stage(stage, labelled)
+            teachers.append(run.calibrated(teacher).net)
         torch.manual_seed(options.fit.seed)
-        banks = [taught(bank, teacher, options.teach) for bank in (*labelled, *_unlabelled(options))]
-    yield from run.stage("net", banks)
+        banks = [taught(bank, teachers, options.teach) for bank in (*labelled, *_unlabelled(options))]
+    yield from run.stage(NET, banks)
     if crew.leads:
         run.clear()
         try_report(options.out, faces)
@@ -151,7 +159,7 @@ class _Judge:
 
 
 class _Run:
-    """The two trainings of a rebuild, each with its checkpoint, its history lines and its export."""
+    """The trainings of a rebuild, each with its checkpoint, its history lines and its export."""
 
     def __init__(
         self,
@@ -171,13 +179,13 @@ class _Run:
         """Train one network to its end, or go on with it, and return its averaged weights."""
         options = self._options
         fit = self._fit(name, banks)
-        checkpoint = options.out / CHECKPOINTS[name]
+        checkpoint = options.checkpoint(name)
         if options.resume and checkpoint.exists():
             fit.resume(checkpoint)
         if not self._crew.leads:
             fit.run(fit.config.steps)
             return fit.averaged
-        with self._exported_at_the_end(fit, checkpoint, last=name == "net"):
+        with self._exported_at_the_end(fit, checkpoint, last=name == NET):
             while not fit.done:
                 before, seconds = fit.step_count, fit.seconds
                 loss = fit.run(options.report_every)
@@ -191,17 +199,23 @@ class _Run:
 
     def clear(self) -> None:
         """Remove what only `resume` needs."""
-        for name in CHECKPOINTS.values():
-            (self._options.out / name).unlink(missing_ok=True)
+        for checkpoint in _checkpoints(self._options.out):
+            checkpoint.unlink(missing_ok=True)
+
+    def calibrated(self, net: Net) -> Calibrated:
+        """The net with its points where labels lie on average and its sigmas as wide as errors are."""
+        learned = self._faces.only(self._learned)
+        return calibrated(net, *predicted(net, torch.from_numpy(learned.images[:, None])), learned)
 
     def _fit(self, name: str, banks: Sequence[Bank]) -> Fit:
         options = self._options
-        config = replace(options.fit, batch=BATCHES[len(banks)])
+        config = replace(options.fit, batch=BATCHES[len(banks)], steps=options.steps_of[name])
+        if name == NET:
+            torch.manual_seed(config.seed)
+            return Fit(Net(options.net), banks, config, self._device, asdict(options.teach), self._crew)
+        config = replace(config, seed=config.seed + options.teach.stages.index(name))
         torch.manual_seed(config.seed)
-        if name == "teacher":
-            config = replace(config, steps=options.teach.steps)
-            return Fit(Net(options.teach.net), banks, config, self._device, crew=self._crew)
-        return Fit(Net(options.net), banks, config, self._device, asdict(options.teach), self._crew)
+        return Fit(Net(options.teach.net), banks, config, self._device, crew=self._crew)
 
     @contextmanager
     def _exported_at_the_end(self, fit: Fit, checkpoint: Path, *, last: bool) -> Iterator[None]:
@@ -217,12 +231,8 @@ class _Run:
             if learned and not fit.done:
                 fit.save(checkpoint)
             if learned or (last and fit.done):
-                answers = self._calibrated(fit.averaged)
+                answers = self.calibrated(fit.averaged)
                 write_weights(answers.net, self._options.out, self._facts(fit, answers))
-
-    def _calibrated(self, net: Net) -> Calibrated:
-        learned = self._faces.only(self._learned)
-        return calibrated(net, *predicted(net, torch.from_numpy(learned.images[:, None])), learned)
 
     def _facts(self, fit: Fit, answers: Calibrated) -> dict[str, Any]:
         """What the card says of where the weights come from and how good they are."""
@@ -273,7 +283,7 @@ def _unlabelled(options: Options) -> list[Bank]:
 
 
 def _refuse_lost_work(options: Options) -> None:
-    stopped = any((options.out / name).exists() for name in CHECKPOINTS.values())
+    stopped = _checkpoints(options.out)
     held = (options.out / "fkp.onnx").exists()
     if stopped and not (options.resume or options.overwrite):
         raise DataError(
@@ -284,6 +294,11 @@ def _refuse_lost_work(options: Options) -> None:
         raise DataError(
             f"{options.out} holds finished weights; add --overwrite to train them anew, or choose another --out"
         )
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Those of all stages, whatever the settings of the run that left them."""
+    return [*folder.glob("teacher-*.safetensors"), *folder.glob(f"{NET}.safetensors")]
 
 
 def open_folder(path: Path) -> None:
@@ -321,7 +336,7 @@ def _command(options: Options) -> str:
         words += ["--extra", path.name]
     for path in options.unlabelled:
         words += ["--unlabelled", path.name]
-    words += ["--teacher-steps", str(options.teach.steps)]
+    words += ["--teachers", str(options.teach.nets), "--teacher-steps", str(options.teach.steps)]
     return shlex.join([*words, "--steps", str(options.fit.steps), "--seed", str(options.fit.seed)])
 
 

@@ -1,10 +1,11 @@
-"""What a large network says of faces, as targets for the small one that ships.
+"""What large networks say of faces, as targets for the small one that ships.
 
 Most coordinates are not labelled: two thirds of Kaggle's rows carry 4 of 15 points, each row follows one of three
-schemes, and faces of films carry none.  A network several times the size, trained on the labels first, fills in what
-is missing and smooths what is there (Hinton et al. 2015, "Distilling the knowledge in a neural network").
+schemes, and faces of films carry none.  Networks several times the size, trained on the labels first, fill in what
+is missing and smooth what is there (Hinton et al. 2015, "Distilling the knowledge in a neural network").
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,21 +23,28 @@ class TeachConfig:
     """How the small network is taught."""
 
     steps: int = 3_000
-    """Batches the teacher is trained on; 0 for no teacher."""
+    """Batches each teacher is trained on; 0 for no teacher."""
+    nets: int = 3
+    """Teachers, which differ in their seeds; their answers are averaged."""
     net: NetConfig = TEACHER
-    views: int = 8
-    """Ways to cut and mirror a face over which the teacher's answers are averaged."""
-    share: float = 0.5
-    """Of the teacher's answer in the target of a labelled point; the rest is the label."""
+    views: int = 4
+    """Ways to cut and mirror a face, over which each teacher's answers are averaged."""
+    share: float = 0.75
+    """Of the teachers' answer in the target of a labelled point; the rest is the label."""
     trust: float = 0.5
-    """Weight of targets that are the teacher's alone."""
+    """Weight of targets that are the teachers' alone."""
     jitter: Augmentation = JITTER
     """How far the views stray."""
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """A name for the training of each teacher."""
+        return tuple(f"teacher-{i + 1}" for i in range(self.nets)) if self.steps else ()
 
-def taught(bank: Bank, teacher: Net, config: TeachConfig) -> Bank:
+
+def taught(bank: Bank, teachers: Sequence[Net], config: TeachConfig) -> Bank:
     """The same faces with a target for every output."""
-    answers = answered(bank.images, teacher, config)
+    answers = answered(bank.images, teachers, config)
     labelled = bank.weights > 0
     mixed = torch.lerp(bank.targets, answers, config.share)
     return Bank(
@@ -48,15 +56,16 @@ def taught(bank: Bank, teacher: Net, config: TeachConfig) -> Bank:
 
 
 @torch.no_grad()
-def answered(canvases: Tensor, teacher: Net, config: TeachConfig, batch: int = 256) -> Tensor:
-    """Canvases (N, 1, S, S) uint8 -> the teacher's points (N, 34, 2), unit space of the nominal crop."""
-    device = teacher.axis.device
+def answered(canvases: Tensor, teachers: Sequence[Net], config: TeachConfig, batch: int = 256) -> Tensor:
+    """Canvases (N, 1, S, S) uint8 -> the teachers' mean points (N, 34, 2), unit space of the nominal crop."""
+    device = teachers[0].axis.device
     answers = []
     for part in torch.split(canvases, batch):
         total = torch.zeros(len(part), len(HEADS), 2, device=device)
-        for _ in range(config.views):
-            view = placed(len(part), config.jitter, device)
-            points, _ = teacher(view.cut(part.to(device)))
-            total += view.out_of_crop(points)
-        answers.append(total.to(canvases.device) / config.views)
+        for teacher in teachers:
+            for _ in range(config.views):
+                view = placed(len(part), config.jitter, device)
+                points, _ = teacher(view.cut(part.to(device)))
+                total += view.out_of_crop(points)
+        answers.append(total.to(canvases.device) / (len(teachers) * config.views))
     return torch.cat(answers)

@@ -1,8 +1,9 @@
-"""Judges the whole tracker on faces with 68 landmarks: detector, crop and network together.
+"""Judges the whole tracker on faces with 68 landmarks: detector, crop and network together, ours or another's.
 
 In: pictures with one annotated face each (`Crops68`).  Out: errors in % of the distance between the outer eye corners.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from tracker.spec import INDEX
 from tracker.types import Frame
 from tracker.weights import load
 from train.faces68 import Crops68, keypoints_from_68
+
+Look = Callable[[Frame], NDArray[np.float32]]
+"""A picture -> the keypoints of the faces in it, (N, 15, 2) frame px, whatever pictures came before."""
 
 FAR_OFF_PERCENT = 50.0
 """A face whose nearest prediction is further off than this was not found."""
@@ -43,17 +47,21 @@ class Wild:
         return asdict(self)
 
 
-def judge_end_to_end(crops: Crops68, weights: Path | None = None) -> Wild:
-    """Track every picture on its own and compare with what scheme A would have labelled.
+def ours(weights: Path | None = None) -> Look:
+    """Our own tracker without its memory.  Raises WeightsError."""
+    detect, identify, locate = open_detector("yunet"), EachAlone(), Locate(open_backend("cpu", load(weights)))
+    return lambda frame: locate(frame.image, identify(frame, detect)).keypoints
 
-    Raises WeightsError, and DataError when no face is found.
+
+def judge_end_to_end(crops: Crops68, look: Look) -> Wild:
+    """Look at every picture on its own and compare with what scheme A would have labelled.
+
+    Raises DataError when no face is found.
     """
     truth = keypoints_from_68(crops.landmarks, "A")
-    detect, identify, locate = open_detector("yunet"), EachAlone(), Locate(open_backend("cpu", load(weights)))
     errors = []
     for image, points in zip(crops.images, truth, strict=True):
-        frame = Frame(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), 0, 0.0)
-        predictions = locate(frame.image, identify(frame, detect)).keypoints
+        predictions = look(Frame(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), 0, 0.0))
         errors += [error for error in _errors(predictions, points) if _size(error) < FAR_OFF_PERCENT][:1]
     if not errors:
         raise DataError(
