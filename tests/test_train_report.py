@@ -89,7 +89,7 @@ def test_charts_take_their_colours_from_the_page_and_keep_their_words(page: str)
     names = [chart.get("aria-label") for chart in charts(page)]
     wanted = ["Learning curves", "Error of each keypoint by scheme", "Published scores"]
     assert [name for name in names if name][:5] == [*wanted, "Calibration by keypoint", "Reliability"]
-    assert ">Kaggle-weighted, teacher-1<" in page
+    assert ">Kaggle-weighted, teachers<" in page
     assert "#010203" not in page
     assert "#040506" not in page
     assert "prefers-color-scheme: dark" in page
