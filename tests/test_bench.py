@@ -95,6 +95,20 @@ def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple
     assert "pip install 'fkp[mediapipe]'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--peer-model", "face_landmarker.task"), "--peer-model: is the peer's; add --peer mediapipe"),
+        (("--gpu", "talk.mp4"), "--gpu: times networks alone; leave SOURCE and --steadiness out"),
+        (("--gpu", "--steadiness"), "--gpu: times networks alone; leave SOURCE and --steadiness out"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(words: tuple[str, ...], told: str) -> None:
+    done = run_bench(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in " ".join(done.stderr.split())
+
+
 @pytest.mark.skipif(mediapipe is None or hasattr(mediapipe, "solutions"), reason="needs mediapipe without models")
 def test_a_peer_without_a_model_asks_for_one() -> None:
     with pytest.raises(BackendUnavailable, match=r"brings no landmark model; give --peer-model face_landmarker\.task"):

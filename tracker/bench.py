@@ -526,7 +526,11 @@ def command(
     ] = False,
 ) -> None:
     """Measure latency by stage, film rate, start-up and memory on this machine, or how steady the keypoints are."""
+    if peer_model is not None and peer is None:
+        raise typer.BadParameter("is the peer's; add --peer mediapipe", param_hint="--peer-model")
     if gpu:
+        if source is not None or steadiness:
+            raise typer.BadParameter("times networks alone; leave SOURCE and --steadiness out", param_hint="--gpu")
         _measure_gpu(weights, as_json=as_json)
         return
     settings = Settings(
