@@ -66,8 +66,8 @@ def judge_shipped(faces: Faces, _terms: Terms) -> Fitted:
     """The weights that ship, as they are."""
     card = load().card
     training = card["training"]
-    learned = ", ".join(["Kaggle's rows", *(extra["file"] for extra in training["extra"])])
-    notes = [f"not trained now, but in {training['minutes']} minutes from {learned}"]
+    files = ["Kaggle's rows"] + [each["file"] for each in (*training["extra"], *training["unlabelled"])]
+    notes = [f"not trained now, but in {training['minutes']} minutes from {', '.join(files)}"]
     if training["data"]["sha256_of_csv"] != faces.sha256:
         notes.append("from another file: it may have seen the faces that judge it")
 
