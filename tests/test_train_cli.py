@@ -326,7 +326,7 @@ def test_submit_answers_each_row_by_the_images_own_scheme(
 
     out.write_text("precious")
     assert fkp_train(*command) == 6
-    assert f"{out} exists; add --overwrite" in one_line(capsys)
+    assert f"{out} exists already; add --overwrite" in one_line(capsys)
     assert out.read_text() == "precious"
     assert fkp_train(*command, "--overwrite") == 0
     assert out.read_text().splitlines() == [header, *lines]

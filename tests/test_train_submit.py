@@ -8,7 +8,7 @@ import pytest
 from tracker.errors import DataError, SinkError
 from tracker.spec import COLUMNS
 from train.schemes import C_KEYPOINTS
-from train.submit import asked_scheme, read_lookup, refuse_existing, write_submission
+from train.submit import asked_scheme, read_lookup, write_submission
 
 C_COLUMNS = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
 
@@ -97,13 +97,6 @@ def test_existing_file_is_kept_unless_told(tmp_path: Path, lookup: Path) -> None
     write_submission(points, ids, lookup, out, overwrite=True)
     assert out.read_text().startswith("RowId,Location\n1,0.0000\n")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["IdLookupTable.csv", "out.csv"]
-
-
-def test_place_that_cannot_hold_the_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="is a folder"):
-        refuse_existing(tmp_path, overwrite=True)
-    with pytest.raises(SinkError, match="does not exist"):
-        refuse_existing(tmp_path / "no" / "out.csv", overwrite=False)
 
 
 def test_kaggles_own_table_asks_for_what_it_is_known_to(shared: Path) -> None:

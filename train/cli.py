@@ -286,9 +286,10 @@ def submit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a submission for Kaggle's Facial Keypoints Detection: 27,124 values, clipped to 0..96."""
+    from tracker.sinks.files import refuse_existing
     from train.data import read_test
     from train.evaluate import predicted_labels
-    from train.submit import asked_scheme, refuse_existing, write_submission
+    from train.submit import asked_scheme, write_submission
 
     refuse_existing(out, overwrite=overwrite)
     images, image_ids = read_test(test)

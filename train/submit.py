@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import DataError, SinkError
+from tracker.errors import DataError
 from tracker.sinks.files import write_whole
 from tracker.spec import COLUMNS, SIZE
 from train import archive
@@ -81,16 +81,6 @@ def asked_scheme(lookup: Path) -> dict[int, str]:
     return {i: ("A" if i < FIRST_B_ID else "B") if i in fifteen else "C" for i in np.unique(table.image_id).tolist()}
 
 
-def refuse_existing(out: Path, *, overwrite: bool) -> None:
-    """Raise SinkError if `out` cannot be written without losing something; call it before any work."""
-    if out.is_dir():
-        raise SinkError(f"{out} is a folder; name a csv file")
-    if out.exists() and not overwrite:
-        raise SinkError(f"{out} exists; add --overwrite to replace it")
-    if not out.parent.is_dir():
-        raise SinkError(f"the folder {out.parent} does not exist; create it or choose another")
-
-
 def write_submission(
     points: NDArray[np.floating], image_ids: NDArray[np.integer], lookup: Path, out: Path, *, overwrite: bool = False
 ) -> None:
@@ -99,7 +89,6 @@ def write_submission(
     Values are clipped to 0..96.  The file appears complete or not at all.  Raises DataError when the table asks for
     images that were not predicted, SinkError when `out` exists or cannot be written.
     """
-    refuse_existing(out, overwrite=overwrite)
     table = read_lookup(lookup)
     locations = _locations(np.asarray(points), np.asarray(image_ids), table, lookup)
     lines = [f"{row},{location:.4f}\n" for row, location in zip(table.row_id, locations, strict=True)]
