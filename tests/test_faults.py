@@ -268,6 +268,26 @@ def test_a_run_may_be_stopped_at_any_moment(moments: int, film: Path, tmp_path: 
             assert [json.loads(line) for line in (here / name).read_text().splitlines()]
 
 
+STOPPED_WHILE_STARTING = """
+import signal
+from tracker.program import Stopped, run_program
+
+def app():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except Stopped as stop:
+        raise ImportError("initialization failed") from stop
+
+run_program(app, "fkp-track")
+"""
+
+
+def test_a_stop_that_a_starting_module_calls_a_failure_is_a_stop() -> None:
+    """Compiled modules wrap what is raised while they are imported: ONNX Runtime's does."""
+    done = subprocess.run([sys.executable, "-c", STOPPED_WHILE_STARTING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, "")
+
+
 def catches(pid: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for the signal."""
     status = Path(f"/proc/{pid}/status").read_text()

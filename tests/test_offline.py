@@ -82,6 +82,13 @@ def test_uneven_times_are_taken_as_they_are() -> None:
     np.testing.assert_allclose(smoothed(path, times), path, rtol=1e-4, atol=0.01)
 
 
+def test_times_that_all_but_coincide_are_averaged_over() -> None:
+    """As damaged films have them; noise must not become a slope."""
+    raw = 300 + noise(40)
+    for step_s in (1e-9, 1e-6):
+        assert np.abs(smoothed(raw, 7 + step_s * np.arange(40)) - 300).max() < np.abs(raw - 300).max()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_face_seen_only_a_few_times_stays_where_it_was(count: int) -> None:
     path = np.array([100.0, 140.0, 90.0])[:count]

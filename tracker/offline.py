@@ -31,6 +31,9 @@ MOST_PENDING = 12
 FEWEST = 4
 """Samples in a window below which a parabola passes through them all and says nothing of noise."""
 
+LEAST_SPREAD = 1e-5
+"""Of times about their mean, in windows, to see a slope in; and of their squares, to see a bend."""
+
 US = 1_000_000
 """Microseconds per second: times are compared in whole ones, so that equal steps are equal."""
 
@@ -100,12 +103,12 @@ def _parabolas(offsets_us: tuple[int, ...], reach_s: float) -> Samples:
     """Parabolas fitted to K samples at these times within `reach_s`, the middle of the window counting most.
 
     (1 + K, K): what to multiply the samples with to get where the parabola is at 0, and what it leaves of each, so
-    weighted that the sum of their squares estimates the variance.  Most films repeat the same few sets of times.
+    weighted that the sum of their squares estimates the variance.  Where times of a damaged film all but coincide, a
+    line or the mean stands in for the parabola.  Most films repeat the same few sets of times.
     """
     offsets = np.array(offsets_us) / (reach_s * US)
-    weights = (1 - np.abs(offsets) ** 3) ** 3
+    roots = np.sqrt((1 - np.abs(offsets) ** 3) ** 3)
     powers = offsets[:, None] ** np.arange(3)
-    weighted = (weights[:, None] * powers).T
-    from_path = np.linalg.solve(weighted @ powers, weighted)
-    leave = np.sqrt(weights)[:, None] * (np.eye(len(offsets)) - powers @ from_path)
+    from_path = np.linalg.pinv(roots[:, None] * powers, LEAST_SPREAD) * roots
+    leave = roots[:, None] * (np.eye(len(offsets)) - powers @ from_path)
     return np.concatenate([from_path[:1], leave / np.linalg.norm(leave)])

@@ -37,6 +37,8 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except ImportError as error:
+        if isinstance(error.__cause__, Stopped):  # compiled modules say so when a signal arrives while they start
+            sys.exit(error.__cause__.exit_code)
         print(f"{name}: {error}; {_way_out(error, extra)}", file=sys.stderr)
         sys.exit(FkpError.exit_code)
     except Stopped as stopped:
