@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,15 @@ def fkp_track(*args: str | Path, cwd: Path, timeout: float | None = 60, **how: o
 def headless() -> dict[str, str]:
     """The environment without a display."""
     return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+
+
+def wait_until(true: Callable[[], bool], minutes: int = 2) -> None:
+    """Ask again and again whether what another process brings about has come to pass."""
+    for _ in range(1200 * minutes):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"it did not come to pass in {minutes} min")
 
 
 def fkp_train(*args: str | Path) -> int:

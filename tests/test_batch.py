@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import cv2
 import numpy as np
 import programs
 import pytest
-from programs import FKP_TRACK
+from programs import FKP_TRACK, wait_until
 
 from tracker.batch.ledger import NAME, open_ledger
 from tracker.batch.plan import Output, Task
@@ -276,14 +275,6 @@ def started(here: Path) -> "subprocess.Popen[str]":
     assert "1 of 3" in line, line + process.stderr.read()
     wait_until(lambda: any((here / "points" / STAGING).rglob("*.partial*")))
     return process
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(2400):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to pass in two minutes")
 
 
 def alive_in_session(session: int) -> list[int]:

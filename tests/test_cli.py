@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
@@ -15,7 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from programs import FKP_TRACK, fkp_track, headless
+from programs import FKP_TRACK, fkp_track, headless, wait_until
 
 from tracker import __version__, backends, detect
 from tracker.conceal import UPSCALING
@@ -437,14 +436,6 @@ def test_what_a_killed_run_leaves_can_be_used_until_the_same_command_replaces_it
     shutil.copy(film, tmp_path / "in.mp4")
     assert subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, check=False).returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.jsonl", "out.mp4"]
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(2400):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to pass in two minutes")
 
 
 def test_tracking_works_where_there_is_no_network_at_all(film: Path, tmp_path: Path) -> None:

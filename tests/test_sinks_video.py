@@ -5,7 +5,6 @@ import logging
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from programs import wait_until
 
 from tracker.errors import SinkError
 from tracker.sinks import video
@@ -118,14 +118,6 @@ def last_picture(path):
         return times_of(path)[-1]
     except (av.FFmpegError, StopIteration):
         return 0.0
-
-
-def wait_until(true):
-    for _ in range(1200):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to pass in a minute")
 
 
 def film_with_noise(
@@ -415,7 +407,7 @@ def test_a_film_plays_while_its_sound_is_still_to_come_or_is_over(tmp_path, suff
         sink = open_video(tmp_path / f"out{suffix}", film.info, overwrite=False)
         for frame in itertools.islice(film, 81):
             sink.write(tracked(frame.image, frame.index, frame.timestamp))
-        wait_until(lambda: last_picture(*tmp_path.glob("out.partial-*")) > 2)
+        wait_until(lambda: last_picture(*tmp_path.glob("out.partial-*")) > 2, minutes=1)
         sink.close()
 
 

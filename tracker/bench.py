@@ -30,7 +30,7 @@ from tracker.errors import FkpError, SourceError
 from tracker.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRACKING, PlainCommand
 from tracker.program import run_program
 from tracker.progress import FIRST_KEYPOINTS
-from tracker.run import BackendName, DetectorName
+from tracker.run import BackendName, DetectorName, PeerName
 from tracker.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
 from tracker.types import Frame, Tracked
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from tracker.sources import SourceInfo
     from tracker.steadiness import Follow, Steadiness
     from tracker.synthetic import Portrait
-
-PeerName = Literal["mediapipe"]
 
 FRAMES_BYTES = 512 * 2**20
 """Frames held in memory at most: 580 of 640x480, 194 of 1280x720."""

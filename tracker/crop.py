@@ -36,8 +36,7 @@ def points_from_complex(flat: NDArray[np.complex128]) -> NDArray[np.float64]:
 
 def frame_from_unit(points: NDArray[np.floating], region: Region) -> NDArray[np.float32]:
     """Unit space (..., 2) of `region`'s crop -> frame px (..., 2) float32."""
-    placed = complex_from_points(points) * cmath.rect(region.side / 2, region.roll) + complex(region.x, region.y)
-    return points_from_complex(placed).astype(np.float32)
+    return frame_from_units(points.reshape(1, -1, 2), [region]).reshape(points.shape)
 
 
 def frame_from_units(points: NDArray[np.floating], regions: Sequence[Region]) -> NDArray[np.float32]:

@@ -34,6 +34,7 @@ Smoothing = Literal["offline", "live", "off"]
 StyleName = Literal["classic", "dots", "lines", "mesh", "none"]
 ApiName = Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"]
 Privacy = Literal["blur", "pixelate", "hide"]
+PeerName = Literal["mediapipe"]
 
 DEFAULT_FOV_DEG = 65.0
 """A usual webcam."""

@@ -11,6 +11,7 @@ import typer
 
 from tracker.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRAINING, PlainCommand, PlainGroup
 from tracker.program import run_program
+from tracker.run import PeerName, Precision
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
     from train.rebuild import Options
@@ -27,7 +28,6 @@ Examples:
 """
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "fp16"]
 
 DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or their folder."
 INDEX_HELP = (
@@ -259,9 +259,7 @@ def audit(
 def wild(
     faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks, a zip or a folder.")],
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
-    peer: Annotated[
-        Literal["mediapipe"] | None, typer.Option(help="Judge MediaPipe's FaceMesh on the same pictures too.")
-    ] = None,
+    peer: Annotated[PeerName | None, typer.Option(help="Judge MediaPipe's FaceMesh on the same pictures too.")] = None,
 ) -> None:
     """Judge detector, crop and network together on photographs; prints JSON, % of the outer-eye distance."""
     from tracker.peer import open_peer
