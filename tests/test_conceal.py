@@ -156,6 +156,22 @@ def test_a_face_that_moves_leaves_no_trail() -> None:
         assert not any(is_covered(each, 100 + 40 * other, 240) for other in range(10) if abs(other - index) > 3)
 
 
+@pytest.mark.parametrize(("privacy", "glances"), [("blur", 0), ("pixelate", 0), ("hide", 4), (None, 4)])
+def test_where_heads_are_covered_every_look_is_close(privacy: str | None, glances: int) -> None:
+    face = region_at(320, 240, 200)
+    asked = []
+
+    def detector(image: object, smallest: float | None = None) -> list[Detection]:
+        asked.append(smallest)
+        return [Detection(box_of(face), 0.9, face)]
+
+    frames = [Frame(NOISE, index, index / RATE) for index in range(6)]
+    options = Options(privacy=privacy, detect_every=1, smooth="off")
+    answers = np.zeros((1, 15, 2), np.float32), np.full((1, 15), 0.02, np.float32)
+    list(follow(frames, "film", detector, lambda faces: answers, options))
+    assert len(asked) - asked.count(None) == glances
+
+
 def test_a_face_lost_behind_another_is_not_taken_for_that_one() -> None:
     here, there = region_at(300, 240), region_at(340, 240)
     frames = [result(0, id0=here, id1=there), result(1, id1=there)]
@@ -181,7 +197,7 @@ def test_a_film_that_becomes_a_file_is_seen_ahead_however_it_is_smoothed(
 
 def test_what_is_only_suspected_is_covered_too_but_let_go_sooner() -> None:
     at = region_at(200, 150)
-    detector = wary(lambda _: [Detection(box_of(at), 0.35, at)])
+    detector = wary(lambda image, smallest: [Detection(box_of(at), 0.35, at)])
 
     def frames() -> Iterator[Tracked]:
         for index in range(12):

@@ -13,6 +13,7 @@ import pytest
 
 from tracker.crop import EYE_MIDPOINT, SIDE_IOD, unit_from_frame
 from tracker.detect import Detector, EveryN, OnDemand, open_detector, paced
+from tracker.detect.closeness import Closeness
 from tracker.detect.yunet import FRAMING, MODEL, YuNet
 from tracker.errors import BackendUnavailable, WeightsError
 from tracker.run import Options
@@ -134,6 +135,22 @@ def test_a_small_face_is_found(yunet: Detector, portrait: np.ndarray) -> None:
     np.testing.assert_allclose(unit_from_frame(eyes, region), EYE_MIDPOINT, atol=0.25)
 
 
+@pytest.fixture
+def near_and_far(portrait: np.ndarray) -> np.ndarray:
+    """A face of 76 px between the eyes, and one of 13 px above its shoulder, (480, 640, 3)."""
+    frame = np.full((480, 640, 3), 90, np.uint8)
+    frame[:, :400] = cv2.resize(portrait[:267, 114:336], (400, 480), interpolation=cv2.INTER_LINEAR)
+    frame[20:178, 440:598] = cv2.resize(portrait, (158, 158), interpolation=cv2.INTER_AREA)
+    return frame
+
+
+def test_who_asks_for_large_faces_alone_gets_those(yunet: Detector, near_and_far: np.ndarray) -> None:
+    near, far = sorted((face.region for face in yunet(near_and_far)), key=lambda region: -region.side)
+    quick = only(yunet(near_and_far, smallest=near.side)).region
+    assert (quick.x, quick.y, quick.side) == pytest.approx((near.x, near.y, near.side), rel=0.04)
+    assert {face.region for face in yunet(near_and_far, smallest=far.side)} == {near, far}
+
+
 def test_a_picture_need_not_be_contiguous(yunet: Detector, portrait: np.ndarray) -> None:
     mirrored = only(yunet(portrait[:, ::-1]))
     copied = only(yunet(np.ascontiguousarray(portrait[:, ::-1])))
@@ -165,24 +182,19 @@ def test_a_closed_detector_says_so(portrait: np.ndarray) -> None:
         detector(portrait)
 
 
-def test_every_n_looks_at_the_first_and_each_nth_frame(yunet: Detector, portrait: np.ndarray) -> None:
-    every_third = EveryN(yunet, 3)
-    answers = [every_third(portrait) for _ in range(7)]
-    assert [answer is None for answer in answers] == [False, True, True, False, True, True, False]
-    assert every_third.name == yunet.name
-    assert all(EveryN(yunet, 1)(portrait) for _ in range(3))
-
-
 class Sure:
-    """A watch over one face that is sure of itself."""
+    """A watch over one face that is sure of itself unless the detector is wanted."""
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Region, *, wanted: bool = True) -> None:
         self.region = region
-        self.wanted = True
+        self.wanted = wanted
         self.rested = 0.2
 
     def in_doubt(self) -> bool:
         return self.wanted
+
+    def is_sure(self) -> bool:
+        return not self.wanted
 
     def wants_look(self) -> bool:
         return self.wanted
@@ -192,6 +204,35 @@ class Sure:
 
     def regions(self) -> list[Region]:
         return [self.region]
+
+
+def test_every_n_looks_at_the_first_and_each_nth_frame(yunet: Detector, room: np.ndarray) -> None:
+    every_third = paced(yunet, 3, Sure(PERSON, wanted=False))
+    answers = [every_third(room) for _ in range(7)]
+    assert [answer is None for answer in answers] == [False, True, True, False, True, True, False]
+    assert every_third.name == yunet.name
+    every_one = paced(yunet, 1, Sure(PERSON, wanted=False))
+    assert all(every_one(room) for _ in range(3))
+
+
+def test_every_third_look_is_close_and_so_is_every_look_in_doubt() -> None:
+    watch = Sure(PERSON, wanted=False)
+    closeness = Closeness(watch, glances=2)
+    assert [closeness() for _ in range(7)] == [None, PERSON.side, PERSON.side, None, PERSON.side, PERSON.side, None]
+    watch.wanted = True
+    assert [closeness() for _ in range(3)] == [None, None, None]
+    watch.wanted = False
+    assert [closeness() for _ in range(3)] == [PERSON.side, PERSON.side, None]
+
+
+def test_who_comes_from_afar_is_seen_by_the_third_look(yunet: Detector, near_and_far: np.ndarray) -> None:
+    near, _ = sorted((face.region for face in yunet(near_and_far)), key=lambda region: -region.side)
+    alone = near_and_far.copy()
+    alone[:, 430:] = 90
+    detect = paced(yunet, 1, Sure(near, wanted=False))
+    assert [len(detect(frame) or ()) for frame in (alone, alone, near_and_far, near_and_far)] == [1, 1, 1, 2]
+    never_glancing = paced(yunet, 1, Sure(near, wanted=False), glances=0)
+    assert [len(never_glancing(frame) or ()) for frame in (alone, near_and_far)] == [1, 2]
 
 
 @pytest.fixture
@@ -208,7 +249,7 @@ PERSON = Region(507.0, 325.0, 37.0, 0.0)
 
 def looked_once(yunet: Detector, room: np.ndarray) -> tuple[OnDemand, Sure]:
     watch = Sure(PERSON)
-    on_demand = OnDemand(yunet, watch)
+    on_demand = OnDemand(yunet, watch, Closeness(watch, glances=2))
     assert only(on_demand(room) or []).score > 0.8
     watch.wanted = False
     return on_demand, watch
@@ -250,6 +291,7 @@ def test_the_pace_is_a_number_of_frames_or_on_demand(yunet: Detector, room: np.n
     assert isinstance(paced(yunet, "auto", watch), OnDemand)
     watch.wanted = False
     every_second = paced(yunet, 2, watch)
+    assert isinstance(every_second, EveryN)
     assert [every_second(room) is None for _ in range(4)] == [False, True, False, True]
     watch.wanted = True
     assert all(every_second(room) for _ in range(3))
@@ -267,7 +309,7 @@ def test_wrong_arguments_are_our_bugs(yunet: Detector) -> None:
     with pytest.raises(ValueError, match="input_size"):
         open_detector("yunet", input_size=0)
     with pytest.raises(ValueError, match="1 or more"):
-        EveryN(yunet, 0)
+        paced(yunet, 0, Sure(PERSON))
 
 
 def test_an_altered_model_is_refused(tmp_path: Path) -> None:

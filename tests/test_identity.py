@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from tracker.crop import MEAN_SHAPE, frame_from_unit
-from tracker.detect import EveryN, OnDemand
+from tracker.detect import EveryN, OnDemand, paced
 from tracker.identity import EachAlone, Identity
 from tracker.locate import Points
 from tracker.types import Box, Detection, Face, Frame, Region
@@ -206,17 +207,21 @@ def test_what_counts_as_unsure_is_learned_from_each_face() -> None:
 
 
 def test_a_followed_face_that_becomes_unsure_calls_the_detector() -> None:
-    identity, looks = Identity(), []
-
-    def detector(image: np.ndarray) -> list[Detection]:
-        looks.append(scene.index - 1)
-        return [seen(HERE)]
-
-    scene = Scene(identity)
-    scene.detect = EveryN(detector, 10, identity.in_doubt)
+    scene, detector = watched(HERE, every=10)
     for sigma_px in (1.0, 1.0, 1.0, 1.4, 1.0, 1.0, 2.0, 1.0):
         scene(None, [HERE], sigma_px=sigma_px)
-    assert looks == [0, 4, 7]
+    assert detector.looks == [0, 4, 7]
+
+
+def test_the_detector_may_glance_unless_somebody_is_doubtful_or_lost() -> None:
+    scene, detector = watched(HERE, THERE, every=1)
+    for _ in range(3):
+        scene(None, [HERE, THERE])
+    assert detector.smallest == [None, pytest.approx(HERE.side), pytest.approx(HERE.side)]
+    detector.faces = [HERE]
+    for _ in range(RATE):
+        scene(None, [HERE])
+    assert set(detector.smallest[4:]) == {None}
 
 
 class Watching:
@@ -228,21 +233,28 @@ class Watching:
         self.faces = faces
         self.scene: Scene
         self.looks: list[int] = []
+        self.smallest: list[float | None] = []
 
-    def __call__(self, image: np.ndarray) -> list[Detection]:
+    def __call__(self, image: np.ndarray, smallest: float | None = None) -> list[Detection]:
         self.looks.append(self.scene.index - 1)
+        self.smallest.append(smallest)
         return [seen(face) for face in self.faces]
 
     def close(self) -> None:
         pass
 
 
-def on_demand(*faces: Region, rate: int = RATE) -> tuple[Scene, Watching]:
-    """A scene whose detector sees `faces` when it is asked, which it is only on demand."""
+def watched(*faces: Region, every: int | Literal["auto"], rate: int = RATE) -> tuple[Scene, Watching]:
+    """A scene whose detector sees `faces` when it is asked."""
     identity, detector = Identity(), Watching(faces)
     scene = Scene(identity, rate=rate)
-    detector.scene, scene.detect = scene, OnDemand(detector, identity)
+    detector.scene, scene.detect = scene, paced(detector, every, identity)
     return scene, detector
+
+
+def on_demand(*faces: Region, rate: int = RATE) -> tuple[Scene, Watching]:
+    """A scene whose detector is asked only on demand."""
+    return watched(*faces, every="auto", rate=rate)
 
 
 @pytest.mark.parametrize("rate", [1, 3, 15, 24, 30, 60])

@@ -195,10 +195,13 @@ class Identity:
         """Whether a face was given up in this frame although the detector has not looked at it: ask again."""
         return self._overlooked
 
+    def is_sure(self) -> bool:
+        """Whether somebody is followed, nobody is in doubt, and nobody was lost a moment ago."""
+        return bool(self._known) and not self._lost and not self.in_doubt()
+
     def wants_look(self) -> bool:
-        """Whether the detector is needed in this frame: in doubt, when there is no face or one was lost a moment ago,
-        and at least every `LONGEST_REST_S`."""
-        if not self._known or self._lost or self.in_doubt():
+        """Whether the detector is needed in this frame: always when not sure, and at least every `LONGEST_REST_S`."""
+        if not self.is_sure():
             return True  # also before the first look
         return self.rested_s() + self._period_s > LONGEST_REST_S + CLOCK_TOLERANCE_S
 

@@ -197,6 +197,7 @@ def follow(
     """
     from tracker.conceal import AHEAD_S, concealed
     from tracker.detect import THRESHOLDS, paced
+    from tracker.detect.closeness import GLANCES
     from tracker.detect.wary import Wary
     from tracker.identity import EachAlone, Identity
     from tracker.locate import Locate
@@ -212,7 +213,7 @@ def follow(
         return concealed(results, options.privacy, wary, hold_s=0.0)
     smooth = options.smooth or ("offline" if options.writes_files and kind == "film" else "live")
     identity = Identity()
-    detect = paced(wary, options.pace, identity)
+    detect = paced(wary, options.pace, identity, glances=0 if options.covers_heads else GLANCES)
     live = PoseAndShape(lead_s=options.lead_ms / 1000) if smooth == "live" else unsmoothed
     results = track(frames, detect, identity, locate, live)
     may_be_late = kind == "film" and (options.writes_files or smooth == "offline")

@@ -1,7 +1,8 @@
 """Face detectors behind one contract, and the choice between them.
 
-A detector is called with a BGR image and returns its faces, best first; boxes and regions are frame px.  Each detector
-maps what it sees to the framing the network was trained on with constants measured on that very data.
+A detector is called with a BGR image and returns its faces, best first; boxes and regions are frame px.  Told that only
+faces from some size on matter it may see the image in less detail.  Each detector maps what it sees to the framing the
+network was trained on with constants measured on that very data.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.detect.closeness import GLANCES, Closeness
 from tracker.detect.ondemand import OnDemand, Watch
 from tracker.errors import WeightsError
 from tracker.types import Detection
@@ -25,8 +27,11 @@ class Detector(Protocol):
         """For people and records, e.g. `yunet-2023mar 320`."""
         ...
 
-    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """(H, W, 3) uint8 BGR -> the faces in it, best score first; boxes may reach beyond the image."""
+    def __call__(self, image: NDArray[np.uint8], smallest: float | None = None) -> list[Detection]:
+        """(H, W, 3) uint8 BGR -> the faces in it, best score first; boxes may reach beyond the image.
+
+        `smallest` is the side, frame px, from which on a face's region must be found; None for all that can be.
+        """
         ...
 
     def close(self) -> None:
@@ -73,15 +78,16 @@ def open_detector(name: str, *, threshold: float | None = None, input_size: int 
 class EveryN:
     """A detector that looks at the first and then every n-th frame, and answers None in between.
 
-    It looks sooner where `sooner()` is true, e.g. `Identity.in_doubt`, and counts from there.
+    It looks sooner where `watch` is in doubt, and counts from there.
     """
 
-    def __init__(self, detector: Detector, n: int, sooner: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, detector: Detector, n: int, watch: Watch, closeness: Closeness) -> None:
         if n < 1:
             raise ValueError(f"n is {n}, expected 1 or more")
         self._detector = detector
         self._n = n
-        self._sooner = sooner
+        self._watch = watch
+        self._closeness = closeness
         self._until_next = 0
 
     @property
@@ -90,19 +96,27 @@ class EveryN:
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection] | None:
         """The faces, or None where this frame was not looked at."""
-        if self._until_next > 0 and not self._sooner():
+        if self._until_next > 0 and not self._watch.in_doubt():
             self._until_next -= 1
             return None
         self._until_next = self._n - 1
-        return self._detector(image)
+        return self._detector(image, self._closeness())
 
     def close(self) -> None:
         self._detector.close()
 
 
-def paced(detector: Detector, every: int | Literal["auto"], watch: Watch) -> EveryN | OnDemand:
-    """`detector`, looking at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it."""
-    return OnDemand(detector, watch) if every == "auto" else EveryN(detector, every, watch.in_doubt)
+def paced(
+    detector: Detector, every: int | Literal["auto"], watch: Watch, *, glances: int = GLANCES
+) -> EveryN | OnDemand:
+    """`detector`, looking at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it.
+
+    Between two close looks it takes up to so many `glances`.
+    """
+    closeness = Closeness(watch, glances)
+    if every == "auto":
+        return OnDemand(detector, watch, closeness)
+    return EveryN(detector, every, watch, closeness)
 
 
 def read_model(path: Path, sha256: str) -> bytes:

@@ -66,7 +66,7 @@ class BlazeFace:
             raise WeightsError(f"mediapipe {mediapipe.__version__} cannot load {path}: {error}") from error
         return cls(task, mediapipe.__version__, mediapipe)
 
-    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def __call__(self, image: NDArray[np.uint8], smallest: float | None = None) -> list[Detection]:
         rgb = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         )

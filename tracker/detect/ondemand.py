@@ -17,6 +17,7 @@ from tracker.types import Detection, Region
 
 if TYPE_CHECKING:
     from tracker.detect import Detector
+    from tracker.detect.closeness import Closeness
 
 LOOK_AT = 40
 """Points compared along the frame's long side."""
@@ -37,6 +38,10 @@ class Watch(Protocol):
         """Whether one of them needs the detector at once."""
         ...
 
+    def is_sure(self) -> bool:
+        """Whether somebody is followed, nobody is in doubt, and nobody was lost a moment ago."""
+        ...
+
     def wants_look(self) -> bool:
         """Whether the detector is needed in this frame, for one of them or because it has rested long enough."""
         ...
@@ -53,9 +58,10 @@ class Watch(Protocol):
 class OnDemand:
     """A detector that looks when `watch` wants it or the picture changes beside the followed people, else says None."""
 
-    def __init__(self, detector: "Detector", watch: Watch) -> None:
+    def __init__(self, detector: "Detector", watch: Watch, closeness: "Closeness") -> None:
         self._detector = detector
         self._watch = watch
+        self._closeness = closeness
         self._seen = np.empty((0, 0), np.uint8)
         """The thumbnail of the last look."""
 
@@ -65,10 +71,14 @@ class OnDemand:
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection] | None:
         """The faces, or None where this frame was not looked at."""
-        if not self._watch.wants_look() and not self._has_news(image):
+        if self._watch.wants_look():
+            smallest = self._closeness()
+        elif self._has_news(image):
+            smallest = None
+        else:
             return None
         self._seen = _thumbnail(image)
-        return self._detector(image)
+        return self._detector(image, smallest)
 
     def close(self) -> None:
         self._detector.close()

@@ -20,9 +20,9 @@ class Wary:
     def name(self) -> str:
         return self._detector.name
 
-    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def __call__(self, image: NDArray[np.uint8], smallest: float | None = None) -> list[Detection]:
         """The faces in a BGR image (H, W, 3)."""
-        self.suspected = self._detector(image)
+        self.suspected = self._detector(image, smallest)
         return [each for each in self.suspected if each.score >= self._certain]
 
     def close(self) -> None:
