@@ -222,9 +222,14 @@ def audit(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
     folds: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Nets to train; each judges the rows it did not learn from.")
-    ] = 5,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Batches to train each of them on.")] = 2_000,
+        int | None,
+        typer.Option(
+            min=2, metavar="N", help="Nets to train; each judges the rows it did not learn from.  [default: 5]"
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Batches to train each of them on.  [default: 2000]")
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(metavar="DIR_OR_ONNX", help="Train nothing: let these weights judge the hold-out, a tenth."),
@@ -241,13 +246,15 @@ def audit(
     from train.loop import FitConfig
     from train.rebuild import chosen_device, open_folder
 
+    if weights is not None and (folds or steps):
+        raise typer.BadParameter("trains nothing; leave out --folds and --steps", param_hint="--weights")
     doubt.refuse_audit(out, overwrite=overwrite)
     open_folder(out)
     faces = read_training(data, index=index)
     if weights is None:
-        fit = FitConfig(steps=steps, batch=(128,))
+        fit = FitConfig(steps=steps or 2_000, batch=(128,))
         found = doubt.audit_by_folds(
-            faces, doubt.Folds(out=out, count=folds, device=torch.device(chosen_device(device)), fit=fit)
+            faces, doubt.Folds(out=out, count=folds or 5, device=torch.device(chosen_device(device)), fit=fit)
         )
     else:
         found = doubt.audit_by_weights(faces, weights)
