@@ -17,9 +17,12 @@ from tracker.detect.closeness import Closeness
 from tracker.detect.yunet import FRAMING, MODEL, YuNet
 from tracker.errors import BackendUnavailable, WeightsError
 from tracker.run import Options
-from tracker.types import Detection, Region
+from tracker.types import Box, Detection, Region
 from train.merged import MERGED, PUBLISHED, merged
 
+EMPTY = np.zeros((480, 640, 3), np.uint8)
+PERSON = Region(507.0, 325.0, 37.0, 0.0)
+"""Where the face is in `room`."""
 RIGHT_EYE, LEFT_EYE = np.array([204.0, 100.0]), np.array([246.0, 101.0])
 """Pupils of the portrait, frame px, marked by eye."""
 
@@ -188,6 +191,7 @@ class Sure:
     def __init__(self, region: Region, *, wanted: bool = True) -> None:
         self.region = region
         self.wanted = wanted
+        self.due = False
         self.rested = 0.2
 
     def in_doubt(self) -> bool:
@@ -197,7 +201,7 @@ class Sure:
         return not self.wanted
 
     def wants_look(self) -> bool:
-        return self.wanted
+        return self.wanted or self.due
 
     def rested_s(self) -> float:
         return self.rested
@@ -215,14 +219,64 @@ def test_every_n_looks_at_the_first_and_each_nth_frame(yunet: Detector, room: np
     assert all(every_one(room) for _ in range(3))
 
 
+class Asked:
+    """A detector that sees one face, but not at a glance when `blind`; notes the smallest it was asked for."""
+
+    name = "asked"
+
+    def __init__(self) -> None:
+        self.smallest: list[float | None] = []
+        self.blind = False
+
+    def __call__(self, image: np.ndarray, smallest: float | None = None) -> list[Detection]:
+        self.smallest.append(smallest)
+        return [] if self.blind and smallest else [Detection(Box(489, 304, 525, 346), 0.9, PERSON)]
+
+    def close(self) -> None:
+        pass
+
+
 def test_every_third_look_is_close_and_so_is_every_look_in_doubt() -> None:
-    watch = Sure(PERSON, wanted=False)
-    closeness = Closeness(watch, glances=2)
-    assert [closeness() for _ in range(7)] == [None, PERSON.side, PERSON.side, None, PERSON.side, PERSON.side, None]
+    detector, watch = Asked(), Sure(PERSON, wanted=False)
+    watch.rested = 1 / 30
+    look = paced(detector, 1, watch)
+    for _ in range(7):
+        look(EMPTY)
+    assert detector.smallest == [None, PERSON.side, PERSON.side, None, PERSON.side, PERSON.side, None]
     watch.wanted = True
-    assert [closeness() for _ in range(3)] == [None, None, None]
+    for _ in range(3):
+        look(EMPTY)
+    assert detector.smallest[7:] == [None, None, None]
+
+
+@pytest.mark.parametrize(("rest_s", "looks_between"), [(1 / 3, 2), (0.5, 1), (0.9, 1), (1.0, 0), (2.0, 0)])
+def test_whoever_looks_seldom_looks_closely_once_a_second(rest_s: float, looks_between: int) -> None:
+    detector, watch = Asked(), Sure(PERSON, wanted=False)
+    watch.rested = rest_s
+    look = paced(detector, 1, watch)
+    for _ in range(2 + looks_between):
+        look(EMPTY)
+    assert detector.smallest == [None, *[PERSON.side] * looks_between, None]
+
+
+def test_a_followed_face_that_a_glance_misses_is_looked_for_at_once() -> None:
+    detector, watch = Asked(), Sure(PERSON, wanted=False)
+    detector.blind = True
+    look = paced(detector, 1, watch)
+    assert [len(look(EMPTY) or ()) for _ in range(3)] == [1, 1, 1]
+    assert detector.smallest == [None, PERSON.side, None, PERSON.side, None]
+
+
+def test_a_picture_that_has_changed_is_looked_at_closely() -> None:
+    detector, watch = Asked(), Sure(PERSON)
+    look = paced(detector, "auto", watch)
+    look(EMPTY)
     watch.wanted = False
-    assert [closeness() for _ in range(3)] == [PERSON.side, PERSON.side, None]
+    look(np.full_like(EMPTY, 100))
+    watch.due = True
+    look(np.full_like(EMPTY, 200))
+    look(np.full_like(EMPTY, 200))
+    assert detector.smallest == [None, None, None, PERSON.side]
 
 
 def test_who_comes_from_afar_is_seen_by_the_third_look(yunet: Detector, near_and_far: np.ndarray) -> None:
@@ -243,13 +297,9 @@ def room(portrait: np.ndarray) -> np.ndarray:
     return room
 
 
-PERSON = Region(507.0, 325.0, 37.0, 0.0)
-"""Where the face is in `room`."""
-
-
 def looked_once(yunet: Detector, room: np.ndarray) -> tuple[OnDemand, Sure]:
     watch = Sure(PERSON)
-    on_demand = OnDemand(yunet, watch, Closeness(watch, glances=2))
+    on_demand = OnDemand(Closeness(yunet, watch, glances=2), watch)
     assert only(on_demand(room) or []).score > 0.8
     watch.wanted = False
     return on_demand, watch

@@ -81,13 +81,12 @@ class EveryN:
     It looks sooner where `watch` is in doubt, and counts from there.
     """
 
-    def __init__(self, detector: Detector, n: int, watch: Watch, closeness: Closeness) -> None:
+    def __init__(self, detector: Closeness, n: int, watch: Watch) -> None:
         if n < 1:
             raise ValueError(f"n is {n}, expected 1 or more")
         self._detector = detector
         self._n = n
         self._watch = watch
-        self._closeness = closeness
         self._until_next = 0
 
     @property
@@ -100,7 +99,7 @@ class EveryN:
             self._until_next -= 1
             return None
         self._until_next = self._n - 1
-        return self._detector(image, self._closeness())
+        return self._detector(image)
 
     def close(self) -> None:
         self._detector.close()
@@ -113,10 +112,8 @@ def paced(
 
     Between two close looks it takes up to so many `glances`.
     """
-    closeness = Closeness(watch, glances)
-    if every == "auto":
-        return OnDemand(detector, watch, closeness)
-    return EveryN(detector, every, watch, closeness)
+    looking = Closeness(detector, watch, glances)
+    return OnDemand(looking, watch) if every == "auto" else EveryN(looking, every, watch)
 
 
 def read_model(path: Path, sha256: str) -> bytes:

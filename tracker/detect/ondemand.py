@@ -3,7 +3,8 @@
 Followed faces say themselves when they need it (`Watch.wants_look`).  For somebody new there is a look at the picture,
 cheap enough for every frame: a point in 16 x 16 px (of 640x480) is compared with what it was when the detector looked
 last.  It costs 5 us on pixels in the cache, 40 on others, and shows a newcomer within 0.1 s, where looking twice a
-second alone takes 0.2 s on average and 0.45 s at worst.
+second alone takes 0.2 s on average and 0.45 s at worst (1 s for one so small that only a close look finds it, see
+`closeness`).
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from tracker.types import Detection, Region
 
 if TYPE_CHECKING:
-    from tracker.detect import Detector
     from tracker.detect.closeness import Closeness
 
 LOOK_AT = 40
@@ -58,10 +58,9 @@ class Watch(Protocol):
 class OnDemand:
     """A detector that looks when `watch` wants it or the picture changes beside the followed people, else says None."""
 
-    def __init__(self, detector: "Detector", watch: Watch, closeness: "Closeness") -> None:
+    def __init__(self, detector: "Closeness", watch: Watch) -> None:
         self._detector = detector
         self._watch = watch
-        self._closeness = closeness
         self._seen = np.empty((0, 0), np.uint8)
         """The thumbnail of the last look."""
 
@@ -71,14 +70,11 @@ class OnDemand:
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection] | None:
         """The faces, or None where this frame was not looked at."""
-        if self._watch.wants_look():
-            smallest = self._closeness()
-        elif self._has_news(image):
-            smallest = None
-        else:
+        news = self._has_news(image)
+        if not news and not self._watch.wants_look():
             return None
         self._seen = _thumbnail(image)
-        return self._detector(image, smallest)
+        return self._detector(image, closely=news)
 
     def close(self) -> None:
         self._detector.close()
