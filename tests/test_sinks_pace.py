@@ -5,7 +5,11 @@ import time
 import numpy as np
 import pytest
 
+from tracker.address import Address
+from tracker.run import Options, open_sinks
 from tracker.sinks.pace import Pace, Paced
+from tracker.sinks.records import Header
+from tracker.sources import Kind, SourceInfo
 from tracker.types import Frame, Tracked
 
 
@@ -28,6 +32,17 @@ def test_a_slow_run_does_not_hurry_to_catch_up():
     pace.wait_s(now=100.0, timestamp=0.0)
     assert pace.wait_s(now=101.0, timestamp=0.04) == 0
     assert pace.wait_s(now=101.01, timestamp=0.08) == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("kind", "held"), [("film", True), ("demo", True), ("camera", False), ("images", False)], ids=str
+)
+def test_what_others_watch_is_held_to_its_own_speed_unless_it_has_one(kind: Kind, held: bool):
+    """A camera gives frames when it has them: held back by its slowest one it would never be in time again."""
+    info = SourceInfo(kind, "it", 640, 480, None, None)
+    header = Header("it", 640, 480, "", "", "", 65.0)
+    with open_sinks(Options(udp=Address("127.0.0.1", 9)), info, header) as sinks:
+        assert any(isinstance(sink, Paced) for sink in sinks) == held
 
 
 def test_a_film_takes_at_least_as_long_as_it_lasts():

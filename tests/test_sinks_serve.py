@@ -3,6 +3,7 @@
 import http.client
 import json
 import shutil
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -234,6 +235,14 @@ def test_each_run_has_a_token_of_its_own():
         closing(open_serve(Address("0.0.0.0", 0), info())) as two,
     ):
         assert urlsplit(one.url).query != urlsplit(two.url).query
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has one loopback address")
+def test_every_loopback_address_of_this_machine_can_be_served_at(get):
+    """Debian and Ubuntu call the machine itself 127.0.1.1."""
+    with closing(open_serve(Address("127.0.1.1", 0), info())) as serve:
+        assert get(serve.url).status == 200
+        assert get(serve.url, host="evil.example").status == 403
 
 
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("localhost:8010", 200), ("evil.example", 403)])

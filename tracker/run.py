@@ -276,7 +276,8 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         stack.callback(afterwards.enter_context, undisturbed())  # the first thing done at the end
         look = partial(draw, style=options.style, show_sigma=options.show_sigma, show_pose=options.show_pose)
         annotated = [Annotate(look, pictures)] if pictures else []
-        paced = [Paced()] if options.streams and not options.show and not options.writes_files else []
+        watched_elsewhere = options.streams and not options.show and not options.writes_files
+        paced = [Paced()] if watched_elsewhere and info.can_run_ahead else []
         yield [*streams, *records, *annotated, *paced]
 
 

@@ -117,10 +117,12 @@ class Newest:
 class Page:
     """What the server answers."""
 
-    def __init__(self, info: SourceInfo, newest: Newest, token: str | None) -> None:
+    def __init__(self, info: SourceInfo, newest: Newest, token: str | None, host: str) -> None:
+        """`host` is the address that the server listens at."""
         self._info = info
         self._newest = newest
         self._token = token
+        self._names = LOOPBACK_NAMES | {host}
         self._jpeg: tuple[Tracked, bytes] | None = None
 
     def routes(self) -> list[Route]:
@@ -132,7 +134,7 @@ class Page:
         async def guard(request: Request) -> Response:
             if self._token is None:
                 # A page elsewhere could point a name of its own at 127.0.0.1 and read along ("DNS rebinding").
-                allowed = request.url.hostname in LOOPBACK_NAMES
+                allowed = request.url.hostname in self._names
             else:
                 given = request.query_params.get("token", "")
                 allowed = hmac.compare_digest(given.encode(), self._token.encode())
@@ -183,7 +185,7 @@ class Serve:
         self._rate = RecentRate()
         self._loop = asyncio.new_event_loop()
         self._newest = Newest(self._loop)
-        app = Starlette(routes=Page(info, self._newest, token).routes())
+        app = Starlette(routes=Page(info, self._newest, token, sock.getsockname()[0]).routes())
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

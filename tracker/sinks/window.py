@@ -47,7 +47,7 @@ class Window:
     def __init__(self, title: str, info: SourceInfo, *, pace: bool) -> None:
         self._title = title
         self._clock_zero = info.clock_zero
-        self._pace = Pace() if pace and info.kind in ("film", "demo") else None
+        self._pace = Pace() if pace and info.can_run_ahead else None
         self._hold = pace and info.kind == "images"
         self._rate = RecentRate()
 

@@ -36,6 +36,11 @@ class SourceInfo:
     clock_zero: float | None = None
     """Camera: `time.perf_counter()` at timestamp 0, so that latency = now - clock_zero - timestamp.  Else None."""
 
+    @property
+    def can_run_ahead(self) -> bool:
+        """Whether frames may be had sooner than they were taken or drawn for; whoever watches then wants them held."""
+        return self.kind in ("film", "demo")
+
 
 class Source(ABC):
     """Frames, once, in order; use it in a `with` block.
