@@ -43,6 +43,13 @@ def portrait() -> Image:
     return np.ascontiguousarray(astronaut()[..., ::-1])
 
 
+@pytest.fixture(scope="session")
+def dead() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a module's inputs lie."""

@@ -101,6 +101,20 @@ def test_resetting_begins_another_stream(opened, moving):
     np.testing.assert_array_equal(again.keypoints, first.keypoints)
 
 
+def test_what_interrupts_one_frame_does_not_end_the_stream(opened, moving, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    opened.reset()
+    opened.update(moving[0], 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(tracker.pipeline, "_find", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            opened.update(moving[1], 0.1)
+    again = opened.update(moving[2], 0.2)
+    assert (again.frame.index, again.faces[0].id) == (0, 0)
+
+
 def test_frames_without_a_time_get_the_time_of_the_call(opened, moving):
     opened.reset()
     times = [opened.update(image).frame.timestamp for image in moving[:3]]

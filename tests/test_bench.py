@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tracker import bench
 from tracker.api import Tracker
-from tracker.bench import Meter, in_turn, print_table
-from tracker.errors import BackendUnavailable, WeightsError
+from tracker.bench import Meter, Settings, in_turn, print_table
+from tracker.errors import BackendUnavailable, SourceError, WeightsError
 from tracker.peer import Peer, followed_by_peer, open_peer
 from tracker.types import Frame
 from tracker.weights import DEFAULT_DIR, load
@@ -148,6 +149,13 @@ def test_the_table_shows_every_stage(report: dict[str, Any], capsys: pytest.Capt
     print_table(report)
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("frame to keypoints", *report["stages_ms"], "frames/s", "MB"))
+
+
+def test_frames_too_large_to_keep_enough_of_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "FRAMES_BYTES", 10 * 640 * 480 * 3)
+    demo = Settings(source=None, frames=100, detector="yunet", detect_every=1, backend="cpu", weights=None, threads=1)
+    with pytest.raises(SourceError, match=r"640x480, and 10 such frames .* smaller film"):
+        bench.read(demo)
 
 
 def test_a_film_too_short_to_time_is_refused(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -174,8 +175,10 @@ def test_a_folder_of_pictures_becomes_a_folder_of_pictures(portrait: np.ndarray,
     (tmp_path / "in").mkdir()
     for name in ("one.png", "two.png"):
         cv2.imwrite(str(tmp_path / "in" / name), portrait)
+    (tmp_path / "in" / "zero.png").write_bytes(b"")
     done = fkp_track("in", "--out", "out", "--keypoints", "out.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert re.search("2 frames, 2 faces, .*, 1 corrupt skipped", done.stderr.splitlines()[-1])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "two.png"]
     _, *lines = records(tmp_path / "out.jsonl")
     assert [(line["image"], len(line["faces"])) for line in lines] == [("one.png", 1), ("two.png", 1)]

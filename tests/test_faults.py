@@ -28,7 +28,8 @@ from tracker import Tracker
 from tracker.errors import DataError, SinkError, SourceError
 from tracker.progress import Tally
 from tracker.run import Options, run
-from tracker.sources import open_film
+from tracker.sources import Kind, open_film
+from tracker.types import Tracked
 from train.data import read_training
 
 Image = NDArray[np.uint8]
@@ -195,8 +196,8 @@ class Vanishing(Tally):
         super().__init__()
         self._folder = folder
 
-    def count(self, tracked: object) -> None:
-        super().count(tracked)  # type: ignore[arg-type]
+    def count(self, tracked: Tracked, kind: Kind) -> None:
+        super().count(tracked, kind)
         if self.frames == 10:
             shutil.rmtree(self._folder)
 

@@ -72,11 +72,13 @@ def test_osc_carries_a_bundle_for_the_frame_and_two_for_a_lone_face(
     assert any(b"/fkp/first/left_eye_center" in datagram for datagram in datagrams)
 
 
-def test_a_rerun_file_is_an_output_like_others(film: Path, tmp_path: Path) -> None:
+def test_a_rerun_file_is_an_output_like_others(film: Path, dead: int, tmp_path: Path) -> None:
     pytest.importorskip("rerun", reason="needs the extra rerun")
+    (tmp_path / f"out.partial-{dead}.rrd").write_bytes(b"of a run that was killed")
     done = fkp_track(film, "--rerun", "out.rrd", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1].endswith("-> out.rrd")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.rrd"]
     assert (tmp_path / "out.rrd").read_bytes()[:4] == b"RRF2"
     refused = fkp_track(film, "--rerun", "out.rrd", cwd=tmp_path)
     assert refused.returncode == 6

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -37,13 +35,6 @@ def test_leftovers_of_a_killed_run_are_not_written_over(tmp_path):
     first = open_partial(tmp_path / "talk.mp4", overwrite=False)
     second = open_partial(tmp_path / "talk.mp4", overwrite=False)
     assert first.path != second.path
-
-
-@pytest.fixture(scope="module")
-def dead():
-    """The number of a process that has ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        return process.pid
 
 
 def test_what_a_killed_run_left_is_cleared_away_by_the_next_one_into_the_same_file(tmp_path, dead, caplog):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -243,6 +244,19 @@ def test_overwrite_loses_nothing_when_the_new_data_is_bad(
     assert fkp_train(*training(tmp_path / "nowhere.csv", stopped.folder, "--overwrite")) == 7
     assert "does not exist" in one_line(capsys)
     assert contents(stopped.folder) == before
+
+
+def test_overwrite_keeps_nothing_that_a_later_resume_could_take_for_its_own(
+    stopped: Stopped, training_csv: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(stopped.folder, tmp_path / "out")
+    assert {"teacher-1.safetensors", "teacher-2.safetensors", "net.safetensors"} <= {
+        path.name for path in out.iterdir()
+    }
+    run = rebuild(Options(data=training_csv, out=out, overwrite=True, device="cpu", teach=TeachConfig(steps=1, nets=1)))
+    with closing(run):
+        next(run)
+    assert {path.name for path in out.glob("*.safetensors")} == {"teacher-1.safetensors"}
 
 
 @pytest.mark.parametrize(

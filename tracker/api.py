@@ -99,11 +99,15 @@ class Tracker:
         """The next frame of a stream that your program hands over one by one: faces keep the ids of the last.
 
         `timestamp`, s, must grow; None takes the time of this call.  Smoothing is `live`, because there is no later
-        frame to look at.
+        frame to look at.  Whatever it raises, Ctrl-C included, the next call begins another stream.
         """
         now = time.perf_counter() if timestamp is None else timestamp
         self._given = Frame(_bgr(image), self._given.index + 1, now)
-        return next(self._stream)
+        try:
+            return next(self._stream)
+        except BaseException:
+            self.reset()
+            raise
 
     def reset(self) -> None:
         """Forget the faces that `update` knows: the next frame begins another stream, and ids begin at 0 again."""

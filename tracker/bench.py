@@ -192,7 +192,13 @@ def read(settings: Settings) -> Recording:
 
     with open_source(settings.source, demo=settings.source is None) as source:
         frame_bytes = source.info.width * source.info.height * 3
-        most = min(settings.frames, FRAMES_BYTES // frame_bytes)
+        fit = FRAMES_BYTES // frame_bytes
+        if fit <= WARM_UP:
+            raise SourceError(
+                f"{source.info.name} is {source.info.width}x{source.info.height}, and {fit} such frames fill the "
+                f"{FRAMES_BYTES >> 20} MB that are kept, of which the first {WARM_UP} only warm up; give a smaller film"
+            )
+        most = min(settings.frames, fit)
         frames = iter(source)
         decode = timed("decode", lambda: next(frames, None))
         recorded = list(islice(iter(decode, None), most))

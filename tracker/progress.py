@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracker.sources import SourceInfo
+    from tracker.sources import Kind, SourceInfo
     from tracker.types import Tracked
 
 log = logging.getLogger(__name__)
@@ -25,20 +25,25 @@ class Tally:
 
     def __init__(self) -> None:
         self.frames = 0
-        self.faces: set[int] = set()
-        """Identities seen so far."""
+        self.faces = 0
+        """People, as far as they kept their identities; of pictures that have nothing to do with each other, faces."""
+        self._ids: set[int] = set()
         self.skipped = 0
         """Corrupt packets, frames or pictures that the source left out."""
         self._first_s = self._last_s = 0.0
 
-    def count(self, tracked: "Tracked") -> None:
-        """Take note of one finished frame."""
+    def count(self, tracked: "Tracked", kind: "Kind") -> None:
+        """Take note of one finished frame of a source of that kind."""
         self._last_s = perf_counter()
         if self.frames == 0:
             self._first_s = self._last_s
             log.info(FIRST_KEYPOINTS)
         self.frames += 1
-        self.faces.update(face.id for face in tracked.faces)
+        if kind == "images":
+            self.faces += len(tracked.faces)
+        else:
+            self._ids.update(face.id for face in tracked.faces)
+            self.faces = len(self._ids)
 
     @property
     def fps(self) -> float | None:
@@ -50,7 +55,7 @@ class Tally:
     def __str__(self) -> str:
         rate = "" if self.fps is None else f", {self.fps:.1f} frames/s"
         skipped = f", {self.skipped} corrupt skipped" if self.skipped else ""
-        return f"{_counted(self.frames, 'frame')}, {_counted(len(self.faces), 'face')}{rate}{skipped}"
+        return f"{_counted(self.frames, 'frame')}, {_counted(self.faces, 'face')}{rate}{skipped}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -167,13 +167,16 @@ def run(options: Options, tally: "Tally", *, bar: bool = True) -> None:
         if chosen.refused:
             log.info("not used: %s", chosen.refused)
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
-        results = follow(source, source.info.kind, detector, backend, options)
-        for tracked in posed(results, options.fov) if options.tells_poses else results:
-            for sink in sinks:
-                sink.write(tracked)
-            tally.count(tracked)
+        kind = source.info.kind
+        results = follow(source, kind, detector, backend, options)
+        try:
+            for tracked in posed(results, options.fov) if options.tells_poses else results:
+                for sink in sinks:
+                    sink.write(tracked)
+                tally.count(tracked, kind)
+                advance()
+        finally:
             tally.skipped = source.skipped
-            advance()
 
 
 def open_detector_for(options: Options) -> "Detector":
@@ -254,6 +257,8 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
     from tracker.sinks.window import open_window
 
     files = [path for path in options.keypoints if path != STDOUT]
+    if isinstance(options.rerun, Path):
+        files.append(options.rerun)
     for path in files:  # all are tried before the first is begun
         open_partial(path, overwrite=options.overwrite).discard()
     if options.out is not None and info.kind != "images":
@@ -269,6 +274,8 @@ def open_sinks(options: Options, info: "SourceInfo", header: "Header") -> Iterat
         with undisturbed():  # a file that is begun is one that will be closed
             if options.out is not None:
                 pictures.append(use(open_picture(options.out, info, options.overwrite)))
+            if isinstance(options.rerun, Path):
+                streams.append(use(open_rerun_sink(options.rerun, info, options.overwrite)))
             pictures += [use(sink) for sink in open_previews(options, info)]
             if options.show:
                 pictures.append(use(open_window(f"fkp-track: {info.name}", info, pace=not options.writes_files)))
@@ -293,10 +300,17 @@ def open_streams(options: Options, info: "SourceInfo") -> "Iterator[Sink]":
         with extra("osc"):
             from tracker.sinks.osc import open_osc
         yield open_osc(options.osc)
-    if options.rerun is not None:
-        with extra("rerun"):
-            from tracker.sinks.rerun import open_rerun
-        yield open_rerun(options.rerun, info.name, overwrite=options.overwrite)
+    if isinstance(options.rerun, Address):
+        yield open_rerun_sink(options.rerun, info, options.overwrite)
+
+
+def open_rerun_sink(place: Path | Address, info: "SourceInfo", overwrite: bool) -> "Sink":
+    """A Rerun viewer that listens, or a file for one.  Raises SinkError where none answers or it cannot be written."""
+    from tracker.sinks import extra
+
+    with extra("rerun"):
+        from tracker.sinks.rerun import open_rerun
+    return open_rerun(place, info.name, overwrite=overwrite)
 
 
 def open_previews(options: Options, info: "SourceInfo") -> "Iterator[Sink]":

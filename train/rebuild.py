@@ -128,8 +128,9 @@ def rebuild(options: Options, crew: Crew = ALONE) -> Generator[Progress, None, N
     judge = _Judge(faces, judges & ~faces.problem)
     if crew.leads:
         log.info("%d faces to learn from, %d to judge by", sum(len(bank.images) for bank in labelled), judge.count)
-        if not options.resume:
-            (options.out / HISTORY).unlink(missing_ok=True)
+        if not options.resume:  # what an earlier run left must not be taken for this one's
+            for path in (options.out / HISTORY, *_checkpoints(options.out)):
+                path.unlink(missing_ok=True)
     run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew)
     banks = labelled
     if options.teach.stages:

@@ -79,7 +79,7 @@ def perform(task: Task, each: Options, tally: Tally) -> Outcome:
         ended,
         stage=stage,
         frames=tally.frames,
-        faces=len(tally.faces),
+        faces=tally.faces,
         skipped=tally.skipped,
         seconds=round(perf_counter() - began, 3),
         warnings=tuple(warnings),
