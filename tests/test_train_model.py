@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tracker.spec import KEYPOINTS, mirrored_name
 from train.export import served
 from train.model import HEAD_MIRROR, HEADS, Net, NetConfig, mac_count, parameter_count, standardised
+from train.teach import TEACHER
 
 torch.set_num_threads(1)
 
@@ -41,7 +42,7 @@ def test_a_mirrored_head_is_the_other_side_of_the_same_scheme() -> None:
         assert KEYPOINTS[HEADS[mirror][1]] == mirrored_name(KEYPOINTS[keypoint])
 
 
-@pytest.mark.parametrize("config", [NetConfig(), NetConfig(dense=True, expand=1)], ids=str)
+@pytest.mark.parametrize("config", [NetConfig(), TEACHER], ids=str)
 @torch.no_grad()
 def test_crops_become_points_and_sigmas_of_every_head(config: NetConfig, faces: Tensor) -> None:
     points, sigma = Net(config).eval()(faces)
@@ -114,24 +115,23 @@ def test_activations_keep_their_size_through_the_untrained_net(net: Net, faces: 
 
 
 def test_costs_are_those_counted_by_hand(net: Net) -> None:
-    def block(width: int) -> tuple[int, int]:  # depthwise 5x5, to twice the width and back
-        weights = 25 * width + 2 * (width * 2 * width)
-        return weights, weights + width + 2 * width + width  # biases
+    def block(width: int, inner: int, kernel: int) -> tuple[int, int]:  # depthwise, to the inner width and back
+        weights = kernel**2 * width + 2 * width * inner
+        return weights, weights + width + inner + width  # biases
 
     layers = [  # (cells, weights, parameters)
-        (48 * 48, 25 * 16, 25 * 16 + 16),
-        (24 * 24, 4 * 16 * 24, 4 * 16 * 24 + 24),
-        (12 * 12, 4 * 24 * 40, 4 * 24 * 40 + 40),
-        (6 * 6, 4 * 40 * 96, 4 * 40 * 96 + 96),
-        *[(24 * 24, *block(24))] * 2,  # one on the way down, one on the way up
-        *[(12 * 12, *block(40))] * 2,
-        *[(6 * 6, *block(96))] * 2,
-        (12 * 12, 40 * 24, 40 * 24 + 24),
-        (6 * 6, 96 * 40, 96 * 40 + 40),
-        (24 * 24, 9 * 24, 9 * 24 + 24),
+        (24 * 24, 64 * 32, 64 * 32 + 32),
+        (12 * 12, 4 * 32 * 48, 4 * 32 * 48 + 48),
+        (6 * 6, 4 * 48 * 96, 4 * 48 * 96 + 96),
+        *[(24 * 24, *block(32, 32, 3))] * 2,  # one on the way down, one on the way up
+        *[(12 * 12, *block(48, 64, 5))] * 2,
+        *[(6 * 6, *block(96, 128, 5))] * 2,
+        (12 * 12, 48 * 32, 48 * 32 + 32),
+        (6 * 6, 96 * 48, 96 * 48 + 48),
+        (24 * 24, 9 * 32, 9 * 32 + 32),
     ]
     for heads, gains, counted in ((15, 0, served(net, A_HEADS)), (34, 6, net)):
-        read = [(24 * 24, 24 * heads, 24 * heads + heads), (1, 96 * heads, 96 * heads + heads)]
+        read = [(24 * 24, 32 * heads, 32 * heads + heads), (1, 96 * heads, 96 * heads + heads)]
         soft_argmax = heads * 24 * 24 * 4
         assert mac_count(counted) == sum(cells * weights for cells, weights, _ in [*layers, *read]) + soft_argmax
         assert parameter_count(counted) == sum(p for *_, p in [*layers, *read]) + heads + gains

@@ -63,7 +63,7 @@ def train(
     ),
     steps: Annotated[
         int, typer.Option(min=1, metavar="N", help="Batches to train on.", rich_help_panel=TRAINING)
-    ] = 7_000,
+    ] = 9_000,
     teachers: Annotated[
         int,
         typer.Option(

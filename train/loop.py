@@ -34,7 +34,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 class FitConfig:
     """One training run."""
 
-    steps: int = 7_000
+    steps: int = 9_000
     batch: tuple[int, ...] = (100, 28)
     """Faces drawn from each bank per step."""
     learning_rate: float = 1.5e-2

@@ -37,20 +37,25 @@ HEAD_MIRROR: tuple[int, ...] = tuple(HEADS.index((scheme, MIRROR[keypoint])) for
 
 @dataclass(frozen=True, slots=True)
 class NetConfig:
-    """Sizes of the network.  The defaults are the net that ships."""
+    """Sizes of the network.  The defaults are the net that ships.
 
-    stem: int = 16
-    """Channels at 48x48."""
-    widths: tuple[int, ...] = (24, 40, 96)
+    Its channels are multiples of 16, because processors compute them in blocks of so many: 24 would cost as much as 32.
+    """
+
+    stem: int = 0
+    """Channels at 48x48; 0 for one convolution from the crop to 24x24."""
+    widths: tuple[int, ...] = (32, 48, 96)
     """Channels at 24x24, 12x12, 6x6 ..."""
+    inners: tuple[int, ...] = (32, 64, 128)
+    """Channels within the residual blocks, at each of those."""
+    kernels: tuple[int, ...] = (3, 5, 5)
+    """Sides of the depthwise convolutions, at each of those."""
     depths: tuple[int, ...] = (1, 2, 2)
     """Residual blocks on the way down, at each of those."""
     up_depths: tuple[int, ...] = (1, 0)
     """Residual blocks on the way up, at each of those but the last."""
-    expand: float = 2.0
-    """Inner width of a residual block over its outer width."""
-    kernel: int = 5
-    """Side of the depthwise convolutions."""
+    selu_between: bool = False
+    """Whether the convolutions between stages and the heat maps' input have an activation, as blocks and stem have."""
     dense: bool = False
     """Whether blocks mix space and channels in one convolution: more multiply-adds, but faster to train on a CPU."""
 
@@ -72,6 +77,18 @@ class Block(nn.Module):
         return x + self.gain * self.project(nn.functional.selu(self.expand(self.depthwise(x))))
 
 
+class _Down(nn.Conv2d):
+    """Half as wide and high, 2x2 cells at a time."""
+
+    def __init__(self, before: int, after: int, *, selu: bool) -> None:
+        super().__init__(before, after, 2, stride=2)
+        self._selu = selu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        return nn.functional.selu(x) if self._selu else x
+
+
 class Net(nn.Module):
     """See the module's head for inputs and outputs."""
 
@@ -84,18 +101,16 @@ class Net(nn.Module):
         super().__init__()
         self.config = config = config or NetConfig()
         widths = config.widths
-        self.stem = nn.Conv2d(1, config.stem, 5, stride=2, padding=2)
-        self.down = nn.ModuleList(
-            nn.Conv2d(before, after, 2, stride=2)
-            for before, after in zip((config.stem, *widths[:-1]), widths, strict=True)
-        )
-        self.down_blocks = nn.ModuleList(
-            self._blocks(width, depth) for width, depth in zip(widths, config.depths, strict=True)
-        )
+        downs = [_Down(*pair, selu=config.selu_between) for pair in itertools.pairwise(widths)]
+        if config.stem:
+            self.stem = nn.Conv2d(1, config.stem, 5, stride=2, padding=2)
+            self.down = nn.ModuleList([_Down(config.stem, widths[0], selu=config.selu_between), *downs])
+        else:
+            self.stem = nn.Conv2d(1, widths[0], 8, stride=4, padding=2)
+            self.down = nn.ModuleList([nn.Identity(), *downs])
+        self.down_blocks = nn.ModuleList(self._blocks(level, depth) for level, depth in enumerate(config.depths))
         self.up = nn.ModuleList(nn.Conv2d(below, width, 1) for width, below in itertools.pairwise(widths))
-        self.up_blocks = nn.ModuleList(
-            self._blocks(width, depth) for width, depth in zip(widths, config.up_depths, strict=False)
-        )
+        self.up_blocks = nn.ModuleList(self._blocks(level, depth) for level, depth in enumerate(config.up_depths))
         self.smooth = nn.Conv2d(widths[0], widths[0], 3, padding=1, groups=widths[0])
         self.maps = nn.Conv2d(widths[0], len(HEADS), 1)
         self.spread_weight = nn.Parameter(torch.full((len(HEADS),), 0.5))
@@ -109,10 +124,10 @@ class Net(nn.Module):
             self.doubt.weight.zero_()
             self.doubt.bias.fill_(-2.0)
 
-    def _blocks(self, width: int, depth: int) -> nn.Sequential:
-        inner = round(width * self.config.expand)
+    def _blocks(self, level: int, depth: int) -> nn.Sequential:
         config = self.config
-        return nn.Sequential(*(Block(width, inner, config.kernel, dense=config.dense) for _ in range(depth)))
+        sizes = config.widths[level], config.inners[level], config.kernels[level]
+        return nn.Sequential(*(Block(*sizes, dense=config.dense) for _ in range(depth)))
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, 96, 96) uint8 or 0..255 -> points (N, 34, 2), sigma (N, 34), float32, unit space."""
@@ -124,13 +139,13 @@ class Net(nn.Module):
         x = nn.functional.selu(self.stem(x))
         skips = []
         for down, blocks in zip(self.down, self.down_blocks, strict=True):
-            x = blocks(nn.functional.selu(down(x)))
+            x = blocks(down(x))
             skips.append(x)
         deepest = x.mean((2, 3))
         for up, blocks, skip in reversed(list(zip(self.up, self.up_blocks, skips, strict=False))):
             x = blocks(skip + _doubled(up(x)))
-        x = nn.functional.selu(x + self.smooth(x))
-        return self.maps(x), deepest
+        x = x + self.smooth(x)
+        return self.maps(nn.functional.selu(x) if self.config.selu_between else x), deepest
 
     def read(self, logits: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
         """Heat map logits (N, 34, h, w) and deepest features (N, C) -> points (N, 34, 2), sigma (N, 34)."""

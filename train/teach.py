@@ -14,7 +14,15 @@ from torch import Tensor
 from train.augment import Augmentation, Bank, placed
 from train.model import HEADS, Net, NetConfig
 
-TEACHER = NetConfig(stem=24, widths=(40, 80, 128), depths=(1, 1, 2), up_depths=(1, 1), expand=1.0, dense=True)
+TEACHER = NetConfig(
+    stem=24,
+    widths=(40, 80, 128),
+    inners=(40, 80, 128),
+    depths=(1, 1, 2),
+    up_depths=(1, 1),
+    selu_between=True,
+    dense=True,
+)
 JITTER = Augmentation(rotation_deg=4.0, scale=0.04, aspect=0.0, shift=0.03, calm=0.0)
 
 
