@@ -4,10 +4,9 @@ In: a BGR frame and `Region`s (frame px).  Out: crops (N, 1, 96, 96) uint8; poin
 The map is a similarity: frame = centre + side/2 * R(roll) @ unit.
 """
 
-import cmath
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -41,15 +40,14 @@ def frame_from_unit(points: NDArray[np.floating], region: Region) -> NDArray[np.
 
 def frame_from_units(points: NDArray[np.floating], regions: Sequence[Region]) -> NDArray[np.float32]:
     """Unit space (N, K, 2) of N crops -> frame px (N, K, 2) float32: `frame_from_unit` of each, in one go."""
-    maps = [(cmath.rect(region.side / 2, region.roll), complex(region.x, region.y)) for region in regions]
-    halves, centres = np.array(maps, np.complex128).reshape(-1, 2, 1).swapaxes(0, 1)
-    return points_from_complex(complex_from_points(points) * halves + centres).astype(np.float32)
+    maps = np.array([(*_axes(region), (region.x, region.y)) for region in regions]).reshape(-1, 3, 2)
+    return (points @ maps[:, :2] + maps[:, 2:]).astype(np.float32)
 
 
 def unit_from_frame(points: NDArray[np.floating], region: Region) -> NDArray[np.float32]:
     """Frame px (..., 2) -> unit space (..., 2) float32 of `region`'s crop; inverse of `frame_from_unit`."""
     half_side = region.side / 2
-    return ((points - (region.x, region.y)) @ _axes(region).T / half_side**2).astype(np.float32)
+    return ((points - (region.x, region.y)) @ np.transpose(_axes(region)) / half_side**2).astype(np.float32)
 
 
 class Framing:
@@ -123,14 +121,13 @@ def cut(image: NDArray[np.uint8], regions: Sequence[Region], size: int = SIZE) -
     return crops
 
 
-def _axes(region: Region) -> NDArray[np.float64]:
-    """(2, 2): rows are the frame vectors, px, of one step along unit x and unit y."""
+def _axes(region: Region) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The frame vectors, px, of one step along unit x and unit y."""
     cos, sin = math.cos(region.roll) * region.side / 2, math.sin(region.roll) * region.side / 2
-    return np.array([[cos, sin], [-sin, cos]])
+    return (cos, sin), (-sin, cos)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Patch:
+class Patch(NamedTuple):
     """The part of a frame that a region's crop can touch, and how the crop lies in it."""
 
     left: int
@@ -150,8 +147,8 @@ def patch_of(region: Region, height: int, width: int, size: int = SIZE) -> Patch
     shrink = max(1, round(region.side / size))
     cos, sin = math.cos(region.roll), math.sin(region.roll)
     reach = region.side / 2 * (abs(cos) + abs(sin)) + 2 * shrink
-    left, right = _clamp_span(region.x - reach, region.x + reach, width)
-    top, bottom = _clamp_span(region.y - reach, region.y + reach, height)
+    left, right = _span(region.x - reach, region.x + reach, shrink, width)
+    top, bottom = _span(region.y - reach, region.y + reach, shrink, height)
     # A patch shrunk by k has its pixel centres at k * p + (k - 1) / 2.
     x, y = ((at - (shrink - 1) / 2) / shrink for at in (region.x - left, region.y - top))
     step = region.side / size / shrink
@@ -179,11 +176,11 @@ def _cut_one(image: NDArray[np.uint8], region: Region, out: NDArray[np.uint8]) -
     )
 
 
-def _clamp_span(low: float, high: float, length: int) -> tuple[int, int]:
-    """The integer span [low, high) cut to 0..length, at least one pixel wide even when it lies outside."""
+def _span(low: float, high: float, step: int, length: int) -> tuple[int, int]:
+    """The whole steps that cover [low, high), cut to 0..length: at least one pixel even where that lies outside."""
     start = min(max(math.floor(low), 0), length - 1)
-    stop = max(min(math.ceil(high) + 1, length), start + 1)
-    return start, stop
+    steps = max(math.ceil((high + 1 - start) / step), 1)
+    return start, min(start + steps * step, length)
 
 
 def _shrunk(gray: NDArray[np.uint8], shrink: int) -> NDArray[np.uint8]:
