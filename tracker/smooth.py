@@ -113,8 +113,9 @@ class PoseAndShape:
     lead_s: show the points where they will be so much later.  Half a frame's time makes up for what camera and screen
         take; more overshoots when a head stops.
 
-    On the synthetic camera of `fkp-bench --steadiness` a moving head is shown at most 3 ms late with a quarter to two
-    thirds of the jitter that One Euro on every point has at 31 ms; a mouth opening once a second 25 ms late, as there.
+    On the synthetic camera of `fkp-bench --steadiness` a moving head is shown some 3 ms late at most, with a quarter to
+    two thirds of the jitter that One Euro on every point has at 31 ms; a mouth opening once a second 25 ms late, as
+    there.
     """
 
     def __init__(
