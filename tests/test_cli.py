@@ -195,10 +195,15 @@ def test_styles_uncertainty_and_axes_change_the_picture_alone(portrait: np.ndarr
 
 
 def test_no_frame_of_a_blurred_film_shows_a_face_and_its_keypoints_are_the_same(film: Path, tmp_path: Path) -> None:
-    for name, privacy in {"bare": ("--detect-every", "1"), "blurred": ("--blur",)}.items():
+    for name, privacy in {"bare": (), "blurred": ("--blur",)}.items():
         outputs = ["--out", f"{name}.mp4", "--keypoints", f"{name}.jsonl", "--style", "none"]
         assert fkp_track(film, *outputs, *privacy, cwd=tmp_path).returncode == 0
-    assert records(tmp_path / "blurred.jsonl") == records(tmp_path / "bare.jsonl")
+    _, *bare = records(tmp_path / "bare.jsonl")
+    _, *blurred = records(tmp_path / "blurred.jsonl")
+    for one, other in zip(bare, blurred, strict=True):  # whose heads are covered is looked for in every frame
+        (face,), (covered,) = one["faces"], other["faces"]
+        assert covered["id"] == face["id"] == 0
+        np.testing.assert_allclose(covered["points"], face["points"], atol=0.1)
     with contextlib.closing(detect.open_detector("yunet")) as detector:
         found = {
             name: sum(bool(detector(image)) for image in images_of(tmp_path / f"{name}.mp4"))

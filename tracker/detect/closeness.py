@@ -24,8 +24,7 @@ CLOSE_AGAIN_S = 1.0
 
 
 class Closeness:
-    """`detector`, looking no more closely than it must at the faces that `watch` follows; up to so many `glances` in a
-    row."""
+    """`detector`, taking up to so many `glances` in a row at the faces that `watch` follows."""
 
     def __init__(self, detector: "Detector", watch: "Watch", glances: int) -> None:
         self._detector = detector

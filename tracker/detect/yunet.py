@@ -59,7 +59,7 @@ class YuNet:
         self._session: ort.InferenceSession | None = session
         self._threshold = threshold
         self._input_size = input_size
-        self._canvas_for = lru_cache(maxsize=8)(_Canvas)
+        self._canvas_for = lru_cache(maxsize=4)(_Canvas)
 
     @classmethod
     def open(cls, threshold: float, input_size: int, threads: int, path: Path = MODEL) -> "YuNet":
