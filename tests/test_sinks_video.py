@@ -147,11 +147,11 @@ def film_with_noise(
         for image in moving_square(round(seconds * 20)):
             container.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
         container.mux(picture.encode(None))
-        channels = {"mono": 1, "stereo": 2}[layout]
+        channels = av.AudioLayout(layout).nb_channels
         to_encoder = av.AudioResampler(format=sound.codec_context.format, layout=layout, rate=rate)
         for start in range(0, len(noise), 1024):
-            chunk = np.repeat(noise[None, start : start + 1024], channels, axis=0)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk), format="fltp", layout=layout)
+            chunk = np.repeat(noise[start : start + 1024], channels)
+            frame = av.AudioFrame.from_ndarray(chunk[None], format="flt", layout=layout)
             frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
             frame.pts = start + round(sound_from * rate)
             for ready in to_encoder.resample(frame):
@@ -207,6 +207,46 @@ def test_sound_of_any_codec_arrives_in_step(tmp_path, name, codec, layout, targe
     before, after = sound_of(source), sound_of(tmp_path / target)
     assert abs(delay_ms(before, after)) < 1
     assert len(after) == pytest.approx(len(before), abs=0.1 * 16_000)
+
+
+@pytest.mark.parametrize(
+    ("layout", "rate", "expected"),
+    [
+        ("6 channels", 32_000, ("5.1", 32_000)),
+        ("downmix", 32_000, ("stereo", 32_000)),
+        ("22.2", 32_000, ("stereo", 32_000)),
+        ("mono", 22_254, ("mono", 22_050)),
+        ("mono", 4_000, ("mono", 7_350)),
+        ("mono", 96_000, ("mono", 48_000)),
+    ],
+)
+def test_sound_that_aac_does_not_know_becomes_the_nearest_that_it_does(tmp_path, layout, rate, expected):
+    source = film_with_noise(tmp_path / "in.mkv", "pcm_s16le", seconds=1, layout=layout, rate=rate)
+    target = convert(source, tmp_path / "out.mp4")
+    with av.open(str(target)) as container:
+        sound = container.streams.audio[0]
+        assert (sound.layout.name, sound.sample_rate) == expected
+    before, after = sound_of(source), sound_of(target)
+    assert abs(delay_ms(before, after)) < 3  # `sound_of` itself delays 4000 Hz by 2 ms more than 7350 Hz
+    assert len(after) == pytest.approx(len(before), abs=0.2 * 16_000)
+
+
+def test_a_film_whose_sound_cannot_be_encoded_is_written_without_it(tmp_path, caplog):
+    source = film_with_noise(tmp_path / "in.mkv", "pcm_s16le", seconds=1, layout="9 channels")
+    target = convert(source, tmp_path / "out.mp4")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "the sound is left out, because pcm_s16le of 9 channels cannot become AAC"
+    ]
+    assert len(times_of(target)) == 20
+    assert codec_of(target, "audio") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no colons in names")
+def test_a_relative_name_with_a_colon_is_a_file_not_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with closing(open_video(Path("12:30:00.mp4"), camera(), overwrite=False)) as sink:
+        write_frames(sink, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["12:30:00.mp4"]
 
 
 def test_what_is_encoded_anew_is_said(tmp_path, caplog):

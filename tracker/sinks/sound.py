@@ -115,8 +115,13 @@ def _packets(source: Any, stream: Any, output: Any, suffix: str, origin_s: float
     codec = stream.codec_context.codec.canonical_name
     if codec in CARRIED[suffix]:
         return _copied(source, stream, output.add_stream_from_template(stream), origin_s)
+    way = _way_to_aac(stream)
+    if way is None:
+        log.warning("the sound is left out, because %s of %s cannot become AAC", codec, stream.layout.name)
+        return iter(())
     log.info("the sound becomes AAC, because %s is not for %s files", codec, suffix)
-    return _as_aac(source, stream, _add_aac(output, stream), origin_s)
+    encoder, graph = way
+    return _as_aac(source, stream, graph, _add_like(encoder, output), origin_s)
 
 
 def _copied(source: Any, stream: Any, target: Any, origin_s: float) -> Iterator[Any]:
@@ -152,17 +157,44 @@ def _unframed(source: Any, stream: Any) -> Iterator[Any]:
         yield from without_headers.filter(packet if packet.size else None)
 
 
-def _add_aac(output: Any, stream: Any) -> Any:
-    source = stream.codec_context
-    channels = source.layout.nb_channels
-    layout = {1: "mono", 2: "stereo"}.get(channels, source.layout.name)
-    target = output.add_stream("aac", rate=min(source.sample_rate, AAC_MAX_RATE_HZ), layout=layout)
-    target.bit_rate = AAC_BITS_PER_CHANNEL * channels
+def _way_to_aac(stream: Any) -> tuple[Any, Any] | None:
+    """An AAC encoder that opens for such sound, and the filter from decoded frames to it; None where no layout works.
+
+    The encoder is not the output's own: that one opens only with the first packet, when it cannot be left out any more.
+    """
+    for layout in _layouts(stream.layout):
+        with suppress(av.FFmpegError, ValueError):  # the second where a damaged film has no channels or rate
+            encoder = _aac(stream.sample_rate, layout)
+            return encoder, _to_format_of(stream, encoder)
+    return None
+
+
+def _layouts(layout: Any) -> list[str]:
+    """The sound's own, which AAC may not know, the usual one of as many channels where there is one, and stereo."""
+    usual = f"{layout.nb_channels}c"
+    try:
+        return [layout.name, av.AudioLayout(usual).name, "stereo"]
+    except ValueError:
+        return [layout.name, "stereo"]
+
+
+def _aac(rate_hz: int, layout: str) -> Any:
+    """An open encoder with the nearest rate that AAC has.  Raises FFmpeg's error where it does not take `layout`."""
+    encoder: Any = av.CodecContext.create("aac", "w")
+    rates = [rate for rate in encoder.codec.audio_rates if rate <= AAC_MAX_RATE_HZ]
+    encoder.sample_rate = min(rates, key=lambda rate: abs(rate - rate_hz))
+    encoder.layout, encoder.format = layout, encoder.codec.audio_formats[0]
+    encoder.open()
+    return encoder
+
+
+def _add_like(encoder: Any, output: Any) -> Any:
+    target = output.add_stream("aac", rate=encoder.sample_rate, layout=encoder.layout.name)
+    target.bit_rate = AAC_BITS_PER_CHANNEL * encoder.layout.nb_channels
     return target
 
 
-def _as_aac(source: Any, stream: Any, target: Any, origin_s: float) -> Iterator[Any]:
-    graph = _to_format_of(stream, target)
+def _as_aac(source: Any, stream: Any, graph: Any, target: Any, origin_s: float) -> Iterator[Any]:
     for frame in _decoded(source, stream):
         frame.pts -= round(origin_s / frame.time_base)
         graph.push(frame)
@@ -172,9 +204,9 @@ def _as_aac(source: Any, stream: Any, target: Any, origin_s: float) -> Iterator[
     yield from target.encode(None)
 
 
-def _to_format_of(stream: Any, target: Any) -> Any:
+def _to_format_of(stream: Any, encoder: Any) -> Any:
     """A filter from decoded frames to the encoder's format that fills gaps with silence, so that sync survives them."""
-    graph, encoder = av.filter.Graph(), target.codec_context
+    graph = av.filter.Graph()
     formats = f"sample_fmts={encoder.format.name}:sample_rates={encoder.sample_rate}"
     graph.link_nodes(
         graph.add_abuffer(template=stream),

@@ -181,7 +181,7 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
     encoder = _pick_encoder(width, height)
     file = open_partial(path, overwrite=overwrite)
     name, options = FORMATS[suffix]
-    container = av.open(str(file.path), "w", format=name, options=options)
+    container = av.open(f"file:{file.path}", "w", format=name, options=options)
     rate = info.rate or Fraction(30)
     stream = _add_picture(container, encoder, (width, height), rate)
     sound = silence()
