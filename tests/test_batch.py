@@ -1,5 +1,6 @@
 """Many films in one go, from outside: what is made, skipped, taken up again, refused, and how failures are told."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,60 @@ def test_other_settings_replace_what_was_made_only_when_asked(film: Path, tmp_pa
     assert fkp_track("films", "--keypoints", "points", "--smooth", "off", "--overwrite", cwd=tmp_path).returncode == 0
     assert stamps(tmp_path / "points") != before
     assert "1 done before" in fkp_track("films", "--keypoints", "points", "--smooth", "off", cwd=tmp_path).stderr
+
+
+def test_an_old_file_that_could_not_be_replaced_is_not_taken_for_the_new_one(film: Path, tmp_path: Path) -> None:
+    lay(tmp_path / "films", film, "a.mp4")
+    lay(tmp_path / "points" / "a.jsonl", film, "in_the_way")  # a folder, whose name no file can take
+    failed = fkp_track("films", "--keypoints", "points", "--overwrite", cwd=tmp_path)
+    assert failed.returncode == 1, failed.stderr
+    assert "points/a.jsonl its name" in failed.stderr
+    assert [entry["status"] for entry in record(tmp_path / "points")] == ["replacing", "failed"]
+    refused = fkp_track("films", "--keypoints", "points", cwd=tmp_path)
+    assert refused.returncode == 6, refused.stderr
+    assert "a.jsonl was to be replaced, which failed or was cut short" in refused.stderr
+    shutil.rmtree(tmp_path / "points" / "a.jsonl")
+    assert "1 tracked" in fkp_track("films", "--keypoints", "points", cwd=tmp_path).stderr
+
+
+def test_a_replacement_is_done_when_the_record_says_so_after_it(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").touch()
+    entry = {"outputs": ["a.jsonl"], "size": 1}
+    with open_ledger(tmp_path) as ledger:
+        ledger.write(entry | {"status": "replacing"})
+    with open_ledger(tmp_path) as ledger:
+        assert ledger.state("a.jsonl", {"size": 1}) == "interrupted"
+        ledger.write(entry | {"status": "done"})
+        assert ledger.state("a.jsonl", {"size": 1}) == "done"
+
+
+def test_a_link_to_nothing_is_one_film_that_failed_and_what_was_made_of_it_before_stays(
+    film: Path, tmp_path: Path
+) -> None:
+    lay(tmp_path / "films", film, "a.mp4")
+    (tmp_path / "films" / "b.mp4").symlink_to("annex")
+    done = fkp_track("films", "--keypoints", "points", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "of 2 films 1 tracked, 1 failed" in done.stderr
+    assert "failed: b.mp4: films/b.mp4 is a link to annex, which does not exist" in done.stderr
+    (tmp_path / "films" / "a.mp4").unlink()
+    (tmp_path / "films" / "a.mp4").symlink_to("annex of a")
+    again = fkp_track("films", "--keypoints", "points", cwd=tmp_path)
+    assert "of 2 films 1 done before, 1 failed" in again.stderr
+
+
+def test_files_that_are_no_pictures_do_not_change_a_folder_of_pictures(
+    film: Path, portrait: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "face.png"), portrait)
+    (tmp_path / "photos" / ".#face.png").symlink_to("user@host.4711:1")
+    lay(tmp_path, film, "a.mp4")
+    done = fkp_track("photos", "a.mp4", "--keypoints", "points", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "photos" / ".DS_Store").write_bytes(b"icons")
+    again = fkp_track("photos", "a.mp4", "--keypoints", "points", cwd=tmp_path)
+    assert "of 2 films 2 done before" in again.stderr
 
 
 def made_of_what_the_film_was_before(points: Path) -> None:
@@ -281,6 +337,53 @@ def alive_in_session(session: int) -> list[int]:
     """The processes of a session."""
     shown = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], capture_output=True, text=True, check=False)
     return [int(pid) for pid in shown.stdout.split()]
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """As on a disk that fills up, the last write that fits takes what there is room for."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@posix
+def test_a_line_that_the_disk_has_no_room_for_leaves_no_part_of_itself(tmp_path: Path) -> None:
+    entry = {"status": "done", "outputs": ["a.jsonl"], "size": 1}
+    with open_ledger(tmp_path) as ledger:
+        ledger.write(entry)
+        with no_file_longer_than(ledger.path.stat().st_size + 10), pytest.raises(SinkError, match="make room"):
+            ledger.write(entry | {"size": 2})
+        assert record(tmp_path) == [entry]
+        ledger.write(entry | {"size": 3})
+    assert [line["size"] for line in record(tmp_path)] == [1, 3]
+
+
+@posix
+def test_a_torn_record_on_a_full_disk_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text('{"status": "done", "outp')
+    with no_file_longer_than(len('{"status": "done", "outp')), pytest.raises(SinkError, match="make room"):
+        open_ledger(tmp_path)
+
+
+@posix
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_worked_on_with_a_warning(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)  # such a file system cannot be had in a test
+    with open_ledger(tmp_path) as ledger:
+        ledger.write({"status": "done", "outputs": ["a.jsonl"]})
+    (warning,) = caplog.messages
+    assert "nothing keeps a second batch out" in warning
 
 
 @posix

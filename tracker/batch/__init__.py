@@ -132,14 +132,29 @@ def _settings(each: Options) -> dict[str, Any]:
 
 
 def _origin(task: "Task", settings: dict[str, Any]) -> dict[str, Any]:
-    """What has to be the same for outputs of before to be those of now: the film's size and date, and the settings."""
-    looked_at = [*task.source.iterdir()] if task.source.is_dir() else [task.source]
-    facts = [path.stat() for path in looked_at]
+    """What has to be the same for outputs of before to be those of now: the film's size and date, and the settings.
+
+    Of a film that is not there, the settings alone: what was made while it was there still is what was asked for.
+    """
+    from tracker.batch.plan import is_picture
+
+    looked_at = filter(is_picture, task.source.iterdir()) if task.source.is_dir() else [task.source]
+    facts = [fact for fact in map(_looked_up, looked_at) if fact is not None]
+    if not facts:
+        return {"settings": settings}
     return {
         "size": sum(fact.st_size for fact in facts),
         "modified": max(fact.st_mtime for fact in facts),
         "settings": settings,
     }
+
+
+def _looked_up(path: Path) -> os.stat_result | None:
+    """None where `path` links to nothing, or cannot be looked up: that fails when it is tracked, and alone."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -168,7 +183,7 @@ def _unfinished(
     for task, origin in origins.items():
         states = {output: ledgers[output.root].state(output.name, origin) for output in task.outputs}
         missing = tuple(output for output, state in states.items() if state != "done")
-        in_the_way += [(output, state) for output, state in states.items() if state in ("stale", "foreign")]
+        in_the_way += [(output, state) for output, state in states.items() if state in _IN_THE_WAY]
         if missing:
             todo[replace(task, outputs=missing)] = origin
     if in_the_way and not overwrite:
@@ -176,16 +191,20 @@ def _unfinished(
     return todo
 
 
+_IN_THE_WAY = {
+    "foreign": "exists already and was made by no batch",
+    "stale": "was made under other settings, or of a film that has changed since",
+    "interrupted": "was to be replaced, which failed or was cut short",
+}
+"""The states of outputs that only `overwrite` replaces, in words."""
+
+
 def _explanation(in_the_way: "Sequence[tuple[Output, str]]") -> str:
-    reasons = {
-        "foreign": "exists already and was made by no batch",
-        "stale": "was made under other settings, or of a film that has changed since",
-    }
     output, state = in_the_way[0]
     more = Counter(state for _, state in in_the_way)
     counted = " and ".join(f"{count} {state}" for state, count in more.items())
     return (
-        f"{output.path} {reasons[state]} ({counted} in all); "
+        f"{output.path} {_IN_THE_WAY[state]} ({counted} in all); "
         "add --overwrite to make those anew, or choose another folder to keep them"
     )
 
@@ -193,23 +212,27 @@ def _explanation(in_the_way: "Sequence[tuple[Output, str]]") -> str:
 def _settle(
     task: "Task", outcome: "Outcome", origin: dict[str, Any], ledgers: "Mapping[Path, Ledger]", *, overwrite: bool
 ) -> "Outcome":
-    """Write down how a task ended and give what it made its names; returns the outcome, a failure where that fails."""
+    """Write down how a task ended and give what it made its names; returns the outcome, a failure where that fails.
+
+    Where a name is taken, `done` is written last: before, it would vouch for the old file until the new one is there.
+    """
     from tracker.batch.places import move
     from tracker.batch.work import discard, staged
     from tracker.program import undisturbed
 
     with undisturbed():
-        if outcome.failure is None:
-            taken = [str(output.path) for output in task.outputs if output.path.exists()]
-            if taken and not overwrite:
-                outcome = _failed(outcome, f"{taken[0]} has appeared meanwhile and stays as it is")
-        _note(task, outcome, origin, ledgers)
+        taken = [str(output.path) for output in task.outputs if output.path.exists()]
+        if outcome.failure is None and taken and not overwrite:
+            outcome = _failed(outcome, f"{taken[0]} has appeared meanwhile and stays as it is")
+        replacing = outcome.failure is None and bool(taken)
+        _note(task, outcome, origin | {"status": "replacing"} if replacing else origin, ledgers)
         if outcome.failure is None:
             try:
                 for output in task.outputs:
                     move(staged(output, outcome.stage), output.path)
             except OSError as error:
                 outcome = _failed(outcome, f"cannot give {task.outputs[0].path} its name: {error}")
+            if replacing or outcome.failure is not None:
                 _note(task, outcome, origin, ledgers)
         discard(task, outcome.stage)
     return outcome

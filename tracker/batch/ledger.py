@@ -1,15 +1,20 @@
 """The record of a batch, in the folder of its outputs: what was made of which film under which settings, what failed.
 
-One JSON object per line, appended; the last one about an output holds.  It says `done` before the outputs take their
-names, so an output with its name and such a line is whole and ours, whenever the batch was killed.
+One JSON object per line, appended; of those that say `done` or `replacing`, the last one about an output holds.  It
+says `done` before the outputs take their names; where that replaces files, it says `replacing` before and `done` after.
+So an output with its name and `done` is whole and ours, whenever the batch was killed.
 """
 
+import errno
 import json
 import logging
+import os
 import sys
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from tracker.batch.places import is_url
 from tracker.errors import SinkError
@@ -19,7 +24,10 @@ log = logging.getLogger(__name__)
 NAME = "fkp-batch.ndjson"
 """Not .jsonl: that is what keypoint files are called, and people collect those by their ending."""
 
-State = Literal["missing", "done", "stale", "foreign"]
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
+"""What file systems without locks answer: Lustre mounted without them, some of FUSE and NFS."""
+
+State = Literal["missing", "done", "stale", "interrupted", "foreign"]
 
 
 class _Sheet(Protocol):
@@ -42,13 +50,16 @@ class Ledger:
         """What there is under the name `output`.
 
         `missing`; `done`: made of the film that `origin` describes (size, date, settings); `stale`: of what that film
-        was before, or under other settings; `foreign`: not by a batch.
+        was before, or under other settings; `interrupted`: before a replacement that may not have come about;
+        `foreign`: not by a batch.
         """
         if not (self.path.parent / output).exists():
             return "missing"
         entry = self._entries.get(output)
         if entry is None:
             return "foreign"
+        if entry["status"] == "replacing":
+            return "interrupted"
         return "done" if all(entry.get(key) == value for key, value in origin.items()) else "stale"
 
     def write(self, entry: dict[str, Any]) -> None:
@@ -56,7 +67,7 @@ class Ledger:
         try:
             self._file.write(json.dumps(entry).encode() + b"\n")
         except OSError as error:
-            raise SinkError(f"cannot write {self.path}: {error.strerror}; make room and start again") from error
+            raise _no_room(self.path, error) from error
         _take(self._entries, entry)
 
     def __enter__(self) -> "Ledger":
@@ -69,7 +80,7 @@ class Ledger:
 def open_ledger(folder: Path) -> Ledger:
     """Read the record in `folder`, which is made if need be, and keep other batches out of it until it is closed.
 
-    Where `folder` is a URL nothing keeps others out.
+    Where `folder` is a URL, or on a file system without locks, nothing keeps others out.
 
     Raises SinkError when the folder cannot be made or written, or another batch is at work there.
     """
@@ -87,9 +98,39 @@ def open_ledger(folder: Path) -> Ledger:
         raise SinkError(f"another batch is writing to {folder}; wait for it, or choose another folder")
     file.seek(0)
     content = file.read()
+    sheet = _Appended(file)
     if content and not content.endswith(b"\n"):
-        file.write(b"\n")  # killed while writing: the torn line stands alone
-    return Ledger(path, file, _entries(path, content))
+        try:
+            sheet.write(b"\n")  # killed while writing: the torn line stands alone
+        except OSError as error:
+            sheet.close()
+            raise _no_room(path, error) from error
+    return Ledger(path, sheet, _entries(path, content))
+
+
+def _no_room(path: Path, error: OSError) -> SinkError:
+    return SinkError(f"cannot write {path}: {error.strerror}; make room and start again")
+
+
+class _Appended:
+    """A record on a disk: a line is in it whole, or not at all where there is no room for it."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+
+    def write(self, line: bytes, /) -> None:
+        start = self._file.seek(0, os.SEEK_END)
+        rest = memoryview(line)
+        try:
+            while rest:  # a disk that is nearly full takes a part, and refuses only the next one
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(start)
+            raise
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Rewritten:
@@ -122,12 +163,15 @@ def _entries(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _take(entries: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
-    if entry.get("status") == "done":
+    if entry.get("status") in ("done", "replacing"):
         entries.update(dict.fromkeys(entry["outputs"], entry))
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Take the file for this process, until it is closed or the process ends; False when another one has it."""
+def _lock(file: FileIO) -> bool:
+    """Take the file for this process, until it is closed or the process ends; False when another one has it.
+
+    True also where the file system has no locks: whoever works there is warned, and not kept from working.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -140,4 +184,8 @@ def _lock(file: BinaryIO) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        log.warning("%s cannot be locked (%s); nothing keeps a second batch out of it", file.name, error.strerror)
     return True

@@ -129,7 +129,7 @@ def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, s
     films = list(_below(source, outputs))
     if films:
         return [(film, film.relative_to(source).as_posix()) for film in films]
-    if not any(_is_picture(item) for item in source.iterdir()):
+    if not any(is_picture(item) for item in source.iterdir()):
         raise SourceError(f"{source} holds neither films nor pictures; give a folder that does, or name the files")
     return [(source, source.resolve().name)]
 
@@ -179,7 +179,8 @@ def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]
     return films
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
+    """Whether the name of `path` is one that a folder of pictures is searched for."""
     from tracker.sources.images import SUFFIXES
 
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
@@ -194,7 +195,7 @@ def _output(tree: Tree, source: Path, name: str) -> Output:
     bare = name if album else PurePosixPath(name).with_suffix("").as_posix()
     if tree.option == "keypoints":
         return Output(tree.option, tree.root, tree.pattern.replace(SLOT, bare))
-    if album or _is_picture(source):
+    if album or is_picture(source):
         place = PurePosixPath(tree.pattern).with_suffix("").as_posix()
         return Output(tree.option, tree.root, place.replace(SLOT, name if album else output_name(name)))
     suffix = PurePosixPath(name).suffix
