@@ -12,7 +12,7 @@ import torch
 
 from tracker.errors import DataError, SinkError
 from tracker.spec import INDEX
-from train.audit import Audit, Folds, audit_by_folds, audit_by_weights, refuse_audit, write_audit
+from train.audit import Audit, Folds, audit_by_folds, audit_by_weights, forget_folds, refuse_audit, write_audit
 from train.data import Faces, read_training
 from train.loop import Fit, FitConfig
 from train.model import NetConfig
@@ -106,13 +106,21 @@ def test_finished_folds_are_kept_and_half_a_fold_goes_on(
 
 def test_folds_of_another_audit_are_refused(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:
     out = done[0]
-    with pytest.raises(DataError, match="of an audit of other data or with other settings; choose another --out"):
+    with pytest.raises(DataError, match="of an audit of other data or with other settings; add --overwrite"):
         audit_by_folds(faces, settings(out, steps=4))
     with pytest.raises(DataError, match="other data"):
         audit_by_folds(replace(faces, points=faces.points + 1), settings(out))
     (tmp_path / "fold-1-of-3.npz").write_bytes(b"half a fold")
     with pytest.raises(DataError, match=r"is no fold of an audit .*; delete it"):
         audit_by_folds(faces, settings(tmp_path))
+
+
+def test_an_audit_that_begins_anew_finds_nothing_of_another(faces: Faces, tmp_path: Path) -> None:
+    for name in ("fold-1-of-3.npz", "fold-2-of-3.safetensors"):
+        (tmp_path / name).write_bytes(b"of another audit")
+    (tmp_path / "audit.csv").write_bytes(b"replaced when it is done")
+    forget_folds(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.csv"]
 
 
 def test_the_list_and_the_picture(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:

@@ -368,6 +368,8 @@ def test_our_own_weights_are_as_good_as_their_card_says(shared: Path, capsys: py
     if metrics is None:
         pytest.skip("the weights in this tree are provisional: their card has no metrics")
     data = shared / "data" / "kaggle"
+    assert fkp_train("evaluate", "--data", data, "--hold-out", "--json") == 0
+    assert "or not with this index: rows may be among those it learned from" in capsys.readouterr().err
     assert fkp_train("evaluate", "--data", data, "--index", data / "training_index.csv", "--hold-out", "--json") == 0
     judged = json.loads(capsys.readouterr().out)
     assert judged["kaggle_weighted"] == pytest.approx(metrics["kaggle_weighted"], abs=0.01)

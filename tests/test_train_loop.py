@@ -92,7 +92,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing(banks: list[Bank]) -> Non
 
 def test_a_handful_of_faces_is_learnt(make_faces: MakeFaces) -> None:
     bank = bank_of(make_faces, 8)
-    config = FitConfig(steps=70, batch=(8,), learning_rate=5e-3, average=0.8, augmentation=Augmentation(flip=0, calm=1))
+    config = FitConfig(steps=70, batch=(8,), learning_rate=5e-3, augmentation=Augmentation(flip=0, calm=1))
     torch.manual_seed(0)
     fit = Fit(Net(), [bank], config, CPU)
     first = fit.run(10)
@@ -133,6 +133,14 @@ def test_another_run_is_not_resumed(banks: list[Bank], tmp_path: Path, now: FitC
     fit.save(tmp_path / "checkpoint.safetensors")
     with pytest.raises(DataError, match=message):
         fresh(banks, now).resume(tmp_path / "checkpoint.safetensors")
+
+
+def test_a_run_on_other_labels_of_as_many_faces_is_not_resumed(banks: list[Bank], tmp_path: Path) -> None:
+    fit = Fit(Net(SMALL), banks, CONFIG, CPU, {"faces": "ab12"})
+    fit.run(1)
+    fit.save(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(DataError, match=r"'ab12'.*'cd34'"):
+        Fit(Net(SMALL), banks, CONFIG, CPU, {"faces": "cd34"}).resume(tmp_path / "checkpoint.safetensors")
 
 
 def test_a_run_on_other_faces_is_not_resumed(banks: list[Bank], make_faces: MakeFaces, tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_scheme_follows_from_what_is_asked(tmp_path: Path) -> None:
         ("RowId,Location\n1,2\n", "the header is 'RowId,Location'"),
         ("RowId,ImageId,FeatureName,Location\n1,1,nose_tip_z,\n", "line 2: FeatureName is 'nose_tip_z'"),
         ("RowId,ImageId,FeatureName,Location\n1,x,nose_tip_x,\n", "line 2: ImageId is 'x'"),
+        (f"RowId,ImageId,FeatureName,Location\n1,{'9' * 23},nose_tip_x,\n", "line 2: ImageId is '999"),
+        (f"RowId,ImageId,FeatureName,Location\n1,1,{'n' * 140_000},\n", "line 2: field larger than field limit"),
         ("RowId,ImageId,FeatureName,Location\n1,1\n", "line 2: 2 columns"),
         ("RowId,ImageId,FeatureName,Location\n1,1,nose_tip_x,\n1,1,nose_tip_y,\n", "a RowId occurs twice"),
     ],

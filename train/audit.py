@@ -9,7 +9,6 @@ hold-out alone in seconds.
 """
 
 import csv
-import hashlib
 import io
 import json
 import logging
@@ -30,7 +29,7 @@ from tracker.spec import KEYPOINTS, SIZE
 from tracker.weights import load
 from train.calibrate import sigma_scales
 from train.data import Faces
-from train.evaluate import is_own_data, outputs, read_by_scheme
+from train.evaluate import held_out, outputs, read_by_scheme
 from train.loop import Fit, FitConfig
 from train.model import HEADS, Net, NetConfig
 from train.rebuild import predicted
@@ -117,10 +116,8 @@ def audit_by_weights(faces: Faces, weights: Path | None) -> Audit:
     Only true of the data that those weights were trained on; otherwise a warning says so.  Raises WeightsError.
     """
     judge = load(weights)
-    if not is_own_data(judge, faces):
-        log.warning("%s did not train on %s: rows may be among those it learned from", judge.path, faces.name)
+    chosen = held_out(faces, judge)
     held = hold_out(faces.group, faces.scheme)
-    chosen = faces.only(held)
     return Audit(chosen, np.flatnonzero(held), *read_by_scheme(*outputs(chosen.images, judge), chosen.scheme))
 
 
@@ -147,6 +144,12 @@ def refuse_audit(out: Path, *, overwrite: bool) -> None:
         refuse_existing(out / name, overwrite=overwrite)
 
 
+def forget_folds(out: Path) -> None:
+    """Remove what an earlier audit kept in the folder `out` for going on."""
+    for path in (*out.glob("fold-*-of-*.npz"), *out.glob("fold-*-of-*.safetensors")):
+        path.unlink()
+
+
 def write_audit(audit: Audit, out: Path, *, overwrite: bool) -> None:
     """Write `audit.csv` and `audit.png` to the folder `out`.
 
@@ -164,7 +167,8 @@ def _answers(faces: Faces, judged: NDArray[np.bool_], fold: int, settings: Folds
         log.info("fold %d of %d: done before", fold + 1, settings.count)
         return _kept(path, meaning)
     torch.manual_seed(settings.fit.seed)
-    fit = Fit(Net(settings.net), [kaggle_bank(faces, ~judged)], settings.fit, settings.device)
+    origin = {"faces": faces.fingerprint}
+    fit = Fit(Net(settings.net), [kaggle_bank(faces, ~judged)], settings.fit, settings.device, origin)
     checkpoint = path.with_suffix(".safetensors")
     if checkpoint.exists():
         fit.resume(checkpoint)
@@ -186,17 +190,7 @@ def _answers(faces: Faces, judged: NDArray[np.bool_], fold: int, settings: Folds
 
 def _meaning(faces: Faces, settings: Folds) -> str:
     """All that the answers of a fold depend on."""
-    labels = hashlib.sha256()
-    for array in (faces.points, faces.scheme, faces.group, faces.problem):
-        labels.update(array.tobytes())
-    return json.dumps(
-        {
-            "data": faces.sha256,
-            "labels": labels.hexdigest(),
-            "fit": asdict(settings.fit),
-            "net": asdict(settings.net),
-        }
-    )
+    return json.dumps({"faces": faces.fingerprint, "fit": asdict(settings.fit), "net": asdict(settings.net)})
 
 
 def _kept(path: Path, meaning: str) -> Outputs:
@@ -206,7 +200,10 @@ def _kept(path: Path, meaning: str) -> Outputs:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no fold of an audit ({error}); delete it to have it trained again") from error
     if before != meaning:
-        raise DataError(f"{path} is of an audit of other data or with other settings; choose another --out")
+        raise DataError(
+            f"{path} is of an audit of other data or with other settings; add --overwrite to begin anew, or choose "
+            "another --out"
+        )
     return points, sigma
 
 

@@ -143,11 +143,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """RMSE per scheme, per keypoint and Kaggle-weighted, each row read by its own scheme's outputs."""
+    from tracker.weights import load
     from train import evaluate as judge
     from train.data import read_training
 
     faces = read_training(data, index=index)
-    report = judge.evaluate(judge.held_out(faces) if hold_out else faces, weights)
+    report = judge.evaluate(judge.held_out(faces, load(weights)) if hold_out else faces, weights)
     if as_json:
         print(json.dumps(report.to_json(), allow_nan=False))
         return
@@ -236,7 +237,9 @@ def audit(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where audit.csv and audit.png go.")] = Path("runs/audit"),
     device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit that exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew, and replace an audit that exists.")
+    ] = False,
 ) -> None:
     """List the labels that a net which never saw them doubts most; finished folds are kept, data is never changed."""
     import torch
@@ -252,6 +255,8 @@ def audit(
     open_folder(out)
     faces = read_training(data, index=index)
     if weights is None:
+        if overwrite:
+            doubt.forget_folds(out)
         fit = FitConfig(steps=steps or 2_000, batch=(128,))
         found = doubt.audit_by_folds(
             faces, doubt.Folds(out=out, count=folds or 5, device=torch.device(chosen_device(device)), fit=fit)

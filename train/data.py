@@ -5,6 +5,7 @@ crop's edges in schemes A and B) and with what the csv does not say: label schem
 """
 
 import csv
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,6 +62,14 @@ class Faces:
     """Of the csv that was read, whatever archive it came in."""
     name: str
     """File name of what was read."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the file's own and of all that was read from it or said of it by an index."""
+        content = hashlib.sha256(self.sha256.encode())
+        for array in (self.points, self.scheme, self.row, self.group, self.problem):
+            content.update(array.tobytes())
+        return content.hexdigest()
 
     def only(self, chosen: NDArray[np.bool_]) -> "Faces":
         """The rows where `chosen` (N,) is true."""

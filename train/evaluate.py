@@ -4,6 +4,8 @@ In: crops (N, 96, 96) uint8 and the folder of weights.  Out: labels as each sche
 (crop px), and a `Report`.  Runs in ONNX Runtime, so that what is judged is what ships.
 """
 
+import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from train.model import HEADS
 from train.split import hold_out
 from train.targets import labels_from_heads, sigma_from_heads
 
+log = logging.getLogger(__name__)
+
 
 def evaluate(faces: Faces, weights: Path | None = None) -> Report:
     """Judge weights (a folder, its fkp.onnx, or None for our own) by all `faces` not known to be bad.
@@ -35,17 +39,31 @@ def evaluate(faces: Faces, weights: Path | None = None) -> Report:
     return judged(points, sigma, faces.points[good], faces.scheme[good])
 
 
-def held_out(faces: Faces) -> Faces:
-    """The rows of `faces` that `fkp-train` never trains on."""
+def held_out(faces: Faces, weights: Weights) -> Faces:
+    """The rows of `faces` that `fkp-train` does not train on; a warning says if `weights` were trained on others."""
+    if not is_own_data(weights, faces):
+        log.warning(
+            "%s did not train on %s, or not with this index: rows may be among those it learned from",
+            weights.path,
+            faces.name,
+        )
     return faces.only(hold_out(faces.group, faces.scheme))
 
 
 def is_own_data(weights: Weights, faces: Faces) -> bool:
-    """Whether the card names these faces as what the weights were trained on.
+    """Whether the card names these faces, dealt like this, as what the weights were trained on.
 
-    Any other file is dealt into another hold-out, some of whose rows the weights may have learned from.
+    Another file, or the same with another index, is dealt into another hold-out, some of whose rows the weights may
+    have learned from.
     """
-    return weights.card.get("training", {}).get("data", {}).get("sha256_of_csv") == faces.sha256
+    data = weights.card.get("training", {}).get("data", {})
+    dealt = hold_out_sha256(faces)
+    return data.get("sha256_of_csv") == faces.sha256 and data.get("sha256_of_hold_out", dealt) == dealt
+
+
+def hold_out_sha256(faces: Faces) -> str:
+    """Tells one hold-out of a file from another."""
+    return hashlib.sha256(np.packbits(hold_out(faces.group, faces.scheme)).tobytes()).hexdigest()
 
 
 def predicted_labels(

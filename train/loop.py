@@ -42,7 +42,8 @@ class FitConfig:
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
     weight_decay: float = 0.01
     average: float = 0.998
-    """Decay of the weights' exponential moving average, which is what training delivers."""
+    """Decay of the weights' exponential moving average, which is what training delivers; less in the first steps, so
+    that a short run does not deliver its random start."""
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -57,14 +58,14 @@ class Fit:
         banks: Sequence[Bank],
         config: FitConfig,
         device: torch.device,
-        taught_by: Mapping[str, object] | None = None,
+        origin: Mapping[str, object] | None = None,
         crew: Crew = ALONE,
     ) -> None:
-        """`taught_by` tells where the banks' targets come from, for a resumed run to compare; each process of a `crew`
+        """`origin` tells where the banks come from, for a resumed run to compare; each process of a `crew`
         starts with the same `net`.
         """
         torch.manual_seed(crew.seed(config.seed))
-        self.config, self.device, self._taught_by, self._crew = config, device, taught_by, crew
+        self.config, self.device, self._origin, self._crew = config, device, origin, crew
         self.banks = [bank.to(device) for bank in banks]
         self.net = net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
@@ -119,7 +120,7 @@ class Fit:
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to continue exactly, as JSON gives it back."""
-        faces = {"faces": [len(bank.images) for bank in self.banks], "taught_by": self._taught_by}
+        faces = {"faces": [len(bank.images) for bank in self.banks], "origin": self._origin}
         place = {"device": self.device.type}
         settings: dict[str, Any] = json.loads(json.dumps(faces | place | asdict(self.config) | asdict(self.net.config)))
         return settings
@@ -131,6 +132,10 @@ class Fit:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * min(rising, falling)
+
+    def _decay(self) -> float:
+        """Of the average in this step: it reaches over a tenth of the steps so far, until that is far enough."""
+        return min(self.config.average, (1 + self.step_count) / (10 + self.step_count))
 
     def _step(self) -> None:
         with torch.no_grad():
@@ -151,7 +156,7 @@ class Fit:
         for optimizer in self._optimizers:
             optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.net.parameters()), 1 - self.config.average)
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.net.parameters()), 1 - self._decay())
             self._loss_sum += value.detach()
 
     def _state(self) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from tracker.spec import HALF_PX
 from train.augment import Bank
 from train.calibrate import Calibrated, calibrated
 from train.data import SCHEMES, Faces, read_training
-from train.evaluate import judged
+from train.evaluate import hold_out_sha256, judged
 from train.export import write_weights
 from train.faces68 import read_faces68
 from train.loop import Fit, FitConfig
@@ -211,12 +211,18 @@ class _Run:
     def _fit(self, name: str, banks: Sequence[Bank]) -> Fit:
         options = self._options
         config = replace(options.fit, batch=BATCHES[len(banks)], steps=options.steps_of[name])
+        origin: dict[str, object] = {
+            "faces": self._faces.fingerprint,
+            "extra": [_sha256(path) for path in options.extra],
+            "processes": self._crew.size,
+        }
         if name == NET:
+            origin |= {"unlabelled": [_sha256(path) for path in options.unlabelled], "teach": asdict(options.teach)}
             torch.manual_seed(config.seed)
-            return Fit(Net(options.net), banks, config, self._device, asdict(options.teach), self._crew)
+            return Fit(Net(options.net), banks, config, self._device, origin, self._crew)
         config = replace(config, seed=config.seed + options.teach.stages.index(name))
         torch.manual_seed(config.seed)
-        return Fit(Net(options.teach.net), banks, config, self._device, crew=self._crew)
+        return Fit(Net(options.teach.net), banks, config, self._device, origin, self._crew)
 
     @contextmanager
     def _exported_at_the_end(self, fit: Fit, checkpoint: Path, *, last: bool) -> Iterator[None]:
@@ -245,7 +251,12 @@ class _Run:
             "licence": LICENCE,
             "training": {
                 "command": _command(options),
-                "data": {"file": faces.name, "sha256_of_csv": faces.sha256, "rows": _rows_by_scheme(faces)},
+                "data": {
+                    "file": faces.name,
+                    "sha256_of_csv": faces.sha256,
+                    "sha256_of_hold_out": hold_out_sha256(faces),
+                    "rows": _rows_by_scheme(faces),
+                },
                 "extra": [{"file": path.name, "sha256": _sha256(path)} for path in options.extra],
                 "unlabelled": [{"file": path.name, "sha256": _sha256(path)} for path in options.unlabelled],
                 "rows_left_out": faces.row[faces.problem].tolist(),

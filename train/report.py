@@ -91,14 +91,14 @@ def try_report(folder: Path, faces: Faces) -> None:
         log.info("report in %s", write_report(folder, faces, folder, overwrite=True))
     except ModuleNotFoundError as error:
         log.warning("no report: %s; pip install 'fkp[train]', then fkp-train report %s", error, folder)
-    except (FkpError, OSError) as error:
+    except (FkpError, OSError, ValueError) as error:
         log.warning("no report: %s; then fkp-train report %s", error, folder)
 
 
 def judge_hold_out(weights: Weights, faces: Faces) -> Judged:
     """What the exported network says of the hold-out.  Raises DataError when that is empty, and WeightsError."""
-    held = held_out(faces)
-    held = held.only(~held.problem)
+    held = held_out(faces, weights)
+    held = held.only(~held.problem & np.isfinite(held.points).any(axis=(1, 2)))
     if not len(held.images):
         raise DataError(f"no face of {faces.name} is held out from training; give more of the download")
     return Judged(held, *read_by_scheme(*outputs(held.images, weights), held.scheme))
@@ -162,8 +162,8 @@ def _tiles(card: Mapping[str, Any], report: metrics.Report) -> str:
 def _learning(path: Path) -> str:
     if not path.exists():
         return "<p>There is no history.jsonl beside these weights.</p>"
-    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-    return charts.learning_curves(lines)
+    lines = path.read_text(encoding="ascii").splitlines()
+    return charts.learning_curves([json.loads(line) for line in lines if line.endswith("}")])  # a full disk cuts lines
 
 
 def _sampling(report: metrics.Report) -> str:

@@ -55,10 +55,13 @@ def read_lookup(path: Path) -> Lookup:
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not a csv in UTF-8 ({error}); expected {_NAME}") from error
     lines = csv.reader(io.StringIO(text))
-    header = next(lines, [])
-    if header[:3] != _HEADER[:3]:
-        raise DataError(f"{source}: the header is {','.join(header)[:80]!r}, expected {','.join(_HEADER)!r}")
-    rows = [_asked(fields, f"{source}, line {lines.line_num}") for fields in lines if fields]
+    try:
+        header = next(lines, [])
+        if header[:3] != _HEADER[:3]:
+            raise DataError(f"{source}: the header is {','.join(header)[:80]!r}, expected {','.join(_HEADER)!r}")
+        rows = [_asked(fields, f"{source}, line {lines.line_num}") for fields in lines if fields]
+    except csv.Error as error:
+        raise DataError(f"{source}, line {lines.line_num}: {error}; expected {','.join(_HEADER)}") from error
     table = np.array(rows, np.int64).reshape(-1, 3)
     if len(np.unique(table[:, 0])) != len(table):
         raise DataError(f"{source}: a RowId occurs twice among {len(table)} rows; download it again")
@@ -101,7 +104,7 @@ def _asked(fields: list[str], where: str) -> tuple[int, int, int]:
         raise DataError(f"{where}: {len(fields)} columns, expected {','.join(_HEADER)}")
     row_id, image_id, feature = fields[:3]
     for name, value in (("RowId", row_id), ("ImageId", image_id)):
-        if not value.isdecimal():
+        if not value.isdecimal() or len(value) > 18:  # more do not fit 64 bits
             raise DataError(f"{where}: {name} is {value[:40]!r}, expected a whole number")
     if feature not in COLUMNS:
         raise DataError(f"{where}: FeatureName is {feature[:40]!r}, expected one like {COLUMNS[0]}")

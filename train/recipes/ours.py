@@ -31,8 +31,7 @@ def fit(faces: Faces, terms: Terms) -> Fitted:
     """Train for as many steps as fit into the time, at most as many as a full training has."""
     bank = kaggle_bank(faces, np.ones(len(faces.images), np.bool_))
     steps = _affordable_steps(bank, terms)
-    average = max(0.0, min(FULL.average, 1 - 10 / steps))  # the average must forget the first steps of a short run too
-    run = Fit(Net(), [bank], replace(FULL, steps=steps, average=average, seed=terms.seed), terms.device)
+    run = Fit(Net(), [bank], replace(FULL, steps=steps, seed=terms.seed), terms.device)
     while not run.done and (run.step_count == 0 or terms.seconds_left() > 0):
         run.run(1)
     net = run.averaged
