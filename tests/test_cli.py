@@ -380,6 +380,7 @@ def test_one_refused_keypoint_file_leaves_nothing_of_the_others(film: Path, tmp_
         ("face.mp4", "--keypoints", "out.txt"),
         ("face.mp4", "--keypoints", "out.csv", "--keypoints", "./out.csv"),
         ("face.mp4", "--out", "face.mp4", "--overwrite"),
+        ("face.mp4", "--keypoints", "face.mp4", "--format", "csv", "--overwrite"),
         ("face.mp4", "--detect-every", "0"),
         ("face.mp4", "--detect-every", "often"),
         ("face.mp4", "--smooth", "much"),

@@ -148,6 +148,20 @@ def test_live_results_wait_for_no_later_frame() -> None:
         assert handed_out[-1] == shown.frame.index
 
 
+def test_the_place_of_a_lost_face_stays_covered_though_something_is_suspected_there_for_a_moment() -> None:
+    at = region_at(200, 150)
+    detector = wary()
+    lost, frames = 3, round((HOLD_S + 1) * RATE)
+
+    def results() -> Iterator[Tracked]:
+        for index in range(frames):
+            detector.suspected = [Detection(box_of(at), 0.35, at)] if index in (lost, lost + 1) else []
+            yield result(index, id0=at) if index < lost else result(index)
+
+    covered = [is_covered(each, 200, 150) for each in concealed(results(), "blur", detector)]
+    assert sum(covered) == pytest.approx(lost + HOLD_S * RATE, abs=1)
+
+
 def test_a_face_that_moves_leaves_no_trail() -> None:
     frames = [result(index, id0=region_at(100 + 40 * index, 240, 60)) for index in range(10)]
     shown = list(concealed(frames, "blur", wary(), ahead_s=AHEAD_S))

@@ -474,11 +474,12 @@ def _refuse_clashing_outputs(options: Options) -> None:
     outputs = [path.resolve() for path in options.files]
     if len(set(outputs)) < len(outputs):
         raise typer.BadParameter("two outputs have the same name")
-    if options.source is None or options.out is None:
+    if options.source is None:
         return
     source = options.source.resolve()
-    if source in outputs or (source.is_file() and source.parent in outputs):
-        raise typer.BadParameter(f"{options.out} would replace the source; give another name", param_hint="--out")
+    for path, output in zip(options.files, outputs, strict=True):
+        if output == source or (source.is_file() and output == source.parent):
+            raise typer.BadParameter(f"{path} would replace the source; give another name")
 
 
 def _with_window_or_file(options: Options, show: bool | None) -> Options:

@@ -93,9 +93,10 @@ def _covered(
     for tracked, seen, ahead in _with_those_ahead(results, detector, ahead_s):
         now = tracked.frame.timestamp
         held = [each for each in known if now - each.timestamp < min(hold_s, each.lasts_s)]
-        known = _one_each([*seen, *held])
+        known = [*seen, *(each for each in held if not any(_supersedes(other, each) for other in seen))]
+        coming = [each for each in _one_each(ahead) if not any(_is_same(each, other) for other in known)]
         image = tracked.frame.image.copy()
-        for each in _one_each([*known, *ahead]):
+        for each in (*known, *coming):
             growth = 1 + GROWTH_PER_S * abs(now - each.timestamp)
             _cover(image, replace(each.head, side=growth * each.head.side), upscaling)
         yield _showing(image, tracked)
@@ -141,6 +142,14 @@ def _one_each(sightings: Iterable[_Sighting]) -> list[_Sighting]:
         if not any(_is_same(each, other) for other in first):
             first.append(each)
     return first
+
+
+def _supersedes(seen: _Sighting, known: _Sighting) -> bool:
+    """Whether the cover of what was known moves on to what is seen now.
+
+    That of a face moves with this face alone: what is only suspected at its place would soon be let go.
+    """
+    return _is_same(seen, known) if known.id is None else seen.id == known.id
 
 
 def _is_same(one: _Sighting, other: _Sighting) -> bool:
