@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,44 @@ def test_what_appears_meanwhile_is_kept_and_so_is_ours(tmp_path, caplog):
     assert (tmp_path / "talk.mp4").read_text() == "theirs"
     assert (tmp_path / "talk-2.mp4").read_text() == "ours"
     assert "talk-2.mp4" in caplog.text
+
+
+def test_what_a_link_stands_for_is_replaced_and_not_the_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "real.csv").write_text("old")
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "disk" / "real.csv")
+    write_whole(link, b"new", overwrite=True)
+    assert link.is_symlink()
+    assert (tmp_path / "disk" / "real.csv").read_text() == "new"
+
+
+def test_a_link_to_a_disk_that_is_not_there_is_no_place_to_write_to(tmp_path):
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "disk" / "real.csv")
+    with pytest.raises(SinkError, match="there is no folder"):
+        open_partial(link, overwrite=False)
+    assert link.is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs a device")
+def test_a_device_is_not_replaced():
+    with pytest.raises(SinkError, match="/dev/null is no file"):
+        open_partial(Path("/dev/null"), overwrite=True)
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may look everywhere")
+def test_a_place_that_may_not_be_looked_into_is_one_message(tmp_path):
+    (tmp_path / "secret").mkdir(mode=0)
+    with pytest.raises(SinkError, match="cannot write"):
+        open_partial(tmp_path / "secret" / "x.csv", overwrite=False)
+    clear_leftovers([tmp_path / "secret" / "x.csv"], keep=False)
+
+
+def test_a_name_that_is_too_long_is_one_message(tmp_path):
+    with pytest.raises(SinkError, match="cannot write"):
+        open_partial(tmp_path / ("é" * 120 + ".csv"), overwrite=False)
 
 
 def test_leftovers_of_a_killed_run_are_not_written_over(tmp_path):

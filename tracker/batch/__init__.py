@@ -62,9 +62,9 @@ def is_batch(sources: Sequence[Path], each: Options) -> bool:
     outputs = [path for path in (*each.keypoints, each.out) if path is not None and path != STDOUT]
     if any(map(is_url, [source, *outputs])):
         return True
-    if source.is_dir():
+    if os.path.isdir(source):  # of places that may not be looked into pathlib's own raises
         return holds_films(source)
-    into_folders = any(path.is_dir() or not path.suffix or SLOT in str(path) for path in outputs)
+    into_folders = any(os.path.isdir(path) or not path.suffix or SLOT in str(path) for path in outputs)
     return is_pattern(source) or (into_folders and source.suffix.lower() not in SUFFIXES)
 
 

@@ -62,6 +62,8 @@ def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
 
     Raises SinkError when `target` exists without `overwrite`, is a folder, or its folder is missing or read-only.
     """
+    if os.path.islink(target):
+        target = target.resolve()  # what it stands for is replaced, not the link
     refuse_existing(target, overwrite=overwrite)
     path = free_name(target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}"))
     try:
@@ -74,10 +76,14 @@ def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
 
 
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
-    """Raises SinkError when `target` is a folder, or exists without `overwrite`."""
-    if target.is_dir():
+    """Raises SinkError when `target` is a folder or a device, or exists without `overwrite`."""
+    # of places that may not be looked into pathlib's own raise
+    if os.path.isdir(target):
         raise SinkError(f"{target} is a folder, expected the name of a file; add one")
-    if target.exists() and not overwrite:
+    exists = os.path.exists(target)
+    if exists and not os.path.isfile(target):
+        raise SinkError(f"{target} is no file but a device or the like; choose another name")
+    if exists and not overwrite:
         raise SinkError(f"{target} exists already; add --overwrite to replace it, or choose another name")
 
 
@@ -87,11 +93,19 @@ def clear_leftovers(targets: Collection[Path], *, keep: bool) -> None:
     It is left over when no process of this machine has the number in its name.
     """
     wanted = {(target.parent, target.stem, target.suffix) for target in targets}
-    for folder in {target.parent for target in targets if target.parent.is_dir()}:
-        for path in folder.iterdir():
+    for folder in {target.parent for target in targets}:
+        for path in _entries(folder):
             name = PARTIAL_STEM.fullmatch(path.stem)
             if name and (folder, name["stem"], path.suffix) in wanted and not _runs(int(name["pid"])):
                 _clear(path, keep=keep)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, as far as one may know."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _clear(path: Path, *, keep: bool) -> None:
@@ -135,7 +149,7 @@ def write_whole(target: Path, content: bytes, *, overwrite: bool) -> Path:
 def free_name(path: Path) -> Path:
     """`path`, or where that exists the first of `name-2`, `name-3`, ... that does not."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
-    return next(name for name in itertools.chain([path], numbered) if not name.exists())
+    return next(name for name in itertools.chain([path], numbered) if not os.path.exists(name))
 
 
 def _reason(error: OSError) -> str:

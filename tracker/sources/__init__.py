@@ -3,6 +3,7 @@
 `open_source` picks; each kind has its own opener.  All raise SourceError when there is nothing to read.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ def open_source(source: Path | None, *, camera: int = 0, demo: bool = False, wis
         return open_camera(camera, wish)
     from tracker.sources.images import SUFFIXES
 
-    if source.is_dir() or source.suffix.lower() in SUFFIXES:
+    if os.path.isdir(source) or source.suffix.lower() in SUFFIXES:
         return open_images(source)
     return open_film(source)
 
