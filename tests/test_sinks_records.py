@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tracker.errors import SinkError
+from tracker.formats import FORMATS
 from tracker.sinks.csv import open_csv
 from tracker.sinks.jsonl import open_jsonl
 from tracker.sinks.records import Header
@@ -117,6 +118,18 @@ def test_a_face_whose_pose_is_not_known_has_null_and_empty_cells(tmp_path):
 def test_a_csv_without_a_frame_still_has_its_columns(tmp_path):
     write_all(open_csv(tmp_path / "x.csv", HEADER, overwrite=False), [])
     assert (tmp_path / "x.csv").read_text().startswith("frame,time,face,score,left_eye_center_x,")
+
+
+@pytest.mark.parametrize("name", ["jsonl", "csv", "openface", "coco", "parquet"])
+def test_a_run_without_a_frame_replaces_nothing(tmp_path, name):
+    if name == "parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    target = tmp_path / "x"
+    target.write_text("of a run that had frames")
+    FORMATS[name].open(target, HEADER, True).close()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of a run that had frames"]
+    write_all(FORMATS[name].open(target, HEADER, True), [tracked(0, 1)])
+    assert b"of a run" not in target.read_bytes()
 
 
 @pytest.mark.parametrize(("open_records", "name"), [(open_jsonl, "x.jsonl"), (open_csv, "x.csv")])

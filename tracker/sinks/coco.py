@@ -38,6 +38,7 @@ class Coco:
 
     def write(self, tracked: Tracked) -> None:
         """Append the frame's annotations.  Raises SinkError when they cannot be written."""
+        self._output.has_frames = True
         record = record_of(tracked)
         height, width = tracked.frame.image.shape[:2]
         name = record.get("image", f"frame_{record['frame']:06}.png")

@@ -32,6 +32,7 @@ class Csv:
 
     def write(self, tracked: Tracked) -> None:
         """Append the frame's rows.  Raises SinkError when they cannot be written."""
+        self._output.has_frames = True
         width = self._begun(pictures=bool(tracked.frame.name))
         for row in self._rows(tracked):
             self._output.write(_line(row[:width]))

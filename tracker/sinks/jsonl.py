@@ -29,6 +29,7 @@ class Jsonl:
 
     def write(self, tracked: Tracked) -> None:
         """Append the frame's line.  Raises SinkError when it cannot be written."""
+        self._output.has_frames = True
         self._output.write(_line(record_of(tracked)))
 
     def close(self) -> None:

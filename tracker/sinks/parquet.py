@@ -34,6 +34,7 @@ class Parquet:
 
     def write(self, tracked: Tracked) -> None:
         """Take the frame's rows.  Raises SinkError when a group cannot be written."""
+        self._output.has_frames = True
         self._rows += rows_of(record_of(tracked))
         if len(self._rows) >= ROWS_PER_GROUP:
             self._write_group()

@@ -5,6 +5,7 @@ of one table; and whole lines on the disk or in a pipe.
 """
 
 import dataclasses
+import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ class Output:
         self._partial = partial
         self._whole = 0
         """Bytes of the pieces that are written."""
+        self.has_frames = False
+        """Whether something of a frame was written; without, no file that exists is replaced."""
 
     @property
     def closed(self) -> bool:
@@ -148,13 +151,17 @@ class Output:
     def close(self) -> None:
         """Move the file into place, unless writing failed; a second call does nothing.
 
-        Raises SinkError when it cannot be moved.
+        What exists stays where a run ended before its first frame.  Raises SinkError when the file cannot be moved.
         """
         if self.closed:
             return
         self._file.close()
-        if self._partial is not None:
+        if self._partial is None:
+            return
+        if self.has_frames or not os.path.exists(self._partial.target):
             self._partial.move_into_place()
+        else:
+            self._partial.discard()
 
     def _given_up(self, error: OSError) -> SinkError:
         """Close the file at the end of the last whole piece; what to say of it."""
