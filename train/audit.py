@@ -34,7 +34,7 @@ from train.loop import Fit, FitConfig
 from train.model import HEADS, Net, NetConfig
 from train.rebuild import predicted
 from train.schemes import SCHEMES
-from train.split import SPLIT_SEED, folds, hold_out
+from train.split import SPLIT_SEED, folds
 from train.targets import kaggle_bank
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ def audit_by_weights(faces: Faces, weights: Path | None) -> Audit:
     Only true of the data that those weights were trained on; otherwise a warning says so.  Raises WeightsError.
     """
     judge = load(weights)
-    chosen = held_out(faces, judge)
-    held = hold_out(faces.group, faces.scheme)
+    held = held_out(faces, judge)
+    chosen = faces.only(held)
     return Audit(chosen, np.flatnonzero(held), *read_by_scheme(*outputs(chosen.images, judge), chosen.scheme))
 
 

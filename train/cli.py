@@ -148,7 +148,8 @@ def evaluate(
     from train.data import read_training
 
     faces = read_training(data, index=index)
-    report = judge.evaluate(judge.held_out(faces, load(weights)) if hold_out else faces, weights)
+    chosen = faces.only(judge.held_out(faces, load(weights))) if hold_out else faces
+    report = judge.evaluate(chosen, weights)
     if as_json:
         print(json.dumps(report.to_json(), allow_nan=False))
         return

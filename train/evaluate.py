@@ -39,15 +39,15 @@ def evaluate(faces: Faces, weights: Path | None = None) -> Report:
     return judged(points, sigma, faces.points[good], faces.scheme[good])
 
 
-def held_out(faces: Faces, weights: Weights) -> Faces:
-    """The rows of `faces` that `fkp-train` does not train on; a warning says if `weights` were trained on others."""
+def held_out(faces: Faces, weights: Weights) -> NDArray[np.bool_]:
+    """(N,) which of `faces` `fkp-train` does not train on; a warning says if `weights` were trained on others."""
     if not is_own_data(weights, faces):
         log.warning(
             "%s did not train on %s, or not with this index: rows may be among those it learned from",
             weights.path,
             faces.name,
         )
-    return faces.only(hold_out(faces.group, faces.scheme))
+    return hold_out(faces.group, faces.scheme)
 
 
 def is_own_data(weights: Weights, faces: Faces) -> bool:
@@ -57,8 +57,9 @@ def is_own_data(weights: Weights, faces: Faces) -> bool:
     have learned from.
     """
     data = weights.card.get("training", {}).get("data", {})
-    dealt = hold_out_sha256(faces)
-    return data.get("sha256_of_csv") == faces.sha256 and data.get("sha256_of_hold_out", dealt) == dealt
+    if data.get("sha256_of_csv") != faces.sha256:
+        return False
+    return "sha256_of_hold_out" not in data or data["sha256_of_hold_out"] == hold_out_sha256(faces)
 
 
 def hold_out_sha256(faces: Faces) -> str:

@@ -174,6 +174,8 @@ class _Run:
         """`learned` (N,) tells which of the faces are trained on."""
         self._options, self._faces, self._judge, self._learned = options, faces, judge, learned
         self._device, self._crew = device, crew
+        self._files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
+        """What the card says of the other files learned from."""
         self._seconds = 0.0
 
     def stage(self, name: str, banks: Sequence[Bank]) -> Generator[Progress, None, Net]:
@@ -213,11 +215,12 @@ class _Run:
         config = replace(options.fit, batch=BATCHES[len(banks)], steps=options.steps_of[name])
         origin: dict[str, object] = {
             "faces": self._faces.fingerprint,
-            "extra": [_sha256(path) for path in options.extra],
+            "extra": [file["sha256"] for file in self._files["extra"]],
             "processes": self._crew.size,
         }
         if name == NET:
-            origin |= {"unlabelled": [_sha256(path) for path in options.unlabelled], "teach": asdict(options.teach)}
+            unlabelled = [file["sha256"] for file in self._files["unlabelled"]]
+            origin |= {"unlabelled": unlabelled, "teach": asdict(options.teach)}
             torch.manual_seed(config.seed)
             return Fit(Net(options.net), banks, config, self._device, origin, self._crew)
         config = replace(config, seed=config.seed + options.teach.stages.index(name))
@@ -257,8 +260,7 @@ class _Run:
                     "sha256_of_hold_out": hold_out_sha256(faces),
                     "rows": _rows_by_scheme(faces),
                 },
-                "extra": [{"file": path.name, "sha256": _sha256(path)} for path in options.extra],
-                "unlabelled": [{"file": path.name, "sha256": _sha256(path)} for path in options.unlabelled],
+                **self._files,
                 "rows_left_out": faces.row[faces.problem].tolist(),
                 "steps": fit.step_count,
                 "finished": fit.done and fit.net.config == options.net,
@@ -354,6 +356,11 @@ def _command(options: Options) -> str:
 
 def _rows_by_scheme(faces: Faces) -> dict[str, int]:
     return {name: int((faces.scheme == i).sum()) for i, name in enumerate(SCHEMES)}
+
+
+def _named(paths: Sequence[Path]) -> list[dict[str, str | None]]:
+    """Files by name and content."""
+    return [{"file": path.name, "sha256": _sha256(path)} for path in paths]
 
 
 def _sha256(path: Path) -> str | None:

@@ -97,8 +97,8 @@ def try_report(folder: Path, faces: Faces) -> None:
 
 def judge_hold_out(weights: Weights, faces: Faces) -> Judged:
     """What the exported network says of the hold-out.  Raises DataError when that is empty, and WeightsError."""
-    held = held_out(faces, weights)
-    held = held.only(~held.problem & np.isfinite(held.points).any(axis=(1, 2)))
+    labelled = np.isfinite(faces.points).any(axis=(1, 2))
+    held = faces.only(held_out(faces, weights) & labelled & ~faces.problem)
     if not len(held.images):
         raise DataError(f"no face of {faces.name} is held out from training; give more of the download")
     return Judged(held, *read_by_scheme(*outputs(held.images, weights), held.scheme))
