@@ -4,6 +4,9 @@
 """
 
 import importlib
+import os
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +24,15 @@ if TYPE_CHECKING:
     from tracker.weights import load as load_weights
 
 __version__ = "0.1.0"
+
+if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+    warnings.warn(
+        "onnxruntime was imported before tracker, so its usage reporting is on; import tracker first, "
+        "or set ORT_DISABLE_TELEMETRY=1 before Python starts",
+        stacklevel=2,
+    )
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""ONNX Runtime reports its use to its makers unless it finds this when it is imported.  Set it to 0 to let it."""
 
 __all__ = [
     "INDEX",

@@ -67,6 +67,9 @@ def _versions() -> Iterator[Finding]:
     yield Finding("fkp", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     libraries = f"numpy {np.__version__}, opencv {cv2.__version__}, onnxruntime {ort.__version__}, av {av.__version__}"
     yield Finding("libraries", True, libraries)
+    quiet = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
+    hint = "ONNX Runtime's is off" if quiet else "ONNX Runtime's is on; set ORT_DISABLE_TELEMETRY=1 to stop it"
+    yield Finding("usage reporting", quiet, hint, needed=False)
 
 
 def _extras() -> Iterator[Finding]:
