@@ -17,11 +17,11 @@ import pytest
 from numpy.typing import NDArray
 
 import tracker
-from tracker.crop import MEAN_SHAPE, Framing, cut, frame_from_unit, unit_from_frame
+from tracker.geometry import MEAN_SHAPE, Framing, cut, frame_from_unit, unit_from_frame
+from tracker.sources.synthetic import astronaut
 from tracker.spec import COLUMNS, INDEX, SIZE, crop_from_unit
-from tracker.synthetic import astronaut
 from tracker.types import Region
-from train.schemes import C_KEYPOINTS
+from train.data.schemes import C_KEYPOINTS
 
 Image = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ import pytest
 
 from train import cli
 
-FKP_TRACK = (sys.executable, "-m", "tracker.cli")
+FKP_TRACK = (sys.executable, "-m", "tracker.commands.track")
 
 
 def fkp_track(*args: str | Path, cwd: Path, timeout: float | None = 60, **how: object) -> subprocess.CompletedProcess:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tracker.address import Address, parse_address
+from tracker.support.address import Address, parse_address
 
 
 @pytest.mark.parametrize(

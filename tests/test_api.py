@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from programs import FKP_TRACK
 
 import tracker
 from tracker import INDEX, Tracker, track_video
@@ -54,10 +55,10 @@ def test_a_larger_picture_for_the_detector_shows_smaller_faces(opened, portrait)
 
 
 def test_a_film_is_what_the_command_line_writes_of_it(opened, film, tmp_path):
-    command = [sys.executable, "-m", "tracker.cli", str(film), "--backend", "cpu", "--keypoints", "points.jsonl"]
+    command = [*FKP_TRACK, str(film), "--backend", "cpu", "--keypoints", "points.jsonl"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    from tracker.sinks.jsonl import open_jsonl
-    from tracker.sinks.records import Header
+    from tracker.sinks.keypoints.jsonl import open_jsonl
+    from tracker.sinks.keypoints.record import Header
 
     sink = open_jsonl(tmp_path / "ours.jsonl", Header("", 0, 0, "", "", "", 65.0), overwrite=False)
     for tracked in opened.video(str(film)):
@@ -108,7 +109,7 @@ def test_what_interrupts_one_frame_does_not_end_the_stream(opened, moving, monke
     opened.reset()
     opened.update(moving[0], 0.0)
     with monkeypatch.context() as patched:
-        patched.setattr(tracker.pipeline, "_find", interrupted)
+        patched.setattr(tracker.core.loop, "_find", interrupted)
         with pytest.raises(KeyboardInterrupt):
             opened.update(moving[1], 0.1)
     again = opened.update(moving[2], 0.2)
@@ -230,7 +231,7 @@ def test_the_examples_of_the_readme_run_as_written_and_leave_something(example, 
         assert f"\nfkp-track {words}\n" in README
         Path("interviews").mkdir()
         shutil.copy(film, "interviews")
-        subprocess.run([sys.executable, "-m", "tracker.cli", *words.split()], check=True, capture_output=True)
+        subprocess.run([*FKP_TRACK, *words.split()], check=True, capture_output=True)
     exec(compile(example, "README.md", "exec"), {})
     assert capfd.readouterr().out or list(film.parent.glob("*.jpg"))[1:]
 

@@ -8,9 +8,10 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from tracker.backends import OPENERS, Backend, Settings, open_backend
+from tracker.backends.contract import Backend, Settings
+from tracker.backends.registry import OPENERS, open_backend
+from tracker.backends.weights import load
 from tracker.errors import BackendUnavailable
-from tracker.weights import load
 
 Crops = NDArray[np.uint8]
 

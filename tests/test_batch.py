@@ -26,7 +26,7 @@ from tracker.batch.plan import Output, Task
 from tracker.batch.processes import in_processes
 from tracker.batch.work import STAGING
 from tracker.errors import SinkError
-from tracker.run import Options
+from tracker.options import Options
 
 FRAMES = 10
 LONG_FRAMES = 1500
@@ -262,7 +262,7 @@ def test_urls_and_clusters_name_the_extra_that_they_need(
     module: str, words: list[str], film: Path, tmp_path: Path
 ) -> None:
     lay(tmp_path, film, "films/a.mp4")
-    run = f"import sys; sys.modules[{module!r}] = None; from tracker.cli import main; main()"
+    run = f"import sys; sys.modules[{module!r}] = None; from tracker.commands.track import main; main()"
     command = [sys.executable, "-c", run, *words, "--keypoints", "points"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode in (3, 5)
@@ -274,13 +274,13 @@ def test_one_film_into_a_folder_is_a_batch_of_one(film: Path, tmp_path: Path) ->
     done = fkp_track(film, "--keypoints", "points", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "points") == [NAME, "short.jsonl"]
-    assert "tracker.run: " not in done.stderr
+    assert "tracker.app.run: " not in done.stderr
 
 
 def test_who_asks_for_more_hears_what_each_process_does(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--keypoints", "points", "--verbose", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "short.mp4: tracker.run: backend onnxruntime" in done.stderr
+    assert "short.mp4: tracker.app.run: backend onnxruntime" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from tracker.batch.plan import Tree, find, plan, tree_of
 from tracker.errors import FkpError, SinkError, SourceError
-from tracker.formats import RECORDS
-from tracker.sinks.video import FORMATS
+from tracker.sinks.film import FORMATS
+from tracker.sinks.keypoints.registry import RECORDS
 
 
 @pytest.fixture

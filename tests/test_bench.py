@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracker import bench
 from tracker.api import Tracker
-from tracker.bench import Meter, Settings, in_turn, print_table
+from tracker.backends.weights import DEFAULT_DIR, load
+from tracker.bench import speed
+from tracker.bench.mediapipe_baseline import Peer, followed_by_peer, open_peer
+from tracker.bench.speed import Meter, Settings, in_turn, print_table
 from tracker.errors import BackendUnavailable, SourceError, WeightsError
-from tracker.peer import Peer, followed_by_peer, open_peer
 from tracker.types import Frame
-from tracker.weights import DEFAULT_DIR, load
 
 try:
     import mediapipe
 except ImportError:
     mediapipe = None
 
-FKP_BENCH = (sys.executable, "-m", "tracker.bench")
+FKP_BENCH = (sys.executable, "-m", "tracker.commands.bench")
 
 
 def run_bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -152,10 +152,10 @@ def test_the_table_shows_every_stage(report: dict[str, Any], capsys: pytest.Capt
 
 
 def test_frames_too_large_to_keep_enough_of_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "FRAMES_BYTES", 10 * 640 * 480 * 3)
+    monkeypatch.setattr(speed, "FRAMES_BYTES", 10 * 640 * 480 * 3)
     demo = Settings(source=None, frames=100, detector="yunet", detect_every=1, backend="cpu", weights=None, threads=1)
     with pytest.raises(SourceError, match=r"640x480, and 10 such frames .* smaller film"):
-        bench.read(demo)
+        speed.read(demo)
 
 
 def test_a_film_too_short_to_time_is_refused(

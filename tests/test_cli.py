@@ -17,14 +17,17 @@ import numpy as np
 import pytest
 from programs import FKP_TRACK, fkp_track, headless, wait_until
 
-from tracker import __version__, backends, detect
-from tracker.conceal import UPSCALING
-from tracker.progress import FIRST_KEYPOINTS
-from tracker.run import ApiName, BackendName, DetectorName, Privacy, StyleName
+from tracker import __version__
+from tracker.app.progress import FIRST_KEYPOINTS
+from tracker.backends import registry as backends
+from tracker.backends.contract import Settings
+from tracker.backends.weights import DEFAULT_DIR, load
+from tracker.core.privacy import UPSCALING
+from tracker.detectors import registry as detectors
+from tracker.drawing.styles import STYLES
+from tracker.options import ApiName, BackendName, DetectorName, Privacy, StyleName
 from tracker.sources.camera import APIS
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
-from tracker.styles import STYLES
-from tracker.weights import DEFAULT_DIR, load
 
 SECONDS, RATE = 2, 25
 LONG_FRAMES = 1500
@@ -140,14 +143,15 @@ def test_a_larger_picture_for_the_detector_shows_smaller_faces(portrait: np.ndar
 
 
 STAND_IN = """
-from tracker import backends, cli
+from tracker.backends import registry as backends
+from tracker.commands import track
 from tracker.errors import BackendUnavailable
 
 def tell(weights, settings):
     raise BackendUnavailable(repr(settings), "")
 
 backends.OPENERS["cuda"] = tell
-cli.main()
+track.main()
 """
 
 
@@ -158,7 +162,7 @@ def test_what_is_said_of_the_machine_reaches_the_runtime(portrait: np.ndarray, t
     command = [sys.executable, "-c", STAND_IN, "face.png", "--no-show", *asked]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 5, done.stderr
-    assert repr(backends.Settings(threads=3, precision="fp16", keep=False)) in done.stderr
+    assert repr(Settings(threads=3, precision="fp16", keep=False)) in done.stderr
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
@@ -204,7 +208,7 @@ def test_no_frame_of_a_blurred_film_shows_a_face_and_its_keypoints_are_the_same(
         (face,), (covered,) = one["faces"], other["faces"]
         assert covered["id"] == face["id"] == 0
         np.testing.assert_allclose(covered["points"], face["points"], atol=0.1)
-    with contextlib.closing(detect.open_detector("yunet")) as detector:
+    with contextlib.closing(detectors.open_detector("yunet")) as detector:
         found = {
             name: sum(bool(detector(image)) for image in images_of(tmp_path / f"{name}.mp4"))
             for name in ("bare", "blurred")
@@ -496,4 +500,4 @@ def test_the_choices_of_the_command_line_are_those_that_exist() -> None:
     assert get_args(ApiName) == tuple(APIS)
     assert {way for way in get_args(Privacy) if way != "hide"} == set(UPSCALING)
     assert get_args(BackendName) == ("auto", *backends.OPENERS)
-    assert get_args(DetectorName) == tuple(detect.OPENERS)
+    assert get_args(DetectorName) == tuple(detectors.OPENERS)

@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tracker.app.progress import Tally
+from tracker.app.run import run
 from tracker.errors import FkpError
-from tracker.progress import Tally
-from tracker.run import Options, run
-from tracker.sources import open_film
+from tracker.options import Options
+from tracker.sources.registry import open_film
 
 FRAMES, RATE, SOUND_RATE = 12, 12, 48_000
 LONGEST_S = 300

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tracker.draw import PALETTE, draw, overlay_text
+from tracker.drawing.draw import PALETTE, draw, overlay_text
+from tracker.drawing.styles import STYLES
 from tracker.spec import KEYPOINTS, MIRROR
-from tracker.styles import STYLES
 from tracker.types import Box, Face, Frame, Region, Tracked
 
 VISIBLE = [name for name in STYLES if name != "none"]

@@ -25,12 +25,14 @@ from numpy.typing import NDArray
 from programs import FKP_TRACK, headless
 
 from tracker import Tracker
+from tracker.app.progress import Tally
+from tracker.app.run import run
 from tracker.errors import DataError, SinkError, SourceError
-from tracker.progress import Tally
-from tracker.run import Options, run
-from tracker.sources import Kind, open_film
+from tracker.options import Options
+from tracker.sources.contract import Kind
+from tracker.sources.registry import open_film
 from tracker.types import Tracked
-from train.data import read_training
+from train.data.kaggle import read_training
 
 Image = NDArray[np.uint8]
 MakeFilm = Callable[..., Path]
@@ -212,7 +214,7 @@ def stopped(*args):
     return original(*args)
 
 {owner}.{name} = stopped
-from tracker.cli import main
+from tracker.commands.track import main
 main()
 """
 
@@ -223,7 +225,7 @@ main()
     ("package", "owner", "name", "made"),
     [
         ("tracker.sinks", "video", "_add_picture", ["out.jsonl"]),  # no frame, no film
-        ("tracker.sinks.video", "Video", "_flush", ["out.jsonl", "out.mp4"]),
+        ("tracker.sinks.film", "Video", "_flush", ["out.jsonl", "out.mp4"]),
     ],
     ids=["opened", "closed"],
 )
@@ -271,7 +273,7 @@ def test_a_run_may_be_stopped_at_any_moment(moments: int, film: Path, tmp_path: 
 
 STOPPED_WHILE_STARTING = """
 import signal
-from tracker.program import Stopped, run_program
+from tracker.support.process import Stopped, run_program
 
 def app():
     try:

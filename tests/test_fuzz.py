@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_sinks_records import HEADER, tracked, write_all
+from test_keypoints_record import HEADER, tracked, write_all
 
-from tracker import table
+from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, load
 from tracker.batch.ledger import NAME, open_ledger
 from tracker.errors import DataError, WeightsError
-from tracker.formats import FORMATS
+from tracker.sinks.keypoints import table
+from tracker.sinks.keypoints.registry import FORMATS
 from tracker.spec import COLUMNS, KEYPOINTS
-from tracker.weights import CARD_VERSION, CONTRACT, CROP, load
-from train.data import read_test, read_training
-from train.faces68 import read_faces68
+from train.data.faces68 import read_faces68
+from train.data.kaggle import read_test, read_training
 
 EXAMPLES = 40
 

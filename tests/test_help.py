@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tracker.styles import STYLES
+from tracker.drawing.styles import STYLES
 
 
 def shown(module: str, *args: str, columns: int = 80) -> list[str]:
@@ -32,7 +32,7 @@ def panels(lines: list[str]) -> dict[str, list[str]]:
 
 
 def test_every_option_of_fkp_track_stands_under_a_heading_of_its_own_kind() -> None:
-    found = panels(shown("tracker.cli"))
+    found = panels(shown("tracker.commands.track"))
     assert {"SOURCE", "--camera", "--demo"} <= set(found["Input"])
     assert {"--out", "--keypoints", "--show"} <= set(found["Output"])
     assert {"--detector", "--smooth"} <= set(found["Tracking"])
@@ -46,7 +46,7 @@ def test_every_option_of_fkp_track_stands_under_a_heading_of_its_own_kind() -> N
     }
 
 
-@pytest.mark.parametrize("module", ["tracker.cli", "tracker.bench", "train.cli"])
+@pytest.mark.parametrize("module", ["tracker.commands.track", "tracker.commands.bench", "train.cli"])
 def test_help_fits_80_columns_and_needs_no_colour(module: str) -> None:
     lines = shown(module)
     assert max(map(len, lines)) <= 80
@@ -54,7 +54,7 @@ def test_help_fits_80_columns_and_needs_no_colour(module: str) -> None:
 
 
 def test_a_wider_terminal_makes_the_help_shorter() -> None:
-    assert len(shown("tracker.cli", columns=120)) < len(shown("tracker.cli", columns=80))
+    assert len(shown("tracker.commands.track", columns=120)) < len(shown("tracker.commands.track", columns=80))
 
 
 COMPLETE = """

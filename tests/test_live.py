@@ -18,7 +18,7 @@ import programs
 import pytest
 from programs import FKP_TRACK, headless
 
-from tracker.cli import filled_in
+from tracker.commands.track import filled_in
 
 SECONDS, RATE = 1, 25
 PATIENCE_S = 120
@@ -168,7 +168,7 @@ def test_an_address_that_cannot_be_used_is_one_message(
     ],
 )
 def test_a_missing_extra_is_named(option: str, package: str, extra: str, tmp_path: Path) -> None:
-    code = "import sys; sys.modules[sys.argv.pop(1)] = None; import tracker.cli; tracker.cli.main()"
+    code = "import sys; sys.modules[sys.argv.pop(1)] = None; from tracker.commands.track import main; main()"
     command = [sys.executable, "-c", code, package, "--demo", option]
     done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
     assert done.returncode == 6, done.stderr
@@ -184,7 +184,7 @@ def deny(event, _):
         os._exit(99)  # an exception might be swallowed
 sys.addaudithook(deny)
 sys.argv = ["fkp-track", *sys.argv[1:]]
-runpy.run_module("tracker.cli", run_name="__main__")
+runpy.run_module("tracker.commands.track", run_name="__main__")
 """
 
 

@@ -9,13 +9,13 @@ import pytest
 from typer import Typer
 from typer.main import get_command
 
-from tracker import bench, cli
+from tracker.commands import bench, track
 from train import cli as train_cli
 
 TESTS = Path(__file__).parent
 PROGRAMS: dict[str, tuple[Typer, str]] = {
-    "fkp-track": (cli.app, r"\bfkp_track\b|\btracker\.cli\b"),
-    "fkp-bench": (bench.app, r"\btracker\.bench\b"),
+    "fkp-track": (track.app, r"\bfkp_track\b|\bFKP_TRACK\b|\btracker\.commands\.track\b"),
+    "fkp-bench": (bench.app, r"\btracker\.commands\.bench\b"),
     "fkp-train": (train_cli.app, r"\bfkp_train\b|\btrain\.cli\b"),
 }
 """Each program, and how the text of a test file shows that it runs it."""

@@ -27,12 +27,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_the_command_line_answers_help_without_the_runtimes() -> None:
-    assert not loaded_by("import tracker.cli") & {"numpy", "cv2", "av", "onnxruntime"}
+    assert not loaded_by("import tracker.commands.track") & {"numpy", "cv2", "av", "onnxruntime"}
 
 
 def test_the_tracker_needs_neither_torch_nor_pandas_nor_the_trainer_nor_mediapipe() -> None:
-    stages = "backends.onnxruntime detect.yunet doctor draw identity pipeline progress smooth sources.film sinks.video"
-    modules = ", ".join(f"tracker.{name}" for name in ("cli", "bench", *stages.split()))
+    parts = "commands.track app.run app.doctor core.follow detectors.yunet sinks.film drawing.draw bench.speed"
+    modules = ", ".join(f"tracker.{name}" for name in parts.split())
     assert not loaded_by(f"import {modules}") & {"torch", "pandas", "train", "mediapipe"}
 
 
@@ -76,7 +76,7 @@ def test_a_missing_extra_is_named_instead_of_a_traceback() -> None:
 
 
 def test_the_readme_names_every_option_of_fkp_track() -> None:
-    command = [sys.executable, "-m", "tracker.cli", "--help"]
+    command = [sys.executable, "-m", "tracker.commands.track", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     options = set(re.findall(r"--[a-z][a-z-]+", shown))
     assert options
@@ -94,6 +94,18 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     (command,) = [line for line in README.splitlines() if "bin/pytest" in line]
     assert command == "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/pytest"
     assert "grep -m 1 'bin/pytest'" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("package", "most"), [("tracker", 9), ("train", 5)])
+def test_few_modules_lie_outside_of_a_room(package: str, most: int) -> None:
+    assert len(list((ROOT / package).glob("*.py"))) <= most
+
+
+@pytest.mark.parametrize("package", ["tracker", "train"])
+def test_every_package_says_what_enters_and_what_leaves(package: str) -> None:
+    rooms = [path for path in (ROOT / package).rglob("*/__init__.py") if "recipes" not in path.parts]
+    assert rooms
+    assert [str(path) for path in rooms if len(path.read_text(encoding="utf-8").split()) < 20] == []
 
 
 def test_the_top_level_holds_what_was_agreed_and_nothing_else() -> None:

@@ -19,7 +19,9 @@ def at_home(home: Path, **variables: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("first", ["tracker.backends.onnxruntime", "train", "tracker.cli", "tracker.doctor"])
+@pytest.mark.parametrize(
+    "first", ["tracker.backends.onnxruntime", "train", "tracker.commands.track", "tracker.app.run"]
+)
 def test_onnx_runtime_writes_nothing_at_home(first: str, tmp_path: Path) -> None:
     code = f"import {first}, onnxruntime, time; time.sleep(1)"
     subprocess.run([sys.executable, "-c", code], env=at_home(tmp_path), check=True, timeout=PATIENCE_S)

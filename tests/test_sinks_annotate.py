@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tracker.errors import SinkError
-from tracker.sinks import Annotate, Quit
+from tracker.sinks.contract import Annotate, Quit
 from tracker.types import Frame, Tracked
 
 

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.address import Address
 from tracker.errors import SinkError
 from tracker.spec import KEYPOINTS
+from tracker.support.address import Address
 from tracker.types import Box, Face, Frame, Pose, Region, Tracked
 
 pytest.importorskip("rerun", reason="needs the extra rerun")
@@ -163,7 +163,7 @@ import dataclasses, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from test_sinks_rerun import tracked
-from tracker.address import Address
+from tracker.support.address import Address
 from tracker.sinks.rerun import open_rerun
 
 sink = open_rerun(Address("127.0.0.1", int(sys.argv[2])), "talk.mp4", overwrite=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tracker.errors import SinkError
-from tracker.sources import SourceInfo
+from tracker.sources.contract import SourceInfo
 from tracker.types import Frame, Tracked
 
 pytest.importorskip("pyvirtualcam", reason="needs the extra virtual-camera")

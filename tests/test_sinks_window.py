@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from tracker.errors import SinkError
-from tracker.sinks import Quit
+from tracker.sinks.contract import Quit
 from tracker.sinks.window import open_window
-from tracker.sources import SourceInfo
+from tracker.sources.contract import SourceInfo
 from tracker.types import Frame, Tracked
 
 kind = sys.argv[1]

@@ -16,12 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
-from tracker.sources import mirrored, open_demo, open_source
-from tracker.sources.background import Background
 from tracker.sources.camera import APIS, Wish, open_camera
 from tracker.sources.film import open_film
 from tracker.sources.images import open_images
 from tracker.sources.listing import find_cameras, modes
+from tracker.sources.registry import mirrored, open_demo, open_source
+from tracker.support.threads import Background
 from tracker.types import Frame
 
 Image = NDArray[np.uint8]

@@ -13,12 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracker.backends import open_backend
-from tracker.crop import MEAN_SHAPE
-from tracker.detect import open_detector
-from tracker.errors import SourceError
-from tracker.smooth import PoseAndShape
-from tracker.steadiness import (
+from tracker.backends.registry import open_backend
+from tracker.backends.weights import load
+from tracker.bench.steadiness import (
     VARIANTS,
     Follow,
     Report,
@@ -36,9 +33,12 @@ from tracker.steadiness import (
     steadiness,
     weigh,
 )
-from tracker.synthetic import MOTIONS, Motion, Pose, SyntheticCamera, astronaut, fast_pan, still, talking
+from tracker.core.smoothing import PoseAndShape
+from tracker.detectors.registry import open_detector
+from tracker.errors import SourceError
+from tracker.geometry import MEAN_SHAPE
+from tracker.sources.synthetic import MOTIONS, Motion, Pose, SyntheticCamera, astronaut, fast_pan, still, talking
 from tracker.types import Box, Face, Frame, Region, Tracked
-from tracker.weights import load
 
 MARKED = MEAN_SHAPE * 58 + (224.7, 114.3)
 """(15, 2) portrait px, on the face by eye: any fifteen points would do."""
@@ -283,7 +283,7 @@ def test_a_still_film_is_steadier_smoothed(follow: Follow) -> None:
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tracker.bench", "--steadiness", *arguments]
+    command = [sys.executable, "-m", "tracker.commands.bench", "--steadiness", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

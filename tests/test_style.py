@@ -1,4 +1,4 @@
-"""Formatting, lint and types: part of the one test command, so that no second one has to be remembered."""
+"""Formatting, lint, types and layers: part of the one test command, so that no second one has to be remembered."""
 
 import shutil
 import subprocess
@@ -10,7 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("command", [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("lint-imports", "--no-cache")],
+    ids=" ".join,
+)
 def test_nothing_to_complain_about(command: tuple[str, ...]) -> None:
     if not (ROOT / "pyproject.toml").exists():
         pytest.skip("needs the repository")

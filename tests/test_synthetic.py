@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracker.synthetic import MOTIONS, Portrait, SyntheticCamera, astronaut, fast_pan, render, still, talking
+from tracker.sources.synthetic import MOTIONS, Portrait, SyntheticCamera, astronaut, fast_pan, render, still, talking
 
 SPOT = (50.0, 60.0)
 

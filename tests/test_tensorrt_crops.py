@@ -1,4 +1,4 @@
-"""The GPU's crops are the CPU's: the kernel's own source, compiled for this processor, against tracker/crop.py."""
+"""The GPU's crops are the CPU's: the kernel's own source, compiled for this processor, against tracker/geometry.py."""
 
 import ctypes
 import math
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tracker.backends.tensorrt import crops as gpu
 from tracker.backends.tensorrt.guard import Gpu
-from tracker.crop import cut
 from tracker.errors import BackendUnavailable
+from tracker.geometry import cut
 from tracker.spec import SIZE
 from tracker.types import Region
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tracker.synthetic import astronaut
+from tracker.sources.synthetic import astronaut
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compiles a stand-in for libcuda.so.1")
 
@@ -92,7 +92,7 @@ def test_a_library_that_is_no_driver_is_no_driver(tmp_path: Path) -> None:
 def fkp_track(before: str, libraries: Path | None, folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     """The program on one picture, in a process that has run `before`."""
     cv2.imwrite(str(folder / "face.png"), astronaut().image)
-    code = f"import sys\n{before}\nfrom tracker.cli import main; main()"
+    code = f"import sys\n{before}\nfrom tracker.commands.track import main; main()"
     environment = os.environ | {"XDG_CACHE_HOME": str(folder)}
     environment |= {"LD_LIBRARY_PATH": str(libraries)} if libraries else {}
     command = [sys.executable, "-c", code, "face.png", "--keypoints", "face.jsonl", *args]
@@ -160,7 +160,7 @@ def test_asked_for_by_name_it_never_falls_back(
 def test_the_gpu_benchmark_without_a_gpu_is_one_message_and_exit_5(tmp_path: Path) -> None:
     if has_driver():
         pytest.skip("this machine has an NVIDIA driver")
-    command = [sys.executable, "-m", "tracker.bench", "--gpu"]
+    command = [sys.executable, "-m", "tracker.commands.bench", "--gpu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 5
     (message,) = done.stderr.splitlines()

@@ -17,14 +17,14 @@ import pytest
 RUN = """
 import ctypes, json, sys
 import numpy as np
-from tracker.backends import Looks
+from tracker.backends.contract import Looks
 from tracker.backends.onnxruntime import OnnxRuntime, open_session
 from tracker.backends.tensorrt import crops, device, runtime
-from tracker.crop import cut
-from tracker.locate import Locate
-from tracker.synthetic import astronaut
+from tracker.geometry import cut
+from tracker.core.landmarks import Locate
+from tracker.sources.synthetic import astronaut
 from tracker.types import Box, Face, Region
-from tracker.weights import load
+from tracker.backends.weights import load
 
 driver = ctypes.CDLL("libcuda.so.1")
 cpu = OnnxRuntime(open_session(load().path, load().onnx, 1), "reference")

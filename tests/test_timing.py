@@ -4,7 +4,7 @@ from time import perf_counter, sleep
 
 import pytest
 
-from tracker.timing import Percentiles, percentiles_ms, rate_per_s, timed
+from tracker.support.timing import Percentiles, percentiles_ms, rate_per_s, timed
 
 
 def test_a_timed_stage_passes_arguments_results_and_attributes_through() -> None:

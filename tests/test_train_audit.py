@@ -12,11 +12,11 @@ import torch
 
 from tracker.errors import DataError, SinkError
 from tracker.spec import INDEX
-from train.audit import Audit, Folds, audit_by_folds, audit_by_weights, forget_folds, refuse_audit, write_audit
-from train.data import Faces, read_training
-from train.loop import Fit, FitConfig
-from train.model import NetConfig
-from train.split import folds, hold_out
+from train.data.kaggle import Faces, read_training
+from train.data.split import folds, hold_out
+from train.judge.audit import Audit, Folds, audit_by_folds, audit_by_weights, forget_folds, refuse_audit, write_audit
+from train.learn.loop import Fit, FitConfig
+from train.learn.model import NetConfig
 
 torch.set_num_threads(1)
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tracker.spec import INDEX, SIZE
-from train.augment import Augmentation, Bank, disturbed, draw, warped
-from train.model import HEADS, standardised
+from train.learn.augment import Augmentation, Bank, disturbed, draw, warped
+from train.learn.model import HEADS, standardised
 
 torch.set_num_threads(1)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from train.calibrate import FEWEST, point_offsets, sigma_scales, with_points_moved, with_sigma_scaled
-from train.evaluate import judged
-from train.model import HEAD_MIRROR, HEADS, Net, NetConfig
-from train.targets import labels_from_heads
+from train.judge.evaluate import judged
+from train.learn.calibrate import FEWEST, point_offsets, sigma_scales, with_points_moved, with_sigma_scaled
+from train.learn.model import HEAD_MIRROR, HEADS, Net, NetConfig
+from train.learn.targets import labels_from_heads
 
 torch.set_num_threads(1)
 

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from programs import fkp_train
 
+from tracker.backends.weights import load
 from tracker.spec import COLUMNS, KEYPOINTS
-from tracker.weights import load
-from train.loop import FitConfig
-from train.model import HEADS
+from train.data.schemes import C_KEYPOINTS
+from train.learn.distill import TeachConfig
+from train.learn.loop import FitConfig
+from train.learn.model import HEADS
+from train.learn.targets import LABEL_OFFSET_PX
 from train.rebuild import Options, rebuild
-from train.schemes import C_KEYPOINTS
-from train.targets import LABEL_OFFSET_PX
-from train.teach import TeachConfig
 
 torch.set_num_threads(1)
 

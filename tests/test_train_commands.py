@@ -13,9 +13,9 @@ import torch
 from programs import fkp_train
 
 from tracker.backends.tensorrt.guard import installed
+from tracker.backends.weights import DEFAULT_DIR, load
 from tracker.spec import INDEX, SIZE
-from tracker.weights import DEFAULT_DIR, load
-from train.faces68 import IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, TABLE
+from train.data.faces68 import IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, TABLE
 
 torch.set_num_threads(1)
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from programs import fkp_train
 
-from tracker.program import Stopped
-from train.board import COLUMNS, Board, Row
-from train.compare import Options, chosen_recipes, compare
-from train.data import Faces, read_training
+from tracker.support.process import Stopped
+from train.data.kaggle import Faces, read_training
+from train.data.split import hold_out
 from train.metrics import kaggle_weighted
+from train.recipes.compare import Options, chosen_recipes, compare
+from train.recipes.comparison_table import COLUMNS, Board, Row
 from train.recipes.contract import Fitted, Recipe, Terms
-from train.split import hold_out
 
 torch.set_num_threads(1)
 
@@ -140,7 +140,7 @@ def test_recipes_learn_on_the_terms_that_were_asked_for(
         seen.append((faces, terms))
         return means(faces, terms)
 
-    monkeypatch.setattr("train.compare.RECIPES", (Recipe("watched", watched),))
+    monkeypatch.setattr("train.recipes.compare.RECIPES", (Recipe("watched", watched),))
     index = write_index(tmp_path / "index.csv", bad=range(5))
     assert fkp_compare(data, tmp_path / "plain", "--device", "cpu") == 0
     assert fkp_compare(data, tmp_path / "out", "--index", index, "--device", "cpu", "--download") == 0

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from tracker.errors import DataError
 from tracker.spec import COLUMNS, INDEX, KEYPOINTS
-from train import archive, duplicates, schemes
-from train.data import KNOWN_PROBLEMS, SCHEMES, Faces, read_test, read_training
-from train.faces68 import keypoints_from_68, read_faces68
-from train.split import folds, hold_out
+from train.data import archive, duplicates, schemes
+from train.data.faces68 import keypoints_from_68, read_faces68
+from train.data.kaggle import KNOWN_PROBLEMS, SCHEMES, Faces, read_test, read_training
+from train.data.split import folds, hold_out
 
 Rows = list[list[str]]
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tracker.backends.weights import CONTRACT, load
 from tracker.errors import SinkError, WeightsError
 from tracker.spec import SIZE
-from tracker.weights import CONTRACT, load
-from train.export import SELU_ALPHA, SELU_GAMMA, add_forms, onnx_bytes, served, write_weights
-from train.model import HEADS, Net, NetConfig, mac_count, parameter_count
+from train.export.onnx import SELU_ALPHA, SELU_GAMMA, add_forms, onnx_bytes, served, write_weights
+from train.learn.model import HEADS, Net, NetConfig, mac_count, parameter_count
 
 torch.set_num_threads(1)
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from tracker.errors import DataError, SinkError
-from tracker.program import undisturbed
 from tracker.spec import unit_from_crop
-from train.augment import Augmentation, Bank
-from train.loop import Fit, FitConfig
-from train.losses import LossConfig, loss
-from train.model import HEADS, Net, NetConfig
+from tracker.support.process import undisturbed
+from train.learn.augment import Augmentation, Bank
+from train.learn.loop import Fit, FitConfig
+from train.learn.losses import LossConfig, loss
+from train.learn.model import HEADS, Net, NetConfig
 
 torch.set_num_threads(1)
 

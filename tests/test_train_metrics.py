@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tracker.spec import INDEX
 from train import metrics
-from train.schemes import BEYOND_C
+from train.data.schemes import BEYOND_C
 
 A, B, C = 0, 1, 2
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from tracker.spec import KEYPOINTS, mirrored_name
-from train.export import served
-from train.model import HEAD_MIRROR, HEADS, Net, NetConfig, mac_count, parameter_count, standardised
-from train.teach import TEACHER
+from train.export.onnx import served
+from train.learn.distill import TEACHER
+from train.learn.model import HEAD_MIRROR, HEADS, Net, NetConfig, mac_count, parameter_count, standardised
 
 torch.set_num_threads(1)
 

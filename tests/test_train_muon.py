@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.muon import Muon, orthogonalised
+from train.learn.muon import Muon, orthogonalised
 
 torch.set_num_threads(1)
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from train.parallel import ALONE, Crew
+from train.learn.parallel import ALONE, Crew
 
 TOGETHER = """
 import json, sys
 import torch
-from train.augment import Bank
-from train.loop import Fit, FitConfig
-from train.model import HEADS, Net, NetConfig
-from train.parallel import joined
+from train.learn.augment import Bank
+from train.learn.loop import Fit, FitConfig
+from train.learn.model import HEADS, Net, NetConfig
+from train.learn.parallel import joined
 
 torch.set_num_threads(1)
 with joined("cpu") as crew:

@@ -13,14 +13,14 @@ from torch import nn
 
 from tracker.errors import DataError
 from tracker.spec import INDEX, MIRROR, SIZE
-from train.data import Faces
-from train.evaluate import predicted_labels
-from train.model import layer_macs
+from train.data.kaggle import Faces
+from train.data.schemes import BEYOND_C, C_KEYPOINTS, A, B, C
+from train.judge.evaluate import predicted_labels
+from train.learn.model import layer_macs
 from train.recipes import RECIPES, augment, cnn, labels, ours, transfer
 from train.recipes.contract import Recipe, Terms
 from train.recipes.layers import plain_cnn
 from train.recipes.learn import Course, fit_network, learn, parameter_count, predicted
-from train.schemes import BEYOND_C, C_KEYPOINTS, A, B, C
 
 torch.set_num_threads(1)
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from tracker.backends.weights import DEFAULT_DIR, load
 from tracker.errors import DataError, SinkError
 from tracker.spec import KEYPOINTS
-from tracker.weights import DEFAULT_DIR, load
-from train.data import Faces, read_training
+from train.data.kaggle import Faces, read_training
+from train.judge.report import Judged, judge_hold_out, try_report, write_report
 from train.metrics import face_rmse
-from train.report import Judged, judge_hold_out, try_report, write_report
 
 torch.set_num_threads(1)
 

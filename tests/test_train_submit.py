@@ -7,8 +7,8 @@ import pytest
 
 from tracker.errors import DataError, SinkError
 from tracker.spec import COLUMNS
-from train.schemes import C_KEYPOINTS
-from train.submit import asked_scheme, read_lookup, write_submission
+from train.data.schemes import C_KEYPOINTS
+from train.judge.submit import asked_scheme, read_lookup, write_submission
 
 C_COLUMNS = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tracker.crop import MEAN_SHAPE
 from tracker.errors import DataError
+from tracker.geometry import MEAN_SHAPE
 from tracker.spec import INDEX, KEYPOINTS
-from train.data import SCHEMES, Faces
-from train.faces68 import IBUG, Crops68
-from train.model import HEADS
-from train.schemes import BEYOND_C, C_KEYPOINTS
-from train.targets import (
+from train.data.faces68 import IBUG, Crops68
+from train.data.kaggle import SCHEMES, Faces
+from train.data.schemes import BEYOND_C, C_KEYPOINTS
+from train.learn.model import HEADS
+from train.learn.targets import (
     CANVAS,
     DRAW_CHANCE,
     LABEL_OFFSET_PX,

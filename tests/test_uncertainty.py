@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracker.backends import Backend, open_backend
-from tracker.crop import MEAN_SHAPE, Framing
-from tracker.locate import Locate
+from tracker.backends.contract import Backend
+from tracker.backends.registry import open_backend
+from tracker.backends.weights import load
+from tracker.core.landmarks import Locate
+from tracker.geometry import MEAN_SHAPE, Framing
+from tracker.sources.synthetic import astronaut
 from tracker.spec import KEYPOINTS, crop_from_unit
-from tracker.synthetic import astronaut
 from tracker.types import Box, Face
-from tracker.weights import load
-from train.schemes import SCHEMES
-from train.split import hold_out
+from train.data.schemes import SCHEMES
+from train.data.split import hold_out
 
 Image = NDArray[np.uint8]
 

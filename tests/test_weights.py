@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from tracker.backends import open_backend
+from tracker.backends.registry import open_backend
+from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, DEFAULT_DIR, load
 from tracker.errors import WeightsError
 from tracker.spec import KEYPOINTS, SIZE
-from tracker.weights import CARD_VERSION, CONTRACT, CROP, DEFAULT_DIR, load
-from train.blocked import blocked
+from train.export.cpu_form import blocked
 
 CONTENT = b"any bytes will do: loading looks at the hash, not into the network"
 
@@ -92,7 +92,7 @@ def test_a_pair_whose_form_for_processors_was_left_behind_still_runs(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_card(folder, cpu={"file": "quick.onnx", "sha256": "0"})
-    with caplog.at_level(logging.INFO, "tracker.weights"):
+    with caplog.at_level(logging.INFO, "tracker.backends.weights"):
         assert load(folder).for_cpu() == CONTENT
     assert "comes without a form for processors" in caplog.text
 

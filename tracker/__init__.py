@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracker.api import Tracker, track_video
-    from tracker.backends import open_backend
-    from tracker.detect import open_detector
+    from tracker.backends.registry import open_backend
+    from tracker.backends.weights import load as load_weights
+    from tracker.core.association import Identity
+    from tracker.core.landmarks import Locate
+    from tracker.core.loop import track
+    from tracker.core.smoothing import PoseAndShape
+    from tracker.detectors.registry import open_detector
     from tracker.errors import FkpError
-    from tracker.identity import Identity
-    from tracker.locate import Locate
-    from tracker.pipeline import track
-    from tracker.smooth import PoseAndShape
-    from tracker.sources import open_source
+    from tracker.sources.registry import open_source
     from tracker.spec import INDEX, KEYPOINTS, MIRROR
     from tracker.types import Tracked
-    from tracker.weights import load as load_weights
 
 __version__ = "0.1.0"
 
@@ -58,16 +58,16 @@ _HOME = {
     "KEYPOINTS": "tracker.spec",
     "MIRROR": "tracker.spec",
     "FkpError": "tracker.errors",
-    "Identity": "tracker.identity",
-    "Locate": "tracker.locate",
-    "PoseAndShape": "tracker.smooth",
+    "Identity": "tracker.core.association",
+    "Locate": "tracker.core.landmarks",
+    "PoseAndShape": "tracker.core.smoothing",
     "Tracked": "tracker.types",
     "Tracker": "tracker.api",
-    "load_weights": "tracker.weights",
-    "open_backend": "tracker.backends",
-    "open_detector": "tracker.detect",
-    "open_source": "tracker.sources",
-    "track": "tracker.pipeline",
+    "load_weights": "tracker.backends.weights",
+    "open_backend": "tracker.backends.registry",
+    "open_detector": "tracker.detectors.registry",
+    "open_source": "tracker.sources.registry",
+    "track": "tracker.core.loop",
     "track_video": "tracker.api",
 }
 _ORIGINAL = {"load_weights": "load"}

@@ -18,12 +18,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends import Settings, open_backend
-from tracker.pose import posed
-from tracker.run import BackendName, DetectorName, Options, Privacy, Smoothing, follow, open_detector_for
-from tracker.sources import Kind, open_source
+from tracker.backends.contract import Settings
+from tracker.backends.registry import open_backend
+from tracker.backends.weights import load
+from tracker.core.follow import follow, open_detector_for
+from tracker.core.head_pose import posed
+from tracker.options import BackendName, DetectorName, Options, Privacy, Smoothing
+from tracker.sources.contract import Kind
+from tracker.sources.registry import open_source
 from tracker.types import Frame, Tracked
-from tracker.weights import load
 
 Image = NDArray[np.uint8]
 

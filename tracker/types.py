@@ -3,7 +3,9 @@
 No equality is generated, because comparing arrays field by field has no single truth value.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +60,10 @@ class Detection:
     """The face in Kaggle's framing, estimated from whatever the detector gives (points or box)."""
 
 
+Detect = Callable[[NDArray[np.uint8]], Sequence[Detection] | None]
+"""BGR image -> the faces in it, or None when this frame was not looked at (then known faces are followed)."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """A face with an identity, in one frame."""
@@ -72,9 +78,18 @@ class Face:
     """Its region is the detector's alone: no keypoints have refined it yet."""
 
 
+class Points(NamedTuple):
+    """Keypoints of N faces in one frame, frame px."""
+
+    keypoints: NDArray[np.float32]
+    """(N, 15, 2)"""
+    sigma: NDArray[np.float32]
+    """(N, 15), standard deviation of either coordinate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a head is and where it faces, in camera space; see `tracker.pose` for the axes and signs."""
+    """Where a head is and where it faces, in camera space; see `tracker.core.head_pose` for the axes and signs."""
 
     yaw: float
     """Degrees, positive towards the subject's right."""

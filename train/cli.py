@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tracker.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRAINING, PlainCommand, PlainGroup
-from tracker.program import run_program
-from tracker.run import PeerName, Precision
+from tracker.commands.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRAINING, PlainCommand, PlainGroup
+from tracker.options import PeerName, Precision
+from tracker.support.process import run_program
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
     from train.rebuild import Options
@@ -111,9 +111,9 @@ def train(
         raise typer.BadParameter(
             "only a teacher knows their keypoints; leave out --teacher-steps 0", param_hint="--unlabelled"
         )
-    from train.loop import FitConfig
+    from train.learn.distill import TeachConfig
+    from train.learn.loop import FitConfig
     from train.rebuild import Options
-    from train.teach import TeachConfig
 
     _train_and_show(
         Options(
@@ -143,9 +143,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """RMSE per scheme, per keypoint and Kaggle-weighted, each row read by its own scheme's outputs."""
-    from tracker.weights import load
-    from train import evaluate as judge
-    from train.data import read_training
+    from tracker.backends.weights import load
+    from train.data.kaggle import read_training
+    from train.judge import evaluate as judge
 
     faces = read_training(data, index=index)
     chosen = faces.only(judge.held_out(faces, load(weights))) if hold_out else faces
@@ -178,7 +178,7 @@ def compare(
     """Every published recipe side by side; a comparison that was stopped goes on when it is typed again."""
     from rich.console import Console
 
-    from train import compare as side_by_side
+    from train.recipes import compare as side_by_side
 
     try:
         chosen = side_by_side.chosen_recipes(recipes.split(","))
@@ -209,9 +209,9 @@ def report(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace report.html if it exists.")] = False,
 ) -> None:
     """One HTML page on how good weights are: curves, errors, calibration, the worst faces; a training writes it too."""
-    from train.data import read_training
+    from train.data.kaggle import read_training
+    from train.judge.report import refuse_report, write_report
     from train.rebuild import open_folder
-    from train.report import refuse_report, write_report
 
     folder = out or (weights if weights.is_dir() else weights.parent)
     refuse_report(folder, overwrite=overwrite)
@@ -245,10 +245,11 @@ def audit(
     """List the labels that a net which never saw them doubts most; finished folds are kept, data is never changed."""
     import torch
 
-    from train import audit as doubt
-    from train.data import read_training
-    from train.loop import FitConfig
-    from train.rebuild import chosen_device, open_folder
+    from train.data.kaggle import read_training
+    from train.judge import audit as doubt
+    from train.learn.loop import FitConfig
+    from train.learn.parallel import chosen_device
+    from train.rebuild import open_folder
 
     if weights is not None and (folds or steps):
         raise typer.BadParameter("trains nothing; leave out --folds and --steps", param_hint="--weights")
@@ -275,9 +276,9 @@ def wild(
     peer: Annotated[PeerName | None, typer.Option(help="Judge MediaPipe's FaceMesh on the same pictures too.")] = None,
 ) -> None:
     """Judge detector, crop and network together on photographs; prints JSON, % of the outer-eye distance."""
-    from tracker.peer import open_peer
-    from train.faces68 import read_faces68
-    from train.wild import judge_end_to_end, ours
+    from tracker.bench.mediapipe_baseline import open_peer
+    from train.data.faces68 import read_faces68
+    from train.judge.photographs import judge_end_to_end, ours
 
     crops = read_faces68(faces)
     with ExitStack() as opened:  # a peer that cannot be used is told before anything is judged
@@ -297,10 +298,10 @@ def submit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a submission for Kaggle's Facial Keypoints Detection: 27,124 values, clipped to 0..96."""
-    from tracker.sinks.files import refuse_existing
-    from train.data import read_test
-    from train.evaluate import predicted_labels
-    from train.submit import asked_scheme, write_submission
+    from tracker.support.atomic import refuse_existing
+    from train.data.kaggle import read_test
+    from train.judge.evaluate import predicted_labels
+    from train.judge.submit import asked_scheme, write_submission
 
     refuse_existing(out, overwrite=overwrite)
     images, image_ids = read_test(test)
@@ -321,8 +322,8 @@ def export(
     """Make the other forms of finished weights: for processors, in half precision, and as a TensorRT engine."""
     from tracker.backends.tensorrt import compile_ahead
     from tracker.backends.tensorrt.cache import Kept, compiled_dir
-    from tracker.weights import load
-    from train.export import FORMS, add_forms
+    from tracker.backends.weights import load
+    from train.export.onnx import FORMS, add_forms
 
     finished = add_forms(load(weights))
     for kind in FORMS:
@@ -336,8 +337,8 @@ def _train_and_show(options: "Options") -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from train.parallel import joined
-    from train.rebuild import chosen_device, rebuild
+    from train.learn.parallel import chosen_device, joined
+    from train.rebuild import rebuild
 
     quiet = not sys.stderr.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -362,9 +363,9 @@ def _compile_where_a_gpu_is(options: "Options") -> None:
     """Have the engine ready that the first `fkp-track` on this machine would build."""
     from tracker.backends.tensorrt import compile_ahead
     from tracker.backends.tensorrt.cache import Kept, compiled_dir
+    from tracker.backends.weights import load
     from tracker.errors import BackendUnavailable
-    from tracker.weights import load
-    from train.rebuild import chosen_device
+    from train.learn.parallel import chosen_device
 
     if chosen_device(options.device) == "cuda":
         try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from tracker.spec import INDEX, KEYPOINTS
-from train.schemes import SCHEMES, C
+from train.data.schemes import SCHEMES, C
 
 C_SHARE = 0.35
 """Part of Kaggle's score that falls on four-point images: 9,532 of the 27,124 values."""

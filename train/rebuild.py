@@ -1,8 +1,8 @@
 """`fkp-train --data`: from the data to weights that the tracker runs.
 
 In: Kaggle's training data, optionally faces with 68 landmarks and faces without labels.  Out: a folder with the
-networks that `train.export` tells of, `fkp.json` (the card), `history.jsonl` and, until training is done, checkpoints;
-then `report.html`.
+networks that `train.export.onnx` tells of, `fkp.json` (the card), `history.jsonl` and, until training is done,
+checkpoints; then `report.html`.
 
 Large networks, the teachers, are trained first; the small one that ships then learns from labels and teachers together.
 """
@@ -26,20 +26,20 @@ from numpy.typing import NDArray
 from tracker import __version__
 from tracker.errors import DataError, SinkError
 from tracker.spec import HALF_PX
-from train.augment import Bank
-from train.calibrate import Calibrated, calibrated
-from train.data import SCHEMES, Faces, read_training
-from train.evaluate import hold_out_sha256, judged
-from train.export import write_weights
-from train.faces68 import read_faces68
-from train.loop import Fit, FitConfig
+from train.data.faces68 import read_faces68
+from train.data.kaggle import SCHEMES, Faces, read_training
+from train.data.split import SPLIT_SEED, hold_out
+from train.export.onnx import write_weights
+from train.judge.evaluate import hold_out_sha256, judged
+from train.judge.report import HISTORY, try_report
+from train.learn.augment import Bank
+from train.learn.calibrate import Calibrated, calibrated
+from train.learn.distill import TeachConfig, taught
+from train.learn.loop import Fit, FitConfig
+from train.learn.model import Net, NetConfig, predicted
+from train.learn.parallel import ALONE, Crew, chosen_device
+from train.learn.targets import faces68_bank, kaggle_bank, unlabelled_bank
 from train.metrics import Report
-from train.model import Net, NetConfig
-from train.parallel import ALONE, Crew
-from train.report import HISTORY, try_report
-from train.split import SPLIT_SEED, hold_out
-from train.targets import faces68_bank, kaggle_bank, unlabelled_bank
-from train.teach import TeachConfig, taught
 
 log = logging.getLogger(__name__)
 
@@ -283,15 +283,6 @@ class _Run:
         }
 
 
-@torch.no_grad()
-def predicted(net: Net, images: torch.Tensor, batch: int = 256) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The net's outputs for crops (N, 1, 96, 96) uint8: points (N, 34, 2), sigma (N, 34), unit space."""
-    device = net.axis.device
-    answers = [net(part.to(device)) for part in torch.split(images, batch)]
-    points, sigma = (torch.cat(parts).cpu().numpy() for parts in zip(*answers, strict=True))
-    return points, sigma
-
-
 def _unlabelled(options: Options) -> list[Bank]:
     return [unlabelled_bank([read_faces68(path) for path in options.unlabelled])] if options.unlabelled else []
 
@@ -322,15 +313,6 @@ def open_folder(path: Path) -> None:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise SinkError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
-
-
-def chosen_device(choice: str) -> str:
-    """auto, cpu or cuda -> what torch calls it.  Raises DataError for a GPU that torch does not see."""
-    if choice == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise DataError(f"--device {choice}: torch {torch.__version__} sees no NVIDIA GPU; use --device cpu")
-    return choice
 
 
 def _note(path: Path, progress: Progress) -> None:

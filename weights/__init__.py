@@ -1,1 +1,1 @@
-"""Model files that ship with the tracker; `tracker.weights` and `tracker.detect` load and verify them."""
+"""Model files that ship with the tracker; `tracker.backends.weights` and `tracker.detectors` load and verify them."""

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from tracker.backends import Settings, choose_backend
+from tracker.backends.contract import Settings
+from tracker.backends.registry import choose_backend
 from tracker.backends.tensorrt.guard import Gpu, dotted, find_gpu
+from tracker.backends.weights import load
 from tracker.errors import BackendUnavailable
-from tracker.weights import load
 
 REPORT = Path(__file__).with_name("REPORT.json")
 PACKAGES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "torch", "cuda-bindings", "nvidia-cuda-nvrtc", "numpy")

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracker.backends import Looks, Settings, open_backend
+from tracker.backends.contract import Looks, Settings
 from tracker.backends.onnxruntime import OnnxRuntime, open_session
+from tracker.backends.registry import open_backend
 from tracker.backends.tensorrt import crops
 from tracker.backends.tensorrt.device import open_device
 from tracker.backends.tensorrt.guard import Gpu
-from tracker.crop import cut
+from tracker.backends.weights import load
+from tracker.core.landmarks import Locate
 from tracker.errors import BackendUnavailable
-from tracker.locate import Locate
+from tracker.geometry import cut
 from tracker.spec import SIZE
 from tracker.types import Box, Face, Region
-from tracker.weights import load
 
 NEAR_PX = {"fp32": 0.05, "fp16": 0.15}
 """How far keypoints may be from the processor's, crop px."""

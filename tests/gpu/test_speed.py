@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from tracker.bench_gpu import FACES, latencies_us, measure
-from tracker.weights import load
-from train.augment import Bank
-from train.export import served
-from train.loop import Fit, FitConfig
-from train.model import HEADS, Net, mac_count
+from tracker.backends.weights import load
+from tracker.bench.gpu import FACES, latencies_us, measure
+from train.export.onnx import served
+from train.learn.augment import Bank
+from train.learn.loop import Fit, FitConfig
+from train.learn.model import HEADS, Net, mac_count
 
 CROWD = 1024
 

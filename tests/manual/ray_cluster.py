@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from tracker.batch.ledger import NAME
 from tracker.batch.work import STAGING
-from tracker.synthetic import astronaut
+from tracker.sources.synthetic import astronaut
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import write_film
@@ -48,7 +48,7 @@ def main() -> None:
         second = started(stack, "--address", address)
         for number in range(FILMS):
             write_film(here / f"{number}.mp4", portraits(), rate=25)
-        batch = [sys.executable, "-m", "tracker.cli", "*.mp4", "--ray", address, "--keypoints", "points"]
+        batch = [sys.executable, "-m", "tracker.commands.track", "*.mp4", "--ray", address, "--keypoints", "points"]
         batch += ["--keypoints", f"{here.as_uri()}/tables/{{}}.csv"]
         lose_a_node(batch, here, lambda: kill(second))
         again = subprocess.run(batch, cwd=here, stderr=subprocess.PIPE, text=True, check=True).stderr

@@ -20,13 +20,15 @@ from typing import NamedTuple
 
 import typer
 
-from tracker.backends import open_backend
-from tracker.detect import open_detector
-from tracker.run import BackendName, Options, follow, header_of, open_sinks
-from tracker.sinks.parquet import ROWS_PER_GROUP
-from tracker.sources import open_source
+from tracker.app.outputs import header_of, open_sinks
+from tracker.backends.registry import open_backend
+from tracker.backends.weights import load
+from tracker.core.follow import follow
+from tracker.detectors.registry import open_detector
+from tracker.options import BackendName, Options
+from tracker.sinks.keypoints.parquet import ROWS_PER_GROUP
+from tracker.sources.registry import open_source
 from tracker.types import Frame
-from tracker.weights import load
 
 READINGS = 20
 GROWTH_BYTES = 250

@@ -6,9 +6,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable, WeightsError
+from tracker.options import Precision
 from tracker.spec import KEYPOINTS
-from tracker.weights import Precision, Weights
 
 
 def quiet_session_options(threads: int) -> ort.SessionOptions:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
-from tracker.batch.places import is_url
+from tracker.batch.storage import is_url
 from tracker.errors import SinkError
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from tracker import formats
 from tracker.errors import SinkError, SourceError
-from tracker.sinks.files import PARTIAL_STEM
+from tracker.options import FormatName
+from tracker.sinks.keypoints.registry import FORMATS
+from tracker.support.atomic import PARTIAL_STEM
 
 FILMS = frozenset(
     {".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
@@ -97,7 +98,7 @@ def is_pattern(source: Path) -> bool:
 
 
 def tree_of(
-    option: Literal["out", "keypoints"], path: Path, suffixes: Collection[str], *, format: formats.FormatName = "jsonl"
+    option: Literal["out", "keypoints"], path: Path, suffixes: Collection[str], *, format: FormatName = "jsonl"
 ) -> Tree:
     """What `--out` or `--keypoints` mean to a batch: a folder, or a name with a `SLOT` for the film's.
 
@@ -110,7 +111,7 @@ def tree_of(
                 f"{path} looks like one file, but several films need a folder; "
                 f"try --{option} {path.with_suffix('')}, or --{option} '{path.with_suffix('')}/{SLOT}{path.suffix}'"
             )
-        return Tree(option, path.resolve(), SLOT if option == "out" else SLOT + formats.FORMATS[format].suffixes[0])
+        return Tree(option, path.resolve(), SLOT if option == "out" else SLOT + FORMATS[format].suffixes[0])
     index = next(index for index, part in enumerate(path.parts) if SLOT in part)
     pattern = "/".join(path.parts[index:])
     if pattern.count(SLOT) > 1 or PurePosixPath(pattern).suffix.lower() not in suffixes:
@@ -188,8 +189,8 @@ def is_picture(path: Path) -> bool:
 
 def _output(tree: Tree, source: Path, name: str) -> Output:
     """What `tree` calls the output of the film `name`: a film stays a film, pictures stay pictures."""
+    from tracker.sinks.film import FORMATS
     from tracker.sinks.images import output_name
-    from tracker.sinks.video import FORMATS
 
     album = source.is_dir()
     bare = name if album else PurePosixPath(name).with_suffix("").as_posix()

@@ -16,10 +16,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
+from tracker.app.progress import Tally
 from tracker.batch.plan import Task
 from tracker.batch.work import Outcome, perform, speak_of
-from tracker.progress import Tally
-from tracker.run import Options
+from tracker.options import Options
 
 BEAT_S = 1.0
 """How often a worker says how far it is."""

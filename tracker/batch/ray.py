@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from tracker.app.progress import Tally
 from tracker.batch.plan import Task
 from tracker.batch.work import Outcome, perform, speak_of
 from tracker.errors import BackendUnavailable
-from tracker.progress import Tally
-from tracker.run import Options
+from tracker.options import Options
 
 RETRIES = 3
 """How often a film is begun anew after its worker died."""

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from tracker.batch.places import fetch, is_url, remove, store
+from tracker.app.progress import Tally
+from tracker.app.run import run
 from tracker.batch.plan import Output, Task
+from tracker.batch.storage import fetch, is_url, remove, store
 from tracker.errors import FkpError, SinkError
-from tracker.progress import Tally
-from tracker.run import Options, run
+from tracker.options import Options
 
 STAGING = ".fkp-batch"
 """The folder in each output folder where work in progress lies; gone when no batch is at work."""

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import SinkError
-from tracker.sinks import Sink
-from tracker.sinks.files import clear_leftovers, refuse_existing, write_whole
+from tracker.sinks.contract import Sink
 from tracker.sources.contract import SourceInfo
+from tracker.support.atomic import clear_leftovers, refuse_existing, write_whole
 from tracker.types import Tracked
 
 JPEG_QUALITY = 95

@@ -27,13 +27,13 @@ import rerun as rr
 import rerun.blueprint as rrb
 from numpy.typing import NDArray
 
-from tracker.address import Address
-from tracker.draw import PALETTE
+from tracker.drawing.draw import PALETTE
 from tracker.errors import SinkError
-from tracker.sinks import Sink
-from tracker.sinks.behind import Behind
-from tracker.sinks.files import PartialFile, open_partial
+from tracker.sinks.contract import Sink
 from tracker.spec import INDEX, KEYPOINTS
+from tracker.support.address import Address
+from tracker.support.atomic import PartialFile, open_partial
+from tracker.support.behind import Behind
 from tracker.types import Face, Pose, Tracked
 
 log = logging.getLogger(__name__)

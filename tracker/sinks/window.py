@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.draw import overlay_text
+from tracker.drawing.draw import overlay_text
 from tracker.errors import SinkError
-from tracker.sinks import Quit, Sink
-from tracker.sinks.files import free_name, write_whole
-from tracker.sinks.pace import Pace
+from tracker.sinks.contract import Quit, Sink
+from tracker.sinks.playback import Pace
 from tracker.sources.contract import SourceInfo
-from tracker.timing import RecentRate
+from tracker.support.atomic import free_name, write_whole
+from tracker.support.timing import RecentRate
 from tracker.types import Tracked
 
 log = logging.getLogger(__name__)

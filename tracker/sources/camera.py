@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
-from tracker.sources.background import Background
 from tracker.sources.contract import Source, SourceInfo
+from tracker.support.threads import Background
 from tracker.types import Frame
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from tracker.sources.contract import Source, SourceInfo
-from tracker.synthetic import SyntheticCamera, astronaut, talking
+from tracker.sources.synthetic import SyntheticCamera, astronaut, talking
 from tracker.types import Frame
 
 RATE = 30

@@ -19,8 +19,8 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
-from tracker.sources.background import Background
 from tracker.sources.contract import Source, SourceInfo, existing
+from tracker.support.threads import Background
 from tracker.types import Frame
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ Published: complete rows for the first two, a loss that ignores missing labels a
 Not published: layers, optimiser, epochs, scores.  Here the deeper one has two convolutions where the plain one has one.
 """
 
-from train.data import Faces
+from train.data.kaggle import Faces
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import complete, labelled
 from train.recipes.layers import plain_cnn

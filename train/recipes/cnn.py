@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import nn
 
-from train.data import Faces
+from train.data.kaggle import Faces
 from train.recipes.augment import augmented
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import complete

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.data import Faces
+from train.data.kaggle import Faces
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ each row, beside it), and whether near neighbours count more (here all alike).
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data import Faces
+from train.data.kaggle import Faces
 from train.recipes.augment import augmented
 from train.recipes.contract import Fitted, Predict, Recipe, Terms
 from train.recipes.labels import complete

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import DataError
 from tracker.spec import COLUMNS
-from train.data import Faces
+from train.data.kaggle import Faces
 
 NEIGHBOURS = 5
 """Rows that lend a missing label, and the least number of complete ones; scikit-learn's own default."""

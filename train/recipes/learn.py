@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tracker.spec import COLUMNS, KEYPOINTS, crop_from_unit, unit_from_crop
-from train.data import Faces
-from train.model import layer_macs
+from train.data.kaggle import Faces
+from train.learn.model import layer_macs
 from train.recipes.contract import Fitted, Terms
 
 OUTPUTS = len(COLUMNS)

@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tracker.weights import load
-from train.augment import Bank
-from train.data import SCHEMES, Faces
-from train.evaluate import predicted_labels
-from train.export import served
-from train.loop import Fit, FitConfig
-from train.model import HEADS, Net, mac_count, parameter_count
-from train.rebuild import predicted
+from tracker.backends.weights import load
+from train.data.kaggle import SCHEMES, Faces
+from train.export.onnx import served
+from train.judge.evaluate import predicted_labels
+from train.learn.augment import Bank
+from train.learn.loop import Fit, FitConfig
+from train.learn.model import HEADS, Net, mac_count, parameter_count, predicted
+from train.learn.targets import kaggle_bank, labels_from_heads
 from train.recipes.contract import Fitted, Recipe, Terms
-from train.targets import kaggle_bank, labels_from_heads
 
 FULL = FitConfig(batch=(128,))
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from train.data import Faces
-from train.model import lecun_normal
+from train.data.kaggle import Faces
+from train.learn.model import lecun_normal
 from train.recipes.augment import rotated
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import complete, labelled

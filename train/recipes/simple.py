@@ -4,7 +4,7 @@ Published: about 1,700 faces to learn from, 60 epochs in batches of 32, Adam, me
 published: the layers, and which rows they were (here the complete ones).
 """
 
-from train.data import Faces
+from train.data.kaggle import Faces
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import complete
 from train.recipes.layers import plain_cnn

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tracker.errors import DataError
-from train.data import Faces
+from train.data.kaggle import Faces
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import carried_forward, complete, imputed
 from train.recipes.learn import OUTPUTS, Course, fit_network

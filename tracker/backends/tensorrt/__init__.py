@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from tracker.backends.tensorrt.build import Recipe, engine
 from tracker.backends.tensorrt.cache import Store
 from tracker.backends.tensorrt.guard import PACKAGES, Flavour, Gpu, find_gpu, import_package, installed
+from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable
-from tracker.weights import Precision, Weights
+from tracker.options import Precision
 
 if TYPE_CHECKING:
     from tracker.backends.tensorrt.runtime import TensorRT

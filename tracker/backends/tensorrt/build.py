@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 from tracker.backends.tensorrt.cache import Store, fetched
 from tracker.backends.tensorrt.guard import Flavour, Gpu, dotted
 from tracker.errors import BackendUnavailable
+from tracker.options import Precision
 from tracker.spec import SIZE
-from tracker.weights import Precision
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from tracker.cachedir import cache_dir
+from tracker.support.cachedir import cache_dir
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 // Faces -> crops, all faces of a frame at once: gray, area filter, rotation and scale in one pass.
 //
 // In: the N `Face`s and the BGR pixels that `crops.stage` wrote.  Out: crops (N, 96, 96) uint8.
-// The same arithmetic as tracker/crop.py step by step, with OpenCV's own roundings, so that both give the same crop.
+// The same arithmetic as tracker/geometry.py step by step, with OpenCV's own roundings, so that both give the same crop.
 //
 // Grid: x covers the crop's pixels, y the faces.
 

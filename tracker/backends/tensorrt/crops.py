@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.backends.tensorrt.guard import Gpu
-from tracker.crop import patch_of
 from tracker.errors import BackendUnavailable
+from tracker.geometry import patch_of
 from tracker.types import Region
 
 SOURCE = Path(__file__).with_name("crop.cu")

@@ -1,0 +1,479 @@
+"""Who is who, in scripted scenes whose truth is known: detections in, faces with lasting ids out."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from tracker.core.association import EachAlone, Identity
+from tracker.core.schedule import EveryN, OnDemand, paced
+from tracker.geometry import MEAN_SHAPE, frame_from_unit
+from tracker.types import Box, Detection, Face, Frame, Points, Region
+
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+RATE = 30
+HERE, THERE = Region(200.0, 200.0, 100.0, 0.0), Region(450.0, 250.0, 120.0, 0.1)
+
+
+def seen(region: Region, score: float = 0.9) -> Detection:
+    half = region.side / 2.5
+    return Detection(Box(region.x - half, region.y - half, region.x + half, region.y + half), score, region)
+
+
+def shifted(region: Region, x: float = 0.0, y: float = 0.0, grow: float = 1.0, roll: float = 0.0) -> Region:
+    return Region(region.x + x, region.y + y, region.side * grow, region.roll + roll)
+
+
+class Scene:
+    """Runs one Identity frame by frame; the network finds each face where `truth` says, else in its crop's middle."""
+
+    def __init__(self, identity: Identity | EachAlone | None = None, start: float = 0.0, rate: int = RATE) -> None:
+        self.identity = Identity() if identity is None else identity
+        self.index = 0
+        self.start = start
+        self.rate = rate
+        self.detect: EveryN | OnDemand | None = None
+        """Asked in place of the detections handed in."""
+
+    def __call__(
+        self,
+        detections: Sequence[Detection] | None,
+        truth: Sequence[Region] = (),
+        *,
+        sigma_px: float = 1.0,
+        keypoints: np.ndarray | None = None,
+    ) -> tuple[Face, ...]:
+        frame = Frame(IMAGE, self.index, self.start + self.index / self.rate)
+        self.index += 1
+        faces = self.identity(frame, self.detect or (lambda image: detections))
+        found = np.empty((len(faces), 15, 2), np.float32)
+        for row, face in zip(found, faces, strict=True):
+            near = [region for region in truth if math.hypot(region.x - face.region.x, region.y - face.region.y) < 60]
+            row[:] = frame_from_unit(MEAN_SHAPE, near[0] if near else face.region)
+            if keypoints is not None:
+                row[:] = keypoints
+        settled, points = self.identity.settle(faces, Points(found, np.full((len(faces), 15), sigma_px, np.float32)))
+        assert len(settled) == len(points.keypoints) == len(points.sigma)
+        return settled
+
+    def ids(self, detections: Sequence[Detection] | None, truth: Sequence[Region] = ()) -> list[int]:
+        return [face.id for face in self(detections, truth)]
+
+
+def test_the_first_frame_shows_its_faces_even_faint_ones() -> None:
+    assert Scene().ids([seen(HERE, 0.61), seen(THERE, 0.9)]) == [0, 1]
+
+
+def test_a_faint_face_that_is_seen_once_never_shows() -> None:
+    scene = Scene()
+    scene([])
+    assert scene.ids([seen(HERE, 0.65)]) == []
+    assert scene.ids([]) == []
+    assert scene.ids([seen(HERE, 0.65)]) == []
+
+
+def test_a_faint_face_shows_when_the_next_look_confirms_it() -> None:
+    scene = Scene()
+    scene([])
+    assert scene.ids([seen(HERE, 0.65)]) == []
+    assert scene.ids(None) == []
+    assert scene.ids([seen(shifted(HERE, 3), 0.65)]) == [0]
+
+
+def test_a_clear_face_shows_at_once() -> None:
+    scene = Scene()
+    scene([])
+    assert scene.ids([seen(HERE, 0.8)]) == [0]
+
+
+def test_faces_keep_their_ids_whatever_the_order_of_detections() -> None:
+    scene = Scene()
+    scene([seen(HERE), seen(THERE)])
+    for i in range(1, 20):
+        here, there = shifted(HERE, 6 * i), shifted(THERE, 0, -4 * i)
+        faces = scene([seen(there), seen(here)] if i % 2 else [seen(here), seen(there)], [here, there])
+        assert [face.id for face in faces] == [0, 1]
+        assert faces[0].region.y == pytest.approx(200, abs=1)
+
+
+def test_faces_that_pass_each_other_keep_their_ids() -> None:
+    scene = Scene()
+    for i in range(60):
+        right, left = Region(100 + 7.0 * i, 180, 100, 0), Region(520 - 7.0 * i, 260, 100, 0)
+        faces = scene([seen(left), seen(right)], [right, left])
+        assert len(faces) == 2
+    by_height = sorted(faces, key=lambda face: face.region.y)
+    assert [face.id for face in by_height] == [1, 0]  # the first frame named the left-goer, seen first, 0
+
+
+def test_a_missed_detection_is_bridged_then_the_face_is_gone() -> None:
+    scene = Scene()
+    for _ in range(5):
+        scene([seen(HERE)], [HERE])
+    shown = [bool(scene.ids([], [HERE])) for _ in range(15)]
+    assert shown == sorted(shown, reverse=True)
+    assert sum(shown) == 9  # 0.3 s at 30 fps
+
+
+def test_a_missed_face_is_carried_along_by_its_keypoints() -> None:
+    scene = Scene()
+    scene([seen(HERE)], [HERE])
+    for i in range(1, 6):
+        (face,) = scene([], [shifted(HERE, 5 * i)])
+    assert face.region.x == pytest.approx(HERE.x + 25, abs=5)
+
+
+@pytest.mark.parametrize(("where", "id"), [(shifted(HERE, 40, 30), 0), (THERE, 1), (shifted(HERE, grow=2), 1)])
+def test_a_face_that_returns_soon_keeps_its_id_near_its_place(where: Region, id: int) -> None:
+    scene = Scene()
+    scene([seen(HERE)])
+    for _ in range(40):
+        scene([])
+    assert scene.ids([seen(where)]) == [id]
+
+
+def test_a_face_that_returns_late_is_a_new_one_and_ids_are_never_reused() -> None:
+    scene = Scene()
+    ids = []
+    for _ in range(3):
+        ids += scene.ids([seen(HERE)])
+        for _ in range(70):
+            assert len(scene.ids([])) <= 1
+    assert ids == [0, 1, 2]
+
+
+def test_between_looks_a_face_and_its_box_follow_the_keypoints() -> None:
+    scene = Scene()
+    (first,) = scene([seen(HERE)], [HERE])
+    for i in range(1, 9):
+        moved = shifted(HERE, 4 * i, 2 * i, grow=1.01**i, roll=0.02 * i)
+        (face,) = scene(None if i % 4 else [seen(moved)], [moved])
+    assert face.id == first.id
+    assert face.region.x == pytest.approx(HERE.x + 32, abs=6)
+    for _ in range(3):
+        (after,) = scene(None, [moved])
+    assert after.region.x == pytest.approx(moved.x, abs=0.03 * moved.side)
+    assert after.region.roll == pytest.approx(0.16, abs=0.04)
+    assert (after.box.left + after.box.right) / 2 == pytest.approx(moved.x, abs=0.03 * moved.side)
+    assert after.box.right - after.box.left == pytest.approx(moved.side * 0.8, rel=0.04)
+
+
+def test_patience_counts_from_the_first_miss_however_seldom_the_detector_looks() -> None:
+    scene = Scene()
+    scene([seen(HERE)])
+    for _ in range(29):
+        assert scene.ids(None, [HERE]) == [0]
+    assert scene.ids([], [HERE]) == [0]
+    assert scene.identity.in_doubt()
+    for _ in range(9):
+        assert scene.ids(None, [HERE]) == [0]
+    assert scene.ids([seen(HERE)], [HERE]) == [0]
+    assert not scene.identity.in_doubt()
+
+
+@pytest.mark.parametrize(
+    "keypoints",
+    [
+        np.full((15, 2), np.nan),
+        np.full((15, 2), 200.0),
+        frame_from_unit(MEAN_SHAPE, shifted(HERE, 70)),
+        frame_from_unit(MEAN_SHAPE, shifted(HERE, grow=1.8)),
+        frame_from_unit(MEAN_SHAPE, shifted(HERE, roll=2.0)),
+    ],
+    ids=["not finite", "all in one place", "beside the crop", "larger than the crop", "upside down"],
+)
+def test_keypoints_that_make_no_sense_are_not_followed(keypoints: np.ndarray) -> None:
+    scene = Scene()
+    scene([seen(HERE)], [HERE])
+    assert scene(None, keypoints=keypoints) == ()
+    assert scene.ids(None) == []
+    assert scene.ids([seen(HERE)]) == [0]
+
+
+def test_a_missed_face_is_gone_in_the_same_frame_when_the_network_is_unsure_of_it_too() -> None:
+    """The film cuts to another picture."""
+    scene = Scene()
+    scene([seen(HERE)], [HERE], sigma_px=1.0)
+    assert scene([], sigma_px=2.0) == ()
+
+
+def test_what_counts_as_unsure_is_learned_from_each_face() -> None:
+    scene = Scene()
+    scene([seen(HERE)], [HERE], sigma_px=4.0)
+    assert len(scene([], [HERE], sigma_px=4.5)) == 1
+
+
+def test_a_followed_face_that_becomes_unsure_calls_the_detector() -> None:
+    scene, detector = watched(HERE, every=10)
+    for sigma_px in (1.0, 1.0, 1.0, 1.4, 1.0, 1.0, 2.0, 1.0):
+        scene(None, [HERE], sigma_px=sigma_px)
+    assert detector.looks == [0, 4, 7]
+
+
+def test_the_detector_may_glance_unless_somebody_is_doubtful_or_lost() -> None:
+    scene, detector = watched(HERE, THERE, every=1)
+    for _ in range(3):
+        scene(None, [HERE, THERE])
+    assert detector.smallest == [None, pytest.approx(HERE.side), pytest.approx(HERE.side)]
+    detector.faces = [HERE]
+    for _ in range(RATE):
+        scene(None, [HERE])
+    assert set(detector.smallest[4:]) == {None}
+
+
+class Watching:
+    """A detector that sees `faces` and notes when it was asked."""
+
+    name = "watching"
+
+    def __init__(self, faces: Sequence[Region]) -> None:
+        self.faces = faces
+        self.scene: Scene
+        self.looks: list[int] = []
+        self.smallest: list[float | None] = []
+
+    def __call__(self, image: np.ndarray, smallest: float | None = None) -> list[Detection]:
+        self.looks.append(self.scene.index - 1)
+        self.smallest.append(smallest)
+        return [seen(face) for face in self.faces]
+
+    def close(self) -> None:
+        pass
+
+
+def watched(*faces: Region, every: int | Literal["auto"], rate: int = RATE) -> tuple[Scene, Watching]:
+    """A scene whose detector sees `faces` when it is asked."""
+    identity, detector = Identity(), Watching(faces)
+    scene = Scene(identity, rate=rate)
+    detector.scene, scene.detect = scene, paced(detector, every, identity)
+    return scene, detector
+
+
+def on_demand(*faces: Region, rate: int = RATE) -> tuple[Scene, Watching]:
+    """A scene whose detector is asked only on demand."""
+    return watched(*faces, every="auto", rate=rate)
+
+
+@pytest.mark.parametrize("rate", [1, 3, 15, 24, 30, 60])
+def test_on_demand_a_sure_face_is_looked_at_twice_a_second_at_any_frame_rate(rate: int) -> None:
+    scene, detector = on_demand(HERE, rate=rate)
+    for _ in range(5 * rate):
+        assert scene.ids(None, [HERE]) == [0]
+    rests = np.diff([*detector.looks, 5 * rate]) / rate
+    assert rests.max() <= max(0.5, 1 / rate)
+    assert rests[:-1].min() > min(0.4, 0.9 / rate)
+
+
+def test_on_demand_an_empty_scene_is_looked_at_in_every_frame() -> None:
+    scene, detector = on_demand()
+    for _ in range(10):
+        assert scene.ids(None) == []
+    assert detector.looks == list(range(10))
+
+
+def test_on_demand_an_unsure_or_missed_face_is_looked_at_until_it_is_seen_again() -> None:
+    scene, detector = on_demand(HERE)
+    for sigma_px in (1.0, 1.0, 1.4, 1.0, 1.0):
+        scene(None, [HERE], sigma_px=sigma_px)
+    assert detector.looks == [0, 3]
+    detector.faces = []
+    scene(None, [HERE], sigma_px=1.4)
+    for _ in range(3):
+        scene(None, [HERE])
+    detector.faces = [HERE]
+    for _ in range(3):
+        assert scene.ids(None, [HERE]) == [0]
+    assert detector.looks == [0, 3, 6, 7, 8, 9]
+
+
+def test_on_demand_a_lost_face_is_looked_for_until_it_is_forgotten() -> None:
+    scene, detector = on_demand(HERE, THERE)
+    scene(None, [HERE, THERE])
+    detector.faces = [HERE]
+    for _ in range(90):
+        scene(None, [HERE])
+    assert scene.ids(None, [HERE]) == [0]
+    assert set(range(15, 60)) < set(detector.looks)
+    assert not {72, 73} <= set(detector.looks)
+
+
+def test_a_face_given_up_between_looks_is_asked_about_in_the_same_frame() -> None:
+    """Blurred by a sudden move, it is no longer believed; but that is the detector's to say."""
+    scene = Scene()
+    scene([seen(HERE)], [HERE])
+    assert scene(None, [HERE], sigma_px=2.0) == ()
+    assert scene.identity.overlooked()
+    scene.index -= 1
+    assert [face.fresh for face in scene([seen(HERE)], [HERE], sigma_px=2.0)] == [True]
+    assert not scene.identity.overlooked()
+
+
+def test_a_face_that_the_detector_missed_too_is_not_overlooked() -> None:
+    scene = Scene()
+    scene([seen(HERE)], [HERE])
+    assert scene([], [HERE], sigma_px=2.0) == ()
+    assert not scene.identity.overlooked()
+
+
+def test_a_face_that_walks_on_out_of_sight_keeps_its_id_where_it_reappears() -> None:
+    """It passes behind a pillar three faces wide."""
+    scene = Scene()
+    for i in range(10):
+        where = shifted(HERE, 12 * i)
+        (face,) = scene([seen(where)], [where])
+    for i in range(10, 35):
+        where = shifted(HERE, 12 * i)
+        scene([])
+    assert scene.ids([seen(where)]) == [face.id]
+
+
+def test_a_face_that_stops_out_of_sight_keeps_its_id_too() -> None:
+    scene = Scene()
+    for i in range(10):
+        where = shifted(HERE, 12 * i)
+        (face,) = scene([seen(where)], [where])
+    for _ in range(45):
+        scene([])
+    assert scene.ids([seen(shifted(where, 60))]) == [face.id]
+
+
+def test_a_face_that_appears_away_from_the_course_of_a_lost_one_is_another() -> None:
+    scene = Scene()
+    for i in range(10):
+        where = shifted(HERE, 12 * i)
+        scene([seen(where)], [where])
+    for _ in range(20):
+        scene([])
+    assert scene.ids([seen(shifted(where, -200))]) == [1]
+
+
+def test_a_face_that_leaves_the_picture_is_not_followed() -> None:
+    scene = Scene()
+    at_edge = Region(20.0, 200.0, 100.0, 0.0)
+    scene([seen(at_edge)], [at_edge])
+    assert scene(None, [shifted(at_edge, -25)]) == ()
+
+
+def test_a_detected_face_is_shown_however_bad_its_keypoints() -> None:
+    scene = Scene()
+    for _ in range(5):
+        faces = scene([seen(HERE)], keypoints=np.full((15, 2), np.nan))
+        assert [face.id for face in faces] == [0]
+        assert faces[0].region == HERE
+
+
+def test_a_noisy_detector_does_not_shake_the_crop() -> None:
+    scene, rng = Scene(), np.random.default_rng(0)
+    regions = []
+    for _ in range(60):
+        dx, dy, size, roll = rng.normal(0, [1.8, 1.8, 0.05, 0.07])
+        (face,) = scene([seen(shifted(HERE, dx, dy, math.exp(size), roll))], [HERE])
+        regions.append([face.region.x, face.region.y, face.region.side, face.region.roll])
+    spread = np.std(regions[5:], axis=0)
+    assert (spread < [0.1, 0.1, 1.0, 0.01]).all()
+
+
+def test_the_crop_of_a_still_face_trembles_less_than_its_keypoints() -> None:
+    scene, rng = Scene(), np.random.default_rng(1)
+    noise = np.array([0.05, 0.05, 0.0005, 0.0005])  # what the network has on a face without motion
+    regions = []
+    for _ in range(120):
+        dx, dy, size, roll = rng.normal(0, noise)
+        (face,) = scene([seen(HERE)], [shifted(HERE, dx, dy, math.exp(size), roll)])
+        regions.append([face.region.x, face.region.y, math.log(face.region.side), face.region.roll])
+    assert (np.std(regions[10:], axis=0) < 0.9 * noise).all()
+
+
+@pytest.mark.parametrize("rate", [15, 30])
+def test_the_crop_foresees_steady_motion_growth_and_roll(rate: int) -> None:
+    scene = Scene(rate=rate)
+    for i in range(rate):
+        t = i / rate
+        where = shifted(HERE, 80 * t, 40 * t, grow=1.3**t, roll=0.8 * t)
+        (face,) = scene([seen(where)] if i == 0 else None, [where])
+    assert (face.region.x, face.region.y) == pytest.approx((where.x, where.y), abs=0.3)
+    assert face.region.side == pytest.approx(where.side, rel=0.003)
+    assert face.region.roll == pytest.approx(where.roll, abs=0.004)
+
+
+def test_keypoints_cannot_carry_the_crop_away_from_the_detection() -> None:
+    scene, creeping = Scene(), HERE
+    for _ in range(60):
+        (face,) = scene([seen(HERE)], [creeping])
+        creeping = shifted(face.region, 2, -1, grow=1.02)
+    assert math.hypot(face.region.x - HERE.x, face.region.y - HERE.y) < 10
+    assert face.region.side < 115
+
+
+def test_the_crop_keeps_up_with_a_fast_head() -> None:
+    scene = Scene()
+    for i in range(20):
+        where = shifted(HERE, 10 * i)  # three of its own widths per second
+        (face,) = scene([seen(where)], [where])
+    assert face.region.x == pytest.approx(where.x, abs=3)
+
+
+def test_a_fast_head_is_followed_between_looks() -> None:
+    scene = Scene()
+    for i in range(20):
+        where = shifted(HERE, 10 * i)
+        (face,) = scene([seen(where)] if i % 5 == 0 else None, [where])
+    assert face.region.x == pytest.approx(where.x, abs=3)
+
+
+def test_keypoints_that_are_drawn_to_another_face_do_not_cost_the_id() -> None:
+    """A face that comes out from behind another is half hidden, and its keypoints spread over both."""
+    scene = Scene()
+    for i in range(4):
+        scene([seen(HERE)], [shifted(HERE, 6 * i, grow=1.18**i)])
+    assert scene.ids([seen(HERE)], [HERE]) == [0]
+
+
+def test_frames_that_come_in_bursts_do_not_throw_the_crop() -> None:
+    """A camera hands over two frames 2 ms apart, then none for 64 ms; the face moved evenly."""
+    scene = Scene(rate=1)  # 1 index = 1 s
+    for i in range(40):
+        where = shifted(HERE, 4 * i, grow=1.01**i)
+        scene.start = i // 2 * 0.066 + i % 2 * 0.002 - scene.index
+        (face,) = scene([seen(where)] if i == 0 else None, [where])
+        assert math.hypot(face.region.x - where.x, face.region.y - where.y) < 10
+        assert face.region.side == pytest.approx(where.side, rel=0.03)
+
+
+def test_the_crop_takes_its_roll_from_the_keypoints_where_the_detector_sees_too_little() -> None:
+    scene = Scene()
+    rolled = shifted(HERE, roll=math.radians(40))
+    for _ in range(3):
+        (face,) = scene([seen(shifted(HERE, roll=math.radians(10)))], [rolled])
+    assert math.degrees(face.region.roll) == pytest.approx(40, abs=2.1)
+
+
+def test_a_face_followed_onto_another_is_dropped() -> None:
+    scene = Scene()
+    beside = shifted(HERE, 90)
+    scene([seen(HERE), seen(beside)], [HERE, beside])
+    for i in range(1, 5):
+        merging = shifted(HERE, 90 - 18 * i)
+        ids = scene.ids([seen(HERE)], [HERE] if i == 4 else [HERE, merging])
+    assert ids == [0]
+
+
+def test_a_new_object_knows_nobody() -> None:
+    Scene()([seen(HERE), seen(THERE)])
+    assert Scene(start=0.1).ids([seen(THERE)]) == [0]
+
+
+def test_the_clock_may_start_anywhere() -> None:
+    scene = Scene(start=5000.0)
+    assert scene.ids([seen(HERE)]) == [0]
+    assert scene.ids([], [HERE]) == [0]
+
+
+def test_pictures_of_their_own_number_their_faces_from_zero() -> None:
+    scene = Scene(EachAlone())
+    assert scene.ids([seen(HERE, 0.65), seen(THERE)]) == [0, 1]
+    assert scene.ids([seen(THERE)]) == [0]
+    assert scene.ids([]) == []
+    assert not scene.identity.overlooked()

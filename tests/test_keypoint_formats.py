@@ -1,0 +1,131 @@
+"""Which format a keypoint file gets, from its name and what the user asked for; and standard output in all of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tracker.batch.run import is_batch
+from tracker.options import STDOUT, FormatName, Options
+from tracker.sinks.keypoints.registry import FORMATS, RECORDS, format_of
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "format"),
+    [
+        ("a.jsonl", None, "jsonl"),
+        ("a.CSV", None, "csv"),
+        ("a.parquet", None, "parquet"),
+        ("a.openface.csv", None, "openface"),
+        ("a.coco.json", None, "coco"),
+        ("a.json", None, "coco"),
+        ("a.txt", None, None),
+        ("jsonl", None, None),
+        ("-", None, "jsonl"),
+        ("-", "csv", "csv"),
+        ("a.csv", "openface", "openface"),
+        ("a.csv", "csv", "csv"),
+        ("a.txt", "csv", "csv"),
+        ("a.jsonl", "openface", "jsonl"),
+        ("a.openface.csv", "csv", "csv"),
+        ("a.parquet", "csv", "parquet"),
+    ],
+)
+def test_a_name_says_its_format_and_what_is_asked_for_settles_the_rest(name, asked, format):
+    assert format_of(Path(name), asked) == format
+
+
+def test_every_format_has_a_suffix_of_its_own_and_a_name_for_the_command_line():
+    assert get_args(FormatName) == tuple(FORMATS)
+    for name, format in FORMATS.items():
+        assert format_of(Path(f"a{format.suffixes[0]}"), None) == name
+    assert set(RECORDS) == {".jsonl", ".csv", ".parquet", ".openface.csv", ".coco.json", ".json"}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder with the portrait, twice."""
+    import cv2
+    from skimage.data import astronaut
+
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ("1.png", "2.png"):
+        cv2.imwrite(str(folder / name), astronaut()[..., ::-1])
+    return folder
+
+
+def fkp_track(*args, cwd, stdout=subprocess.PIPE):
+    command = [sys.executable, "-m", "tracker.commands.track", *map(str, args), "--backend", "cpu"]
+    return subprocess.run(command, cwd=cwd, stdout=stdout, stderr=subprocess.PIPE, check=False)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_standard_output_takes_what_a_file_would(pictures, tmp_path, format):
+    file = f"a{FORMATS[format].suffixes[0]}"
+    done = fkp_track(pictures, "--keypoints", "-", "--keypoints", file, "--format", format, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / file).read_bytes()
+    assert len(done.stdout) > 500
+    assert b"stdout" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+
+
+def test_several_formats_are_written_at_once(pictures, tmp_path):
+    names = ["a.jsonl", "a.csv", "a.parquet", "a.openface.csv", "a.coco.json"]
+    done = fkp_track(pictures, *(word for name in names for word in ("--keypoints", name)), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe differently")
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_reader_that_leaves_ends_the_run_quietly_and_other_outputs_are_finished(pictures, tmp_path, format):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = fkp_track(
+        pictures, "--keypoints", "a.jsonl", "--keypoints", "-", "--format", format, cwd=tmp_path, stdout=writing
+    )
+    os.close(writing)
+    assert done.returncode == 141, done.stderr
+    assert all(line.startswith(b"fkp-track: ") for line in done.stderr.splitlines())
+    assert b"gone" not in done.stderr
+    (written,) = tmp_path.iterdir()
+    assert json.loads(written.read_text().splitlines()[0])["fkp"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--keypoints", "a.txt"], "a.txt ends in none of .jsonl, .csv"),
+        (["--keypoints", "a.jsonl", "--format", "openface"], "no --keypoints is openface"),
+        (["--format", "csv"], "no --keypoints is csv"),
+        (["--keypoints", "-", "--format", "xml"], "'xml'"),
+        (["--keypoints", "-", "--keypoints", "-"], "same name"),
+    ],
+)
+def test_a_format_that_cannot_be_is_a_usage_error(pictures, tmp_path, args, says):
+    done = fkp_track(pictures, *args, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.decode().split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_extra_is_named_before_anything_is_begun(pictures, tmp_path):
+    code = "import sys; sys.modules['pyarrow'] = None; from tracker.commands.track import main; main()"
+    command = [sys.executable, "-c", code, str(pictures), "--keypoints", "a.parquet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    (message,) = done.stderr.splitlines()
+    assert "pip install 'fkp[parquet]'" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_standard_output_of_one_film_is_no_folder_and_of_a_batch_a_usage_error(tmp_path):
+    assert not is_batch([Path("talk.mp4")], Options(keypoints=(STDOUT,)))
+    done = fkp_track("a.mp4", "b.mp4", "--keypoints", "-", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"a batch makes files alone" in done.stderr

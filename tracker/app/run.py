@@ -1,0 +1,56 @@
+"""One run of the tracker: the resources it opens and closes, and the frames that flow between them.
+
+In: `Options`.  Out: whatever outputs they name.  What happens to a frame is the business of the stages.
+"""
+
+import logging
+from contextlib import closing, suppress
+
+import cv2
+
+from tracker.app.outputs import header_of, open_sinks
+from tracker.app.progress import Tally, open_progress
+from tracker.backends.contract import Settings
+from tracker.backends.registry import choose_backend
+from tracker.backends.weights import load
+from tracker.core.follow import follow, open_detector_for
+from tracker.core.head_pose import posed
+from tracker.options import STDOUT, Options
+from tracker.sinks.contract import Quit
+from tracker.sources.camera import Wish
+from tracker.sources.registry import open_source
+
+log = logging.getLogger(__name__)
+
+
+def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
+    """Track the source into every output asked for, counting into `tally`; with `bar` a terminal shows progress.
+
+    Raises FkpError; whatever ends the run, the outputs are finished and closed before this returns.
+    """
+
+    cv2.setNumThreads(options.threads)
+    weights = load(options.weights)
+    wish = Wish(options.width, options.height, options.fps, options.backend_api)
+    settings = Settings(threads=options.threads, precision=options.precision, keep=options.keep_compiled)
+    with (
+        open_source(options.source, camera=options.camera, demo=options.demo, wish=wish) as source,
+        closing((chosen := choose_backend(options.backend, weights, settings)).backend) as backend,
+        closing(open_detector_for(options)) as detector,
+        open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
+        open_progress(source.info, visible=bar and not options.show and STDOUT not in options.keypoints) as advance,
+        suppress(Quit),
+    ):
+        if chosen.refused:
+            log.info("not used: %s", chosen.refused)
+        log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
+        kind = source.info.kind
+        results = follow(source, kind, detector, backend, options)
+        try:
+            for tracked in posed(results, options.fov) if options.tells_poses else results:
+                for sink in sinks:
+                    sink.write(tracked)
+                tally.count(tracked, kind)
+                advance()
+        finally:
+            tally.skipped = source.skipped

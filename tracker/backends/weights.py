@@ -1,0 +1,146 @@
+"""The model file and its card: load them, verify that they belong together and fit this tracker.
+
+The card (`fkp.json`) lies beside the network (`fkp.onnx`) and says what it is: sha256, contract, crop geometry, label
+convention, training data, metrics, licence.  Where it has entries for other forms of the network, for
+GPUs and for processors, these lie beside it too.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracker.errors import WeightsError
+from tracker.geometry import EYE_MIDPOINT, SIDE_IOD
+from tracker.options import Precision
+from tracker.spec import KEYPOINTS, SIZE
+
+log = logging.getLogger(__name__)
+
+CARD_VERSION = 1
+DEFAULT_DIR = Path(__file__).resolve().parents[2] / "weights"
+"""Where the weights that ship with the package lie."""
+
+CONTRACT: dict[str, Any] = {
+    "input": {"name": "faces", "dtype": "uint8", "shape": ["N", 1, SIZE, SIZE]},
+    "outputs": [
+        {"name": "points", "dtype": "float32", "shape": ["N", len(KEYPOINTS), 2], "space": "unit"},
+        {"name": "sigma", "dtype": "float32", "shape": ["N", len(KEYPOINTS)], "space": "unit"},
+    ],
+}
+"""What goes into the network and what comes out; the card must say the same."""
+
+CROP: dict[str, Any] = {"side_iod": SIDE_IOD, "eye_midpoint_unit": list(EYE_MIDPOINT)}
+"""The framing the network was trained on; a card with another one belongs to another tracker."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """A verified network with its card."""
+
+    path: Path
+    """The ONNX file."""
+    onnx: bytes
+    sha256: str
+    card: dict[str, Any]
+
+    def at(self, precision: Precision) -> bytes:
+        """The network as ONNX in this precision.
+
+        Half lies in a file of its own beside the first.  Raises WeightsError when the card knows none, when it is
+        missing, or not the one the card describes.
+        """
+        if precision == "fp32":
+            return self.onnx
+        if precision not in self.card:
+            raise WeightsError(f"{self.path} comes in fp32 alone; make the other with: fkp-train export --weights PATH")
+        return self._derived(precision)
+
+    def for_cpu(self) -> bytes:
+        """The network as ONNX in operations that processors run faster, from a file beside the first.
+
+        The network itself where the card knows none or that file was left behind.  Raises WeightsError when it is not
+        the one the card describes.
+        """
+        if "cpu" in self.card and self._path_of("cpu").exists():
+            return self._derived("cpu")
+        log.info("%s comes without a form for processors, which is a third faster: fkp-train export", self.path)
+        return self.onnx
+
+    def _derived(self, kind: str) -> bytes:
+        """The form of this network that the card has an entry for."""
+        path = self._path_of(kind)
+        onnx = _read_bytes(path)
+        seen, expected = hashlib.sha256(onnx).hexdigest(), self.card[kind].get("sha256")
+        _expect(path, "sha256", seen, expected, "it is not what its card describes")
+        return onnx
+
+    def _path_of(self, kind: str) -> Path:
+        """Raises WeightsError where the card names no file beside this one."""
+        entry = self.card[kind]
+        name = entry.get("file") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name or "\0" in name or name != Path(name).name:
+            raise WeightsError(
+                f"{self.path.with_suffix('.json')}: {kind} is {_short(entry)}, expected the name of a file beside it; "
+                "restore the pair or run fkp-train"
+            )
+        return self.path.with_name(name)
+
+
+def load(path: Path | None = None) -> Weights:
+    """Read and verify weights: an ONNX file with its card beside it, a folder with `fkp.onnx`, or None for our own.
+
+    Raises WeightsError when a file is missing, cannot be read, does not match its card's sha256, or when the card's
+    keypoints, crop geometry or contract are not this tracker's.
+    """
+    onnx_path = _onnx_path(DEFAULT_DIR if path is None else path)
+    card_path = onnx_path.with_suffix(".json")
+    onnx = _read_bytes(onnx_path)
+    card = read_card(card_path)
+    sha256 = hashlib.sha256(onnx).hexdigest()
+    _expect(card_path, "sha256", sha256, card.get("sha256"), f"{onnx_path.name} is not the file its card describes")
+    _expect(card_path, "keypoints", list(KEYPOINTS), card.get("keypoints"))
+    _expect(card_path, "crop", CROP, card.get("crop"))
+    _expect(card_path, "contract", CONTRACT, card.get("contract"))
+    return Weights(onnx_path, onnx, sha256, card)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card as a dict.  Raises WeightsError when it is missing, no JSON object, or of another version."""
+    try:
+        card = json.loads(_read_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not a JSON model card ({error}); restore it or run fkp-train again") from error
+    if not isinstance(card, dict):
+        raise WeightsError(f"{path} holds a JSON {type(card).__name__}, expected an object; restore the model card")
+    _expect(path, "fkp_card", CARD_VERSION, card.get("fkp_card"))
+    return card
+
+
+def _onnx_path(path: Path) -> Path:
+    return path / "fkp.onnx" if path.is_dir() else path
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise WeightsError(
+            f"cannot read {path}: {reason}; expected an ONNX file with its .json card beside it"
+        ) from error
+
+
+def _expect(path: Path, key: str, expected: object, seen: object, meaning: str = "") -> None:
+    if seen != expected:
+        because = f" ({meaning})" if meaning else ""
+        raise WeightsError(
+            f"{path}: {key} is {_short(seen)}, expected {_short(expected)}{because}; restore the pair or run fkp-train"
+        )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else text[:97] + "..."

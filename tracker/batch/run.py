@@ -1,0 +1,264 @@
+"""Many films in one go: what is done is skipped, what is missing is tracked, and what failed is listed.
+
+In: a `Batch`.  Out: trees of outputs, each with a record of how every film fared.  `plan` finds the work, `ledger` is
+the record, `work` does one film, `processes` and `ray` many side by side, `report` tells a person.
+"""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracker.errors import SinkError
+from tracker.options import STDOUT, Options
+from tracker.sinks.keypoints.registry import RECORDS
+
+if TYPE_CHECKING:  # the runtimes are imported when a batch starts, so that --help answers at once
+    from tracker.batch.ledger import Ledger
+    from tracker.batch.plan import Output, Task, Tree
+    from tracker.batch.work import Outcome
+
+log = logging.getLogger(__name__)
+
+INDIFFERENT = frozenset(
+    {"source", "called", "camera", "demo", "out", "keypoints", "show", "overwrite", "backend", "weights", "threads"}
+)
+"""Options that say where from, where to and how fast, not what comes out; weights count by their content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Everything a batch depends on."""
+
+    sources: tuple[Path, ...]
+    """Films, pictures, folders, and patterns with wildcards."""
+    each: Options
+    """For every film; `out` and `keypoints` are folders, or names in which `{}` stands for the film's."""
+    jobs: int | None = None
+    """Films at a time; None for what the machine or the cluster has room for."""
+    ray: str | None = None
+    """Address of a Ray cluster to work on; None for this machine."""
+
+
+def default_jobs() -> int:
+    """Each film keeps about two processors busy: it is decoded and encoded while it is tracked."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable // 2)
+
+
+def is_batch(sources: Sequence[Path], each: Options) -> bool:
+    """Whether `sources` are more than a run takes, or the outputs of a film name folders."""
+    from tracker.batch.plan import SLOT, holds_films, is_pattern
+    from tracker.batch.storage import is_url
+    from tracker.sources.images import SUFFIXES
+
+    if len(sources) != 1:
+        return bool(sources)
+    (source,) = sources
+    outputs = [path for path in (*each.keypoints, each.out) if path is not None and path != STDOUT]
+    if any(map(is_url, [source, *outputs])):
+        return True
+    if os.path.isdir(source):  # of places that may not be looked into pathlib's own raises
+        return holds_films(source)
+    into_folders = any(os.path.isdir(path) or not path.suffix or SLOT in str(path) for path in outputs)
+    return is_pattern(source) or (into_folders and source.suffix.lower() not in SUFFIXES)
+
+
+def run_batch(batch: Batch) -> int:
+    """Track every film whose outputs are not there yet.  Returns how many failed.
+
+    Raises FkpError before any film is begun where sources are missing, outputs would replace each other, or outputs
+    exist that no batch made, or made of another film or under other settings, unless `overwrite` allows it.
+    """
+    from tracker.batch.plan import plan
+    from tracker.batch.report import open_report
+
+    trees = _trees(batch.each)
+    tasks = plan(batch.sources, trees)
+    settings = _settings(batch.each)
+    origins = {task: _origin(task, settings) for task in tasks}
+    with _open_ledgers(trees) as ledgers:
+        todo = _unfinished(origins, ledgers, overwrite=batch.each.overwrite)
+        records = ", ".join(str(ledger.path) for ledger in ledgers.values())
+        with (
+            open_report(len(tasks), len(tasks) - len(todo), records) as report,
+            closing(_worked_off(list(todo), batch, report.progressed)) as outcomes,
+        ):
+            for task, outcome in outcomes:
+                report.ended(task, _settle(task, outcome, todo[task], ledgers, overwrite=batch.each.overwrite))
+                if outcome.no_room:
+                    raise SinkError(f"{outcome.failure}; make room, then run the same command to go on")
+        return len(report.failures)
+
+
+def _worked_off(
+    tasks: "list[Task]", batch: Batch, progressed: Callable[[int], object]
+) -> "Generator[tuple[Task, Outcome], None, None]":
+    """Each task with its outcome, as they end, wherever the batch is done."""
+    if batch.ray is not None and tasks:
+        from tracker.batch.ray import on_ray
+
+        return on_ray(tasks, batch.each, batch.ray, batch.jobs, progressed)
+    from tracker.batch.processes import in_processes
+
+    return in_processes(tasks, batch.each, batch.jobs or default_jobs(), progressed)
+
+
+def _trees(each: Options) -> "list[Tree]":
+    from tracker.batch.plan import tree_of
+    from tracker.sinks.film import FORMATS
+
+    films = [] if each.out is None else [tree_of("out", each.out, FORMATS)]
+    return [*films, *(tree_of("keypoints", path, RECORDS, format=each.format or "jsonl") for path in each.keypoints)]
+
+
+def _settings(each: Options) -> dict[str, Any]:
+    """Every option that shapes the outputs and is not at its default, and the sha256 of the weights; plain JSON values.
+
+    Without the defaults, so that a batch goes on under a version that has more options.
+    """
+    from tracker.backends.weights import load
+
+    told = {
+        field.name: str(value)
+        for field in fields(each)
+        if field.name not in INDIFFERENT and (value := getattr(each, field.name)) != field.default
+    }
+    return told | {"weights_sha256": load(each.weights).sha256}
+
+
+def _origin(task: "Task", settings: dict[str, Any]) -> dict[str, Any]:
+    """What has to be the same for outputs of before to be those of now: the film's size and date, and the settings.
+
+    Of a film that is not there, the settings alone: what was made while it was there still is what was asked for.
+    """
+    from tracker.batch.plan import is_picture
+
+    looked_at = filter(is_picture, task.source.iterdir()) if task.source.is_dir() else [task.source]
+    facts = [fact for fact in map(_looked_up, looked_at) if fact is not None]
+    if not facts:
+        return {"settings": settings}
+    return {
+        "size": sum(fact.st_size for fact in facts),
+        "modified": max(fact.st_mtime for fact in facts),
+        "settings": settings,
+    }
+
+
+def _looked_up(path: Path) -> os.stat_result | None:
+    """None where `path` links to nothing, or cannot be looked up: that fails when it is tracked, and alone."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+@contextmanager
+def _open_ledgers(trees: "Sequence[Tree]") -> "Iterator[dict[Path, Ledger]]":
+    """The records of all output folders, by folder; what killed batches left half done there is removed."""
+    from tracker.batch.ledger import open_ledger
+    from tracker.batch.storage import remove
+    from tracker.batch.work import STAGING
+
+    with ExitStack() as stack:
+        ledgers = {root: stack.enter_context(open_ledger(root)) for root in dict.fromkeys(tree.root for tree in trees)}
+        for root in ledgers:
+            remove(root / STAGING)
+            stack.callback(remove, root / STAGING)
+        yield ledgers
+
+
+def _unfinished(
+    origins: "Mapping[Task, dict[str, Any]]", ledgers: "Mapping[Path, Ledger]", *, overwrite: bool
+) -> "dict[Task, dict[str, Any]]":
+    """The tasks that still have something to make, reduced to that.
+
+    Raises SinkError when that would replace what exists, without `overwrite`.
+    """
+    todo, in_the_way = {}, []
+    for task, origin in origins.items():
+        states = {output: ledgers[output.root].state(output.name, origin) for output in task.outputs}
+        missing = tuple(output for output, state in states.items() if state != "done")
+        in_the_way += [(output, state) for output, state in states.items() if state in _IN_THE_WAY]
+        if missing:
+            todo[replace(task, outputs=missing)] = origin
+    if in_the_way and not overwrite:
+        raise SinkError(_explanation(in_the_way))
+    return todo
+
+
+_IN_THE_WAY = {
+    "foreign": "exists already and was made by no batch",
+    "stale": "was made under other settings, or of a film that has changed since",
+    "interrupted": "was to be replaced, which failed or was cut short",
+}
+"""The states of outputs that only `overwrite` replaces, in words."""
+
+
+def _explanation(in_the_way: "Sequence[tuple[Output, str]]") -> str:
+    output, state = in_the_way[0]
+    more = Counter(state for _, state in in_the_way)
+    counted = " and ".join(f"{count} {state}" for state, count in more.items())
+    return (
+        f"{output.path} {_IN_THE_WAY[state]} ({counted} in all); "
+        "add --overwrite to make those anew, or choose another folder to keep them"
+    )
+
+
+def _settle(
+    task: "Task", outcome: "Outcome", origin: dict[str, Any], ledgers: "Mapping[Path, Ledger]", *, overwrite: bool
+) -> "Outcome":
+    """Write down how a task ended and give what it made its names; returns the outcome, a failure where that fails.
+
+    Where a name is taken, `done` is written last: before, it would vouch for the old file until the new one is there.
+    """
+    from tracker.batch.storage import move
+    from tracker.batch.work import discard, staged
+    from tracker.support.process import undisturbed
+
+    with undisturbed():
+        taken = [str(output.path) for output in task.outputs if output.path.exists()]
+        if outcome.failure is None and taken and not overwrite:
+            outcome = _failed(outcome, f"{taken[0]} has appeared meanwhile and stays as it is")
+        replacing = outcome.failure is None and bool(taken)
+        _note(task, outcome, origin | {"status": "replacing"} if replacing else origin, ledgers)
+        if outcome.failure is None:
+            try:
+                for output in task.outputs:
+                    move(staged(output, outcome.stage), output.path)
+            except OSError as error:
+                outcome = _failed(outcome, f"cannot give {task.outputs[0].path} its name: {error}")
+            if replacing or outcome.failure is not None:
+                _note(task, outcome, origin, ledgers)
+        discard(task, outcome.stage)
+    return outcome
+
+
+def _failed(outcome: "Outcome", failure: str) -> "Outcome":
+    return replace(outcome, failure=failure, code=SinkError.exit_code)
+
+
+def _note(task: "Task", outcome: "Outcome", origin: dict[str, Any], ledgers: "Mapping[Path, Ledger]") -> None:
+    """Write down how a task ended, in the folder of each of its outputs."""
+    entry = _entry(task, outcome) | origin
+    for root in dict.fromkeys(output.root for output in task.outputs):
+        ledgers[root].write(entry | {"outputs": [output.name for output in task.outputs if output.root == root]})
+
+
+def _entry(task: "Task", outcome: "Outcome") -> dict[str, Any]:
+    from tracker import __version__
+
+    about = {"status": "done" if outcome.failure is None else "failed", "film": task.name, "source": str(task.source)}
+    told = {
+        "failure": outcome.failure,
+        "code": outcome.code,
+        "details": outcome.details,
+        "warnings": list(outcome.warnings),
+        "skipped": outcome.skipped,
+    }
+    counted = {"frames": outcome.frames, "faces": outcome.faces, "seconds": outcome.seconds, "fkp": __version__}
+    return about | {key: value for key, value in told.items() if value} | counted

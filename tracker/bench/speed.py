@@ -1,0 +1,493 @@
+"""`fkp-bench`: how fast and how heavy the tracker is on this machine.
+
+Frames are read into memory once and go through the stages in one thread, so that reading does not disturb what is
+timed.  The film is then tracked by `fkp-track` in processes of its own, as a person would run it: that gives start-up,
+memory and film rate.  Every latency is a percentile in ms with the warm-up left out.  Processor time is told beside it,
+because that is what stays the same when a machine has other things to do.
+`fkp-bench --steadiness` measures what the keypoints are worth instead; see `tracker.bench.steadiness`.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from tracker.app.progress import FIRST_KEYPOINTS
+from tracker.errors import FkpError, SourceError
+from tracker.options import BackendName, DetectorName, PeerName
+from tracker.support.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
+from tracker.types import Frame, Tracked
+
+if TYPE_CHECKING:
+    from tracker.bench.mediapipe_baseline import Peer
+    from tracker.bench.steadiness import Follow, Steadiness
+    from tracker.sources.contract import SourceInfo
+    from tracker.sources.synthetic import Portrait
+
+FRAMES_BYTES = 512 * 2**20
+"""Frames held in memory at most: 580 of 640x480, 194 of 1280x720."""
+PROCESSES = 3
+"""Runs of `fkp-track` of which the median counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is measured."""
+
+    source: Path | None
+    """A film or folder; None for the demo's synthetic camera."""
+    frames: int
+    detector: DetectorName
+    detect_every: int | Literal["auto"]
+    backend: BackendName
+    weights: Path | None
+    threads: int
+    peer: PeerName | None = None
+    """Another tracker to measure beside ours."""
+    peer_model: Path | None = None
+    """A model file for it; None for its own."""
+
+
+class Meter:
+    """Wall and processor time of one thing that is done again and again."""
+
+    def __init__(self) -> None:
+        self.wall_s: list[float] = []
+        self.cpu_s: list[float] = []
+        """Of all threads of the process."""
+
+    def start(self) -> None:
+        self._started = perf_counter(), process_time()
+
+    def stop(self) -> None:
+        wall_s, cpu_s = self._started
+        self.wall_s.append(perf_counter() - wall_s)
+        self.cpu_s.append(process_time() - cpu_s)
+
+    @property
+    def cpu_s_per_turn(self) -> float:
+        """The mean without the warm-up: what a battery pays."""
+        return statistics.fmean(self.cpu_s[WARM_UP:])
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Frames in memory."""
+
+    info: "SourceInfo"
+    frames: list[Frame]
+    decode: Timed[[], Frame | None]
+    """What fetched them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """One pass over the frames."""
+
+    frame_to_keypoints: Meter
+    peer: Meter
+    """Empty where none was asked for."""
+    timed: list[Timed[..., Any]]
+    tracked: list[Tracked]
+    backend: str
+    detector: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One run of `fkp-track`, film to film, from outside."""
+
+    startup_s: float
+    """Process start to the first frame's keypoints."""
+    fps: float
+    """Frames per second from the first keypoints to the end of the process, which finishes the film."""
+    peak_mb: float | None
+    """Largest resident memory; None where the system does not tell."""
+    cpu_s_per_frame: float | None
+    """Of everything after the first keypoints; None where the system does not tell."""
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Everything that `fkp-bench --json` prints.  Raises FkpError."""
+    import cv2
+
+    cv2.setNumThreads(settings.threads)
+    with tempfile.TemporaryDirectory(prefix="fkp-bench-") as folder:
+        film = Path(folder) / "in.mp4"
+        latencies = measure_in_memory(settings, film)
+        frames = latencies["settings"]["frames"]
+        processes = [run_process(settings, film, frames) for _ in range(PROCESSES)]
+    settled = latencies.pop("settings")
+    latencies["cpu_s_per_frame"]["film"] = _median([process.cpu_s_per_frame for process in processes], 6)
+    return {
+        **latencies,
+        "film_fps": _median([process.fps for process in processes], 1),
+        "startup_s": _median([process.startup_s for process in processes], 3),
+        "peak_mb": _median([process.peak_mb for process in processes], 1),
+        "machine": _machine(),
+        "settings": settled,
+    }
+
+
+def measure_in_memory(settings: Settings, film: Path) -> dict[str, Any]:
+    """Latencies of the stages over frames in memory, and what they were measured on; the frames are left in `film`."""
+    recording = read(settings)
+    with ExitStack() as stack:
+        peer = None
+        if settings.peer is not None:
+            from tracker.bench.mediapipe_baseline import open_peer
+
+            peer = stack.enter_context(closing(open_peer(settings.peer_model)))
+        stages = run_stages(settings, recording.frames, peer)
+    draw = time_draw(stages.tracked)
+    encode = time_encode(film, stages.tracked, recording.info)
+    ours = stages.frame_to_keypoints
+    return {
+        "frame_to_keypoints_ms": _json(percentiles_ms(ours.wall_s)),
+        "cpu_s_per_frame": {"keypoints": round(ours.cpu_s_per_turn, 6)},
+        **({} if peer is None else {"peer": _compared(peer.name, stages.peer, ours)}),
+        "stages_ms": {
+            stage.name: _json(stage.percentiles_ms()) for stage in (recording.decode, *stages.timed, draw, encode)
+        },
+        "settings": _settings(settings, recording, stages),
+    }
+
+
+def _compared(name: str, peer: Meter, ours: Meter) -> dict[str, Any]:
+    """What another tracker took for the same frames, and how many times our own time that is."""
+    theirs, mine = percentiles_ms(peer.wall_s), percentiles_ms(ours.wall_s)
+    assert theirs is not None
+    assert mine is not None
+    return {
+        "name": name,
+        "frame_to_keypoints_ms": _json(theirs),
+        "cpu_s_per_frame": round(peer.cpu_s_per_turn, 6),
+        "times_ours": {
+            "p50": round(theirs.p50 / mine.p50, 2),
+            "cpu": round(peer.cpu_s_per_turn / ours.cpu_s_per_turn, 2),
+        },
+    }
+
+
+def read(settings: Settings) -> Recording:
+    """The first frames of the source, as many as were asked for and fit into FRAMES_BYTES."""
+    from tracker.sources.registry import open_source
+
+    with open_source(settings.source, demo=settings.source is None) as source:
+        frame_bytes = source.info.width * source.info.height * 3
+        fit = FRAMES_BYTES // frame_bytes
+        if fit <= WARM_UP:
+            raise SourceError(
+                f"{source.info.name} is {source.info.width}x{source.info.height}, and {fit} such frames fill the "
+                f"{FRAMES_BYTES >> 20} MB that are kept, of which the first {WARM_UP} only warm up; give a smaller film"
+            )
+        most = min(settings.frames, fit)
+        frames = iter(source)
+        decode = timed("decode", lambda: next(frames, None))
+        recorded = list(islice(iter(decode, None), most))
+    if len(recorded) <= WARM_UP:
+        raise SourceError(
+            f"{source.info.name} gave {len(recorded)} frames, and the first {WARM_UP} only warm up; give a longer film"
+        )
+    return Recording(source.info, recorded, decode)
+
+
+def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None") -> StageTimes:
+    """The tracking loop over frames in memory, each stage timed, and beside it the `peer`."""
+    from tracker.backends.contract import Backend, Looks
+    from tracker.backends.contract import Settings as BackendSettings
+    from tracker.backends.registry import open_backend
+    from tracker.backends.weights import load
+    from tracker.core.association import Identity
+    from tracker.core.landmarks import Locate
+    from tracker.core.loop import Identify, track
+    from tracker.core.schedule import paced
+    from tracker.core.smoothing import PoseAndShape
+    from tracker.detectors.registry import open_detector
+
+    weights = load(settings.weights)
+    with (
+        closing(open_backend(settings.backend, weights, BackendSettings(threads=settings.threads))) as backend,
+        closing(open_detector(settings.detector, threads=settings.threads)) as detector,
+    ):
+        identity = Identity()
+        detect = timed("detect", paced(detector, settings.detect_every, identity))
+        identify = timed("identify", identity, without=detect)
+        infer = timed("infer", backend)
+        if isinstance(backend, Looks):  # it cuts the crops itself
+            locate, located = timed("crop and infer", Locate(backend)), []
+        else:
+            locate, located = timed("crop", Locate(cast(Backend, infer)), without=infer), [infer]
+        smooth = timed("smooth", PoseAndShape())
+        ours, theirs = Meter(), Meter()
+        tracked = []
+        for each in track(in_turn(frames, ours, peer, theirs), detect, cast(Identify, identify), locate, smooth):
+            ours.stop()
+            tracked.append(each)
+        stages: list[Timed[..., Any]] = [detect, identify, locate, *located, smooth]
+        return StageTimes(ours, theirs, stages, tracked, backend.name, detector.name, weights.sha256)
+
+
+def measure_steadiness(settings: Settings) -> dict[str, Any]:
+    """Everything that `fkp-bench --steadiness --json` prints; see `tracker.bench.steadiness`.  Raises FkpError."""
+    import cv2
+
+    from tracker.backends.contract import Settings as BackendSettings
+    from tracker.backends.registry import open_backend
+    from tracker.backends.weights import load
+    from tracker.bench.steadiness import follower
+    from tracker.detectors.registry import open_detector
+
+    cv2.setNumThreads(settings.threads)
+    weights = load(settings.weights)
+    with (
+        closing(open_backend(settings.backend, weights, BackendSettings(threads=settings.threads))) as backend,
+        closing(open_detector(settings.detector, threads=settings.threads)) as detector,
+    ):
+        results = _steadiness(settings, follower(detector, backend, settings.detect_every))
+        used = {"backend": backend.name, "detector": detector.name, "weights_sha256": weights.sha256}
+    asked = {"source": str(settings.source or "demo"), "frames": settings.frames, "detect_every": settings.detect_every}
+    return _rounded(results) | {"machine": _machine(), "settings": asked | used | {"threads": settings.threads}}
+
+
+def _steadiness(settings: Settings, follow: "Follow") -> dict[str, Any]:
+    """Move the portrait that ships or the picture that was given; of a film tell the jitter."""
+    from tracker.bench.steadiness import measure, portrait_of
+    from tracker.sources.registry import open_source
+    from tracker.sources.synthetic import astronaut
+
+    portrait = astronaut()
+    if settings.source is not None:
+        with open_source(settings.source) as source:
+            if source.info.kind == "film":
+                return {"film_jitter_pct_iod": _film_jitter(settings, settings.source, follow)}
+            portrait = portrait_of(follow, next(iter(source)).image)
+    results = asdict(measure(follow, portrait, settings.frames))
+    for path, steadiness in _peers_paths(settings, portrait):
+        results["paths"][path][settings.peer] = asdict(steadiness)
+    return results
+
+
+def _film_jitter(settings: Settings, film: Path, follow: "Follow") -> dict[str, float | None]:
+    """Variant or peer -> jitter of the film's faces, % of IOD."""
+    from tracker.bench.mediapipe_baseline import followed_by_peer
+    from tracker.bench.steadiness import measure_film
+    from tracker.sources.registry import open_source
+
+    def jitter(follow: "Follow") -> dict[str, float | None]:
+        with open_source(film) as source:
+            return measure_film(follow, islice(source, settings.frames))
+
+    results = jitter(follow)
+    if settings.peer is not None:
+        results[settings.peer] = jitter(partial(followed_by_peer, model=settings.peer_model))["raw"]
+    return results
+
+
+def _peers_paths(settings: Settings, portrait: "Portrait") -> Iterator[tuple[str, "Steadiness"]]:
+    """How steady the peer is on each path, judged against its own answer on the unmoved portrait as we are."""
+    from tracker.bench.mediapipe_baseline import followed_by_peer
+    from tracker.bench.steadiness import record_paths, steadiness
+
+    if settings.peer is None:
+        return
+    follow = partial(followed_by_peer, model=settings.peer_model)
+    for path, recording in record_paths(follow, portrait, settings.frames):
+        yield path, steadiness(recording, recording.tracked)
+
+
+def in_turn(frames: Sequence[Frame], ours: Meter, peer: "Peer | None", theirs: Meter) -> Iterator[Frame]:
+    """The frames for our tracker, `ours` started at each; the `peer` gets every other one before and the rest after it.
+
+    So neither always finds the other's frames, or its own, in the processor's caches.
+    """
+
+    def let_peer(frame: Frame) -> None:
+        if peer is not None:
+            theirs.start()
+            peer(frame)
+            theirs.stop()
+
+    for number, frame in enumerate(frames):
+        if number % 2 == 0:
+            let_peer(frame)
+        ours.start()
+        yield frame
+        if number % 2 == 1:
+            let_peer(frame)
+
+
+def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
+    """Draw every frame and throw the picture away."""
+    from tracker.drawing.draw import draw
+
+    stage = timed("draw", draw)
+    for each in tracked:
+        stage(each)
+    return stage
+
+
+def time_encode(film: Path, tracked: Sequence[Tracked], info: "SourceInfo") -> Timed[..., Any]:
+    """Write the bare frames to `film`.  Encoding runs behind a bounded queue, so what is timed is its pace."""
+    from tracker.sinks.film import open_video
+
+    with closing(open_video(film, replace(info, path=None), overwrite=False)) as sink:
+        stage = timed("encode", sink.write)
+        for each in tracked:
+            stage(each)
+    return stage
+
+
+def run_process(settings: Settings, film: Path, frames: int) -> Process:
+    """`fkp-track film --out ... --keypoints ...` in a new process, watched through its log and its exit."""
+    start = perf_counter()
+    with subprocess.Popen(_command(settings, film), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        log = []
+        first_s = peak_mb = first_cpu_s = cpu_s = None
+        for line in process.stderr:  # the last one comes when the film is finished
+            log.append(line)
+            peak_mb, cpu_s = _peak_mb(process.pid) or peak_mb, _cpu_s(process.pid) or cpu_s
+            if FIRST_KEYPOINTS in line:
+                first_s, first_cpu_s = perf_counter(), cpu_s
+    end = perf_counter()
+    if process.returncode != 0 or first_s is None:
+        raise FkpError(f"fkp-track failed on {film} with exit code {process.returncode}: {''.join(log).strip()}")
+    cpu_s_per_frame = None if cpu_s is None or first_cpu_s is None else (cpu_s - first_cpu_s) / (frames - 1)
+    return Process(first_s - start, (frames - 1) / (end - first_s), peak_mb, cpu_s_per_frame)
+
+
+def _command(settings: Settings, film: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "tracker.commands.track", str(film), "-v", "--overwrite", "--no-show"),
+        *("--out", str(film.with_name("out.mp4")), "--keypoints", str(film.with_name("out.jsonl"))),
+        *("--threads", str(settings.threads), "--backend", settings.backend),
+        *("--detector", settings.detector, "--detect-every", str(settings.detect_every)),
+        *(() if settings.weights is None else ("--weights", str(settings.weights))),
+    ]
+
+
+def _peak_mb(pid: int) -> float | None:
+    """The largest resident memory so far of a running process; None where /proc does not tell.
+
+    Not the rusage of its end: that counts from the fork, and so all that this process had in memory then.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    peaks_kib = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return peaks_kib[0] / 2**10 if peaks_kib else None
+
+
+def _cpu_s(pid: int) -> float | None:
+    """Processor time so far of a running process, all threads; None where /proc does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    user, system = fields[11:13]  # proc(5) counts them 14 and 15, from before the name in brackets
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _median(values: Sequence[float | None], digits: int) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.median(known), digits) if known else None
+
+
+def _json(percentiles: Percentiles | None) -> dict[str, float] | None:
+    return None if percentiles is None else {name: round(value, 3) for name, value in asdict(percentiles).items()}
+
+
+def _rounded(value: Any) -> Any:
+    """Every float in nested dicts and lists to four places."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _machine() -> dict[str, Any]:
+    import av
+    import cv2
+    import numpy as np
+    import onnxruntime as ort
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "onnxruntime": ort.__version__,
+        "av": av.__version__,
+    }
+
+
+def _processor() -> str:
+    """The processor's name; Linux keeps it where platform.processor() does not look."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> dict[str, Any]:
+    return {
+        "source": recording.info.name,
+        "width": recording.info.width,
+        "height": recording.info.height,
+        "frames": len(recording.frames),
+        "faces_per_frame": round(statistics.fmean(len(each.faces) for each in stages.tracked), 2),
+        "detector": stages.detector,
+        "detect_every": settings.detect_every,
+        "backend": stages.backend,
+        "weights_sha256": stages.weights_sha256,
+        "threads": settings.threads,
+    }
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """The results for a person, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    machine, settings = results["machine"], results["settings"]
+    table = Table("ms", "p50", "p95", "p99", title=f"{settings['source']} {settings['width']}x{settings['height']}")
+    rows = {"frame to keypoints": results["frame_to_keypoints_ms"], **results["stages_ms"]}
+    for name, percentiles in rows.items():
+        table.add_row(name, *(f"{value:.2f}" for value in percentiles.values()))
+    console = Console()
+    console.print(table)
+    console.print(f"processor time per frame {_per_frame(results['cpu_s_per_frame'])}")
+    if "peer" in results:
+        peer = results["peer"]
+        times, p50 = peer["times_ours"], peer["frame_to_keypoints_ms"]["p50"]
+        console.print(
+            f"{peer['name']}: p50 {p50:.2f} ms, {times['p50']} times ours; processor {times['cpu']} times ours"
+        )
+    peak = "unknown" if results["peak_mb"] is None else f"{results['peak_mb']:.0f} MB"
+    console.print(
+        f"film to film {results['film_fps']:.0f} frames/s, start-up {results['startup_s']:.2f} s, memory {peak}"
+    )
+    console.print(f"{settings['backend']}, {settings['detector']}, {settings['faces_per_frame']} faces per frame")
+    console.print(f"{machine['processor']}, {machine['cores']} cores, {settings['threads']} threads used")
+
+
+def _per_frame(cpu_s: dict[str, float | None]) -> str:
+    return ", ".join(f"{1000 * seconds:.2f} ms to {end}" for end, seconds in cpu_s.items() if seconds is not None)

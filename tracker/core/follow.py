@@ -1,0 +1,52 @@
+"""The stages composed for one run, as its options ask: frames in, `Tracked` out, frame px."""
+
+from collections.abc import Iterable
+
+from tracker.backends.contract import Backend
+from tracker.core.association import EachAlone, Identity
+from tracker.core.landmarks import Locate
+from tracker.core.loop import track
+from tracker.core.privacy import AHEAD_S, SUSPICION, concealed
+from tracker.core.schedule import GLANCES, paced
+from tracker.core.smoothing import PoseAndShape, unsmoothed
+from tracker.core.smoothing_offline import offline
+from tracker.core.wary import Wary
+from tracker.detectors.contract import Detector
+from tracker.detectors.registry import THRESHOLDS, open_detector
+from tracker.options import Options
+from tracker.sources.contract import Kind
+from tracker.sources.registry import mirrored
+from tracker.types import Frame, Tracked
+
+
+def open_detector_for(options: Options) -> Detector:
+    """The detector of `options`; where heads are covered it also tells of what it only half believes to be a face.
+
+    Raises BackendUnavailable, WeightsError.
+    """
+
+    threshold = SUSPICION * THRESHOLDS[options.detector] if options.covers_heads else None
+    return open_detector(options.detector, threshold=threshold, input_size=options.detect_size, threads=options.threads)
+
+
+def follow(
+    frames: Iterable[Frame], kind: Kind, detector: Detector, backend: Backend, options: Options
+) -> Iterable[Tracked]:
+    """One result per frame, in order, smoothed as asked.
+
+    `kind` says what the frames are to each other.  Of `options` count those that no resource is opened with.
+    """
+
+    frames, locate = mirrored(frames) if options.mirror else frames, Locate(backend)
+    wary = Wary(detector, THRESHOLDS[options.detector] if options.covers_heads else 0.0)
+    if kind == "images":  # they have nothing to do with each other
+        results = track(frames, wary, EachAlone(), locate, unsmoothed)
+        return concealed(results, options.privacy, wary, hold_s=0.0)
+    smooth = options.smooth or ("offline" if options.writes_files and kind == "film" else "live")
+    identity = Identity()
+    detect = paced(wary, options.pace, identity, glances=0 if options.covers_heads else GLANCES)
+    live = PoseAndShape(lead_s=options.lead_ms / 1000) if smooth == "live" else unsmoothed
+    results = track(frames, detect, identity, locate, live)
+    may_be_late = kind == "film" and (options.writes_files or smooth == "offline")
+    shown = concealed(results, options.privacy, wary, ahead_s=AHEAD_S if may_be_late else 0.0)
+    return offline(shown) if smooth == "offline" else shown

@@ -1,0 +1,181 @@
+"""Pictures in which nobody is recognised: `Tracked` in, the same `Tracked` with other images out, frame px.
+
+A face must not show in a single frame, so more is covered than what is tracked: the whole head with room to spare; what
+the detector merely suspects; a face that was lost, where it was last, in a patch that grows until it must be elsewhere;
+and, where there is time to look ahead, a newcomer where it will be first seen.  What is covered is not smoothed but
+thrown away: a few averages per head are all that is kept, so no filter brings it back.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import cos, degrees, hypot, sin
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.core.wary import Wary
+from tracker.types import Box, Detection, Region, Tracked
+
+Image = NDArray[np.uint8]
+
+CELLS = 2.0
+"""Averages kept along a side of the face's region, so four by four of a head.  With three, YuNet still takes some for
+faces, with a score up to 0.8; with two, none."""
+SAMPLES = 16
+"""Across one of them: every pixel of a large face would cost ten times as long."""
+UPSCALING = {"blur": cv2.INTER_CUBIC, "pixelate": cv2.INTER_NEAREST}
+"""How the averages are shown."""
+
+HEAD_SIDES = (1.8, 2.0)
+"""Width and height of the ellipse over a head, in sides of its region.  A frontal one with hair and ears needs some 1.2
+and 1.6; in profile the back of the head reaches 0.9 from the middle of the face."""
+LIFT_SIDES = 0.12
+"""How far its centre lies above the region's, towards the top of the head."""
+BOX_SHARE = 0.9
+"""The side is taken for no less than this share of the detector's box: in profile the region shrinks, the head not."""
+
+SUSPICION = 0.5
+"""Share of the score of a face from which on something is covered."""
+SUSPICION_S = 0.3
+"""How long the place of something suspected stays covered."""
+HOLD_S = 2.0
+"""How long the place of a lost face does.  It gets its id back for as long."""
+GROWTH_PER_S = 0.5
+"""... and by how much of itself that cover grows, because a head may move unseen."""
+AHEAD_S = 0.5
+"""How long before a face is first seen its place is covered, where the results may come that late."""
+MOST_AHEAD = 15
+"""Frames held back for that at most: 93 MB at 1080p."""
+SAME_PLACE_SIDES = 0.6
+"""Sightings this near are one face where an id does not tell."""
+
+
+class _Sighting(NamedTuple):
+    """A face, or what may be one."""
+
+    head: Region
+    timestamp: float
+    id: int | None
+    """None for what was only suspected."""
+
+    @property
+    def lasts_s(self) -> float:
+        return SUSPICION_S if self.id is None else HOLD_S
+
+
+def concealed(
+    results: Iterable[Tracked],
+    way: Literal["blur", "pixelate", "hide"] | None,
+    detector: Wary,
+    *,
+    ahead_s: float = 0.0,
+    hold_s: float = HOLD_S,
+) -> Iterable[Tracked]:
+    """`results` in the same order with every head covered, on black, or (None) as they are.
+
+    With heads to cover they come `ahead_s` late, and `detector` must be what looks at every frame of theirs.  `hold_s`
+    is 0 for pictures that have nothing to do with one another.
+    """
+    if way is None:
+        return results
+    if way == "hide":
+        return (_showing(np.zeros_like(each.frame.image), each) for each in results)
+    return _covered(results, UPSCALING[way], detector, ahead_s, hold_s)
+
+
+def _covered(
+    results: Iterable[Tracked], upscaling: int, detector: Wary, ahead_s: float, hold_s: float
+) -> Iterator[Tracked]:
+    known: list[_Sighting] = []
+    for tracked, seen, ahead in _with_those_ahead(results, detector, ahead_s):
+        now = tracked.frame.timestamp
+        held = [each for each in known if now - each.timestamp < min(hold_s, each.lasts_s)]
+        known = [*seen, *(each for each in held if not any(_supersedes(other, each) for other in seen))]
+        coming = [each for each in _one_each(ahead) if not any(_is_same(each, other) for other in known)]
+        image = tracked.frame.image.copy()
+        for each in (*known, *coming):
+            growth = 1 + GROWTH_PER_S * abs(now - each.timestamp)
+            _cover(image, replace(each.head, side=growth * each.head.side), upscaling)
+        yield _showing(image, tracked)
+
+
+def _with_those_ahead(
+    results: Iterable[Tracked], detector: Wary, ahead_s: float
+) -> Iterator[tuple[Tracked, list[_Sighting], list[_Sighting]]]:
+    """Each result with what was seen in its frame and in those of the next `ahead_s`, soonest first."""
+    pending: deque[tuple[Tracked, list[_Sighting]]] = deque()
+
+    def oldest() -> tuple[Tracked, list[_Sighting], list[_Sighting]]:
+        tracked, seen = pending.popleft()
+        return tracked, seen, [each for _, later in pending for each in later]
+
+    for newest in results:
+        pending.append((newest, _sightings(newest, detector.suspected)))
+        while pending and _is_due(pending[0][0], newest, ahead_s, len(pending)):
+            yield oldest()
+    while pending:
+        yield oldest()
+
+
+def _is_due(tracked: Tracked, newest: Tracked, ahead_s: float, pending: int) -> bool:
+    return newest.frame.timestamp - tracked.frame.timestamp >= ahead_s or pending > MOST_AHEAD
+
+
+def _sightings(tracked: Tracked, suspected: Sequence[Detection]) -> list[_Sighting]:
+    """The faces of one frame, and what else may be one."""
+    now = tracked.frame.timestamp
+    faces = [_Sighting(_head(face.region, face.box), now, face.id) for face in tracked.faces]
+    return _one_each([*faces, *(_Sighting(_head(each.region, each.box), now, None) for each in suspected)])
+
+
+def _head(region: Region, box: Box) -> Region:
+    return replace(region, side=max(region.side, BOX_SHARE * max(box.right - box.left, box.bottom - box.top)))
+
+
+def _one_each(sightings: Iterable[_Sighting]) -> list[_Sighting]:
+    """The first sighting of each face."""
+    first: list[_Sighting] = []
+    for each in sightings:
+        if not any(_is_same(each, other) for other in first):
+            first.append(each)
+    return first
+
+
+def _supersedes(seen: _Sighting, known: _Sighting) -> bool:
+    """Whether the cover of what was known moves on to what is seen now.
+
+    That of a face moves with this face alone: what is only suspected at its place would soon be let go.
+    """
+    return _is_same(seen, known) if known.id is None else seen.id == known.id
+
+
+def _is_same(one: _Sighting, other: _Sighting) -> bool:
+    if one.id is not None and other.id is not None:
+        return one.id == other.id
+    apart = hypot(one.head.x - other.head.x, one.head.y - other.head.y)
+    return apart < SAME_PLACE_SIDES * min(one.head.side, other.head.side)
+
+
+def _cover(image: Image, head: Region, upscaling: int) -> None:
+    """Replace the ellipse over a head, frame px, in `image` by a few averages."""
+    turn_x, turn_y = cos(head.roll), sin(head.roll)
+    width, height = (sides * head.side for sides in HEAD_SIDES)
+    x, y = head.x + LIFT_SIDES * head.side * turn_y, head.y - LIFT_SIDES * head.side * turn_x
+    reach_x, reach_y = hypot(width * turn_x, height * turn_y) / 2, hypot(width * turn_y, height * turn_x) / 2
+    left, top = max(0, int(x - reach_x)), max(0, int(y - reach_y))
+    patch = image[top : max(0, int(y + reach_y) + 2), left : max(0, int(x + reach_x) + 2)]
+    if patch.size == 0:
+        return
+    across, down = (max(1, round(pixels * CELLS / head.side)) for pixels in patch.shape[1::-1])
+    sample = cv2.resize(patch, (SAMPLES * across, SAMPLES * down), interpolation=cv2.INTER_LINEAR)
+    averages = cv2.resize(sample, (across, down), interpolation=cv2.INTER_AREA)
+    mask = np.zeros(patch.shape[:2], np.uint8)
+    cv2.ellipse(mask, ((x - left, y - top), (width, height), degrees(head.roll)), 255, cv2.FILLED)
+    cv2.copyTo(cv2.resize(averages, patch.shape[1::-1], interpolation=upscaling), mask, patch)
+
+
+def _showing(image: Image, tracked: Tracked) -> Tracked:
+    return replace(tracked, frame=replace(tracked.frame, image=image))

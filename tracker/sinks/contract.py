@@ -1,0 +1,69 @@
+"""Where results go: films, pictures, records, a window.  Each kind has its own module and opener.
+
+In: one `Tracked` per frame, in order.  Points stay in frame px; sinks that show the picture take `tracked.frame.image`
+as it is, so `Annotate` stands before them and draws once for all.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import SinkError
+from tracker.types import Tracked
+
+
+class Sink(Protocol):
+    """The contract.  Implementations do not inherit from it; use them in `contextlib.closing`."""
+
+    def write(self, tracked: Tracked) -> None:
+        """Take one frame's result.  The arrays belong to the sink from now on: nobody changes them any more.
+
+        Raises SinkError when it cannot be written, `Quit` when the viewer wants to stop.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish whatever was begun, also after a failure; a second call does nothing.
+
+        Raises SinkError when the output cannot be finished and `write` has not said so already.
+        """
+        ...
+
+
+class Quit(Exception):
+    """The viewer asked to stop: no failure, the run ends as if the source had."""
+
+
+class Annotate:
+    """Draws the result on the picture once and hands it to `sinks`, in order: put a window last, it may `Quit`."""
+
+    def __init__(self, draw: Callable[[Tracked], NDArray[np.uint8]], sinks: Sequence[Sink]) -> None:
+        self._draw = draw
+        self._sinks = tuple(sinks)
+
+    def write(self, tracked: Tracked) -> None:
+        """Hand on `tracked` with its frame's image replaced by the annotated one, (H, W, 3) uint8 BGR."""
+        annotated = replace(tracked, frame=replace(tracked.frame, image=self._draw(tracked)))
+        for sink in self._sinks:
+            sink.write(annotated)
+
+    def close(self) -> None:
+        """Close every inner sink, even where another one fails; then raise the failure."""
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Import what the optional part `name` of the installation brings.  Raises SinkError where it is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise SinkError(
+            f"this output cannot be used: {error}; install what it needs: pip install 'fkp[{name}]'"
+        ) from error

@@ -1,0 +1,53 @@
+"""Keypoints as JSON Lines: a header line, then one line per frame, also for frames without a face.
+
+    {"fkp": 1, "source": .., "width": .., "height": .., "keypoints": [15 names], "space": "frame px", ..}
+    {"frame": 0, "time": 0.0, "faces": [{"id": 0, "score": .., "box": [..4], "points": [[x, y]..15], "sigma": [..15],
+                                         "pose": {"yaw": .., "pitch": .., "roll": .., "x": .., "y": .., "z": ..}}]}
+
+Frames of a folder of pictures also say which one: `"image": "name.jpg"`.  ASCII throughout.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tracker.sinks.contract import Sink
+from tracker.sinks.keypoints.record import Header, Output, open_output, record_of
+from tracker.spec import KEYPOINTS
+from tracker.types import Tracked
+
+VERSION = 1
+"""Of this format; grows when a reader has to be changed."""
+
+
+class Jsonl:
+    """A JSON Lines file being written."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def write(self, tracked: Tracked) -> None:
+        """Append the frame's line.  Raises SinkError when it cannot be written."""
+        self._output.has_frames = True
+        self._output.write(_line(record_of(tracked)))
+
+    def close(self) -> None:
+        """Move the file into place."""
+        self._output.close()
+
+
+def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
+    """Begin a JSON Lines file with its header.
+
+    Raises SinkError when `path` exists without `overwrite`, or cannot be written.
+    """
+    output = open_output(path, overwrite=overwrite)
+    origin = dataclasses.asdict(header)
+    size = {name: origin.pop(name) for name in ("source", "width", "height")}
+    output.write(_line({"fkp": VERSION, **size, "keypoints": KEYPOINTS, "space": "frame px", **origin}))
+    return Jsonl(output)
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":")) + "\n"

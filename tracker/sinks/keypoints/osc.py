@@ -1,0 +1,90 @@
+"""Keypoints as Open Sound Control, for programs that make music, pictures and puppets.  Needs the extra `osc`.
+
+For each frame, positions as fractions of the picture, x of its width and y of its height, 0, 0 its upper left corner:
+
+    /fkp/frame INDEX TIME WIDTH HEIGHT   int, float s, int px, int px
+    /fkp/faces ID ...                    ints: who is there; none: nobody
+    /fkp/ID/KEYPOINT X Y                 for each of the 15 names of `spec.KEYPOINTS`
+    /fkp/ID/box LEFT TOP RIGHT BOTTOM
+    /fkp/ID/score SCORE                  0 to 1
+    /fkp/ID/pose YAW PITCH ROLL X Y Z    degrees and mm, see `tracker.core.head_pose`; left out if no head fits
+
+The face with the lowest id, which has been there longest, comes a second time with `first` for its id, so that a puppet
+can follow whoever is there.  The first two messages are one bundle, each face is another: a datagram stays below 1500
+bytes, which networks carry whole.  Bundles are to be acted on at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import astuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
+from pythonosc.osc_message_builder import OscMessageBuilder
+
+from tracker.sinks.contract import Sink
+from tracker.sinks.keypoints.datagrams import Datagrams, open_datagrams
+from tracker.spec import KEYPOINTS
+from tracker.support.address import Address
+from tracker.types import Face, Pose, Tracked
+
+Message = tuple[str, list[int | float]]
+"""Address and arguments."""
+
+
+class Osc:
+    """Sends every frame as bundles."""
+
+    def __init__(self, datagrams: Datagrams) -> None:
+        self._datagrams = datagrams
+
+    def write(self, tracked: Tracked) -> None:
+        """Send one frame; it never waits and never fails."""
+        for messages in bundles(tracked):
+            self._datagrams.send(_encoded(messages))
+
+    def close(self) -> None:
+        """Free the socket; a second call does nothing."""
+        self._datagrams.close()
+
+
+def open_osc(address: Address) -> Sink:
+    """Messages to the program that listens at `address`.  Raises SinkError when no network leads there."""
+    return Osc(open_datagrams(address))
+
+
+def bundles(tracked: Tracked) -> Iterator[list[Message]]:
+    """The messages of one frame, bundle by bundle."""
+    frame = tracked.frame
+    height, width = frame.image.shape[:2]
+    ids = [face.id for face in tracked.faces]
+    yield [("/fkp/frame", [frame.index, frame.timestamp, width, height]), ("/fkp/faces", [*ids])]
+    poses = tracked.poses or (None,) * len(ids)
+    for face, points, pose in zip(tracked.faces, tracked.keypoints, poses, strict=True):
+        messages = _face(face, points, pose, np.array([width, height], np.float32))
+        yield [(f"/fkp/{face.id}/{name}", arguments) for name, arguments in messages.items()]
+        if face.id == min(ids):
+            yield [(f"/fkp/first/{name}", arguments) for name, arguments in messages.items()]
+
+
+def _face(
+    face: Face, points: NDArray[np.float32], pose: Pose | None, size: NDArray[np.float32]
+) -> dict[str, list[int | float]]:
+    """What is said of one face; `points` (15, 2) in frame px, `size` (2,) is the frame's width and height."""
+    corners = np.array(astuple(face.box), np.float32).reshape(2, 2)
+    return {
+        **dict(zip(KEYPOINTS, (points / size).tolist(), strict=True)),
+        "box": (corners / size).ravel().tolist(),
+        "score": [float(face.score)],
+        **({} if pose is None else {"pose": list(astuple(pose))}),
+    }
+
+
+def _encoded(messages: list[Message]) -> bytes:
+    bundle = OscBundleBuilder(IMMEDIATELY)
+    for address, arguments in messages:
+        message = OscMessageBuilder(address)
+        for argument in arguments:
+            message.add_arg(argument, "i" if isinstance(argument, int) else "f")
+        bundle.add_content(message.build())
+    return bundle.build().dgram

@@ -1,0 +1,187 @@
+"""What every keypoint file says, whatever its format: its origin, and the numbers of each frame.
+
+In: `Tracked`, frame px.  Out: plain Python values, rounded to what they are worth, as a record per frame or as the rows
+of one table; and whole lines on the disk or in a pipe.
+"""
+
+import dataclasses
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tracker.errors import PipeClosed, SinkError
+from tracker.options import STDOUT
+from tracker.spec import COLUMNS, KEYPOINTS
+from tracker.support.atomic import PartialFile, open_partial
+from tracker.types import Pose, Tracked
+
+PX_DECIMALS = 3
+SCORE_DECIMALS = 4
+TIME_DECIMALS = 6
+DEGREE_DECIMALS = 2
+MM_DECIMALS = 1
+
+TABLE: tuple[str, ...] = (
+    *("frame", "time", "face", "score"),
+    *COLUMNS,
+    *(f"{name}_sigma" for name in KEYPOINTS),
+    *(f"box_{side}" for side in ("left", "top", "right", "bottom")),
+    *(f"pose_{part}" for part in ("yaw", "pitch", "roll", "x", "y", "z")),
+    "image",
+)
+"""The columns of the one table that CSV and Parquet hold and `tracker.table.read` gives; one row per face and frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Where the keypoints of a file come from."""
+
+    source: str
+    """What the user gave: a path, a camera's number, `demo`."""
+    width: int
+    """Of the upright frames, px."""
+    height: int
+    weights_sha256: str
+    backend: str
+    detector: str
+    fov_deg: float
+    """The camera's field of view that the poses assume, along the longer side of the picture."""
+    mirrored: bool = False
+    """Whether the frames were mirrored before faces were sought: then left is the person's right."""
+
+
+def record_of(tracked: Tracked) -> dict[str, Any]:
+    """One frame's result, ready for JSON: frame, time (s), faces as `faces_of` says; pictures also have their image."""
+    frame = tracked.frame
+    image = {"image": frame.name} if frame.name else {}
+    return {"frame": frame.index, "time": round(frame.timestamp, TIME_DECIMALS), **image, "faces": faces_of(tracked)}
+
+
+def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
+    """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15], all frame px; and
+    pose {yaw, pitch, roll (degrees), x, y, z (mm)} or None.
+    """
+    points = _rounded(tracked.keypoints)
+    sigmas = _rounded(tracked.sigma)
+    poses = tracked.poses or (None,) * len(tracked.faces)
+    return [
+        {
+            "id": face.id,
+            "score": round(float(face.score), SCORE_DECIMALS),
+            "box": _rounded(dataclasses.astuple(face.box)),
+            "points": face_points,
+            "sigma": face_sigmas,
+            "pose": None if pose is None else _pose(pose),
+        }
+        for face, face_points, face_sigmas, pose in zip(tracked.faces, points, sigmas, poses, strict=True)
+    ]
+
+
+def rows_of(record: dict[str, Any]) -> list[list[Any]]:
+    """A frame's record, as `record_of` makes it -> its rows of `TABLE`, one per face; what is not known is None."""
+    return [
+        [
+            *(record["frame"], record["time"], face["id"], face["score"]),
+            *(coordinate for point in face["points"] for coordinate in point),
+            *face["sigma"],
+            *face["box"],
+            *((None,) * 6 if face["pose"] is None else face["pose"].values()),
+            record.get("image"),
+        ]
+        for face in record["faces"]
+    ]
+
+
+def _pose(pose: Pose) -> dict[str, float]:
+    digits = {"yaw": DEGREE_DECIMALS, "pitch": DEGREE_DECIMALS, "roll": DEGREE_DECIMALS}
+    return {name: round(value, digits.get(name, MM_DECIMALS)) for name, value in dataclasses.asdict(pose).items()}
+
+
+def _rounded(px: ArrayLike) -> Any:
+    """Nested lists; in float64, because a rounded float32 prints with all its digits again."""
+    return np.round(np.asarray(px, np.float64), PX_DECIMALS).tolist()
+
+
+class Output:
+    """A file on its way to its name, or standard output; text in it is whole lines at any moment, even after a kill.
+
+    Binary writers may take it for a file: `write` takes bytes too, all of them or none.
+    """
+
+    def __init__(self, file: BinaryIO, partial: PartialFile | None) -> None:
+        self._file = file
+        self._partial = partial
+        self._whole = 0
+        """Bytes of the pieces that are written."""
+        self.has_frames = False
+        """Whether something of a frame was written; without, no file that exists is replaced."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was finished, or writing failed."""
+        return self._file.closed
+
+    def write(self, content: str | bytes) -> int:
+        """Append one piece, text as UTF-8, in one write where the system takes it.
+
+        Raises SinkError when the disk is full, what was written before stays; PipeClosed when nobody reads any more.
+        """
+        piece = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+        rest = memoryview(piece)
+        try:
+            while rest:  # a pipe takes what it has room for
+                rest = rest[self._file.write(rest) :]
+        except BrokenPipeError as error:
+            self._file.close()
+            raise PipeClosed("the program that read standard output has gone") from error
+        except OSError as error:
+            raise self._given_up(error) from error
+        self._whole += len(piece)
+        return len(piece)
+
+    def flush(self) -> None:
+        """Nothing: every piece is written at once."""
+
+    def close(self) -> None:
+        """Move the file into place, unless writing failed; a second call does nothing.
+
+        What exists stays where a run ended before its first frame.  Raises SinkError when the file cannot be moved.
+        """
+        if self.closed:
+            return
+        self._file.close()
+        if self._partial is None:
+            return
+        if self.has_frames or not os.path.exists(self._partial.target):
+            self._partial.move_into_place()
+        else:
+            self._partial.discard()
+
+    def _given_up(self, error: OSError) -> SinkError:
+        """Close the file at the end of the last whole piece; what to say of it."""
+        reason = error.strerror or str(error)
+        if self._partial is None:
+            self._file.close()
+            return SinkError(f"cannot write standard output: {reason}")
+        with suppress(OSError):
+            self._file.truncate(self._whole)
+        self._file.close()
+        return SinkError(
+            f"cannot write {self._partial.target}: {reason}; what was written until then is in {self._partial.path}"
+        )
+
+
+def open_output(path: Path, *, overwrite: bool) -> Output:
+    """Begin a file, or standard output for STDOUT.  Raises SinkError as `files.open_partial` does."""
+    if path == STDOUT:
+        if sys.stdout is None:  # >&-
+            raise SinkError("cannot write standard output: it is closed; name a file instead of -")
+        return Output(open(sys.stdout.fileno(), "wb", buffering=0, closefd=False), None)
+    partial = open_partial(path, overwrite=overwrite)
+    return Output(partial.path.open("wb", buffering=0), partial)

@@ -1,0 +1,81 @@
+"""The formats of keypoint files: the suffixes that mean each, and who opens it.  No format is imported until then."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tracker.options import STDOUT, FormatName
+
+if TYPE_CHECKING:
+    from tracker.sinks.contract import Sink
+    from tracker.sinks.keypoints.record import Header
+
+
+class Format(NamedTuple):
+    """One way to write keypoints down."""
+
+    suffixes: tuple[str, ...]
+    """Names that may bear it; the longest suffix decides, of equal ones the first format below."""
+    open: Callable[[Path, "Header", bool], "Sink"]
+    """(path or STDOUT, header, overwrite) -> sink.  Raises SinkError."""
+
+
+def _jsonl(path: Path, header: "Header", overwrite: bool) -> "Sink":
+    from tracker.sinks.keypoints.jsonl import open_jsonl
+
+    return open_jsonl(path, header, overwrite)
+
+
+def _csv(path: Path, header: "Header", overwrite: bool) -> "Sink":
+    from tracker.sinks.keypoints.csv import open_csv
+
+    return open_csv(path, header, overwrite)
+
+
+def _parquet(path: Path, header: "Header", overwrite: bool) -> "Sink":
+    from tracker.sinks.contract import extra
+
+    with extra("parquet"):
+        from tracker.sinks.keypoints.parquet import open_parquet
+    return open_parquet(path, header, overwrite)
+
+
+def _openface(path: Path, header: "Header", overwrite: bool) -> "Sink":
+    from tracker.sinks.keypoints.openface import open_openface
+
+    return open_openface(path, header, overwrite)
+
+
+def _coco(path: Path, header: "Header", overwrite: bool) -> "Sink":
+    from tracker.sinks.keypoints.coco import open_coco
+
+    return open_coco(path, header, overwrite)
+
+
+FORMATS: dict[FormatName, Format] = {
+    "jsonl": Format((".jsonl",), _jsonl),
+    "csv": Format((".csv",), _csv),
+    "parquet": Format((".parquet",), _parquet),
+    "openface": Format((".openface.csv", ".csv"), _openface),
+    "coco": Format((".coco.json", ".json"), _coco),
+}
+"""Every format by the name a user types."""
+
+RECORDS: tuple[str, ...] = tuple(dict.fromkeys(suffix for format in FORMATS.values() for suffix in format.suffixes))
+"""Every suffix of a keypoint file."""
+
+
+def format_of(path: Path, asked: FormatName | None) -> FormatName | None:
+    """The format to write `path` in; None where neither its name nor the user says.
+
+    What was `asked` for goes to stdout, to names that may bear it and to names that say nothing; a name that says
+    something else keeps its own, so that several formats can be written at once.
+    """
+    name = path.name.lower()
+    said = max(
+        ((suffix, known) for known, format in FORMATS.items() for suffix in format.suffixes if name.endswith(suffix)),
+        key=lambda match: len(match[0]),
+        default=(None, "jsonl" if path == STDOUT else None),
+    )[1]
+    may_bear = path == STDOUT or said is None or (asked is not None and name.endswith(FORMATS[asked].suffixes))
+    return asked if asked is not None and may_bear else said

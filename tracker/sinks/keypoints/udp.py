@@ -1,0 +1,48 @@
+r"""Keypoints as UDP datagrams of JSON: for each frame the line a JSONL file would hold, also without faces.
+
+`jsonl` describes its shape; each ends in "\n".  A frame whose faces do not fit in 8192 bytes (some ten do)
+comes in several datagrams with the same `frame`, all but the last with `"more": true`.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tracker.sinks.contract import Sink
+from tracker.sinks.keypoints.datagrams import LARGEST_BYTES, Datagrams, open_datagrams
+from tracker.sinks.keypoints.record import record_of
+from tracker.support.address import Address
+from tracker.types import Tracked
+
+
+class Udp:
+    """Sends every frame's record."""
+
+    def __init__(self, datagrams: Datagrams) -> None:
+        self._datagrams = datagrams
+
+    def write(self, tracked: Tracked) -> None:
+        """Send one frame; it never waits and never fails."""
+        for payload in payloads(record_of(tracked)):
+            self._datagrams.send(payload)
+
+    def close(self) -> None:
+        """Free the socket; a second call does nothing."""
+        self._datagrams.close()
+
+
+def open_udp(address: Address) -> Sink:
+    """Records to the program that listens at `address`.  Raises SinkError when no network leads there."""
+    return Udp(open_datagrams(address))
+
+
+def payloads(record: dict[str, Any]) -> Iterator[bytes]:
+    """The JSON of one frame, its faces parted evenly over as many datagrams as they need."""
+    content = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    faces = record["faces"]
+    if len(content) <= LARGEST_BYTES or len(faces) < 2:
+        yield content
+        return
+    half = len(faces) // 2
+    yield from payloads({**record, "faces": faces[:half], "more": True})
+    yield from payloads({**record, "faces": faces[half:]})

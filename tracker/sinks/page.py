@@ -1,0 +1,262 @@
+"""A page in the browser with the annotated picture, frame rate, latency and a table of the faces.  Extra `serve`.
+
+In: `Tracked` with an annotated image.  Out, over HTTP, to any number of browsers:
+
+    /         the page
+    /stream   the pictures as multipart JPEG ("MJPEG"), at most 60 a second and 1280 px wide; X-Frame is the index
+    /events   server-sent events: first `about`, then at most 10 a second a frame's record with `fps` and `latency_ms`
+
+A thread of its own serves the newest result to whoever is ready for it, so a slow browser sees fewer pictures and the
+tracker never waits.  On the loopback everything is open to this machine; elsewhere each address needs `?token=`.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from importlib import resources
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import uvicorn
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tracker.drawing.draw import PALETTE
+from tracker.errors import SinkError
+from tracker.sinks.keypoints.record import record_of
+from tracker.sources.contract import SourceInfo
+from tracker.support.address import Address
+from tracker.support.timing import RecentRate
+from tracker.types import Tracked
+
+PICTURES_PER_S = 60
+EVENTS_PER_S = 10
+WIDEST_PX = 1280
+JPEG_QUALITY = 80
+UNSENT_BYTES = 2**18
+"""How much the system may hold back for a slow browser: a few pictures, which is how far it lags behind."""
+GRACE_S = 1
+"""How long closing waits for what is being sent."""
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
+    "style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""No other site may embed the picture, and the token leaves with no link."""
+
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
+COLORS = [f"#{red:02x}{green:02x}{blue:02x}" for blue, green, red in PALETTE]
+"""Of the faces, by id modulo their number."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Shown(NamedTuple):
+    """A frame as it is shown."""
+
+    tracked: Tracked
+    fps: float | None
+    latency_ms: float | None
+    """From its capture by a camera until it was handed over."""
+
+
+class Newest:
+    """The newest result, handed from the tracker's thread to any number of readers in the event loop `loop`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._latest: Shown | None = None
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    def put(self, shown: Shown) -> None:
+        """Replace the one before; from any thread, at once."""
+        self._loop.call_soon_threadsafe(self._change, shown, False)
+
+    def end(self) -> None:
+        """Let every reader finish after the last one; from any thread."""
+        self._loop.call_soon_threadsafe(self._change, None, True)
+
+    async def read(self, per_s: int) -> AsyncIterator[Shown]:
+        """Whatever is newest, each at most once and at most `per_s` a second."""
+        seen = None
+        while True:
+            latest = self._latest
+            if latest is not None and latest is not seen:
+                seen = latest
+                yield latest
+                await asyncio.sleep(1 / per_s)
+            elif self._ended:
+                return
+            else:
+                await self._changed.wait()
+
+    def _change(self, shown: Shown | None, ended: bool) -> None:
+        self._latest = shown or self._latest
+        self._ended = ended
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class Page:
+    """What the server answers."""
+
+    def __init__(self, info: SourceInfo, newest: Newest, token: str | None, host: str) -> None:
+        """`host` is the address that the server listens at."""
+        self._info = info
+        self._newest = newest
+        self._token = token
+        self._names = LOOPBACK_NAMES | {host}
+        self._jpeg: tuple[Tracked, bytes] | None = None
+
+    def routes(self) -> list[Route]:
+        """The three addresses."""
+        endpoints = {"/": self._page, "/stream": self._stream, "/events": self._events}
+        return [Route(path, self._guarded(endpoint)) for path, endpoint in endpoints.items()]
+
+    def _guarded(self, endpoint: Endpoint) -> Endpoint:
+        async def guard(request: Request) -> Response:
+            if self._token is None:
+                # A page elsewhere could point a name of its own at 127.0.0.1 and read along ("DNS rebinding").
+                allowed = request.url.hostname in self._names
+            else:
+                given = request.query_params.get("token", "")
+                allowed = hmac.compare_digest(given.encode(), self._token.encode())
+            if not allowed:
+                return PlainTextResponse("Open the address that fkp-track prints, with its token.\n", 403)
+            return await endpoint(request)
+
+        return guard
+
+    async def _page(self, _: Request) -> Response:
+        return HTMLResponse(resources.files("tracker.sinks").joinpath("page.html").read_text("utf-8"))
+
+    async def _stream(self, _: Request) -> Response:
+        return StreamingResponse(self._parts(), media_type="multipart/x-mixed-replace; boundary=picture")
+
+    async def _events(self, _: Request) -> Response:
+        return StreamingResponse(self._lines(), media_type="text/event-stream")
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        """The boundary ends each part at once instead of beginning the next: browsers show a part when they see it."""
+        yield b"--picture\r\n"
+        async for shown in self._newest.read(PICTURES_PER_S):
+            jpeg = self._encoded(shown.tracked)
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\nX-Frame: {shown.tracked.frame.index}"
+            yield head.encode() + b"\r\n\r\n" + jpeg + b"\r\n--picture\r\n"
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        about = {"source": self._info.name, "width": self._info.width, "height": self._info.height, "colors": COLORS}
+        yield f"retry: 1000\nevent: about\ndata: {json.dumps(about)}\n\n".encode()
+        async for shown in self._newest.read(EVENTS_PER_S):
+            live = {"fps": shown.fps, "latency_ms": shown.latency_ms}
+            yield f"data: {json.dumps(record_of(shown.tracked) | live)}\n\n".encode()
+
+    def _encoded(self, tracked: Tracked) -> bytes:
+        """The picture as JPEG, encoded once for all who look."""
+        if self._jpeg is None or self._jpeg[0] is not tracked:
+            self._jpeg = (tracked, jpeg_of(tracked.frame.image))
+        return self._jpeg[1]
+
+
+class Serve:
+    """A running server."""
+
+    def __init__(self, info: SourceInfo, sock: socket.socket, token: str | None) -> None:
+        self.url = url_of(sock, token)
+        """Where to look, with the token."""
+        self._clock_zero = info.clock_zero
+        self._rate = RecentRate()
+        self._loop = asyncio.new_event_loop()
+        self._newest = Newest(self._loop)
+        app = Starlette(routes=Page(info, self._newest, token, sock.getsockname()[0]).routes())
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                headers=list(HEADERS.items()),
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+        self._thread = threading.Thread(target=self._run, args=(sock,), name="fkp-serve", daemon=True)
+        self._thread.start()
+
+    def write(self, tracked: Tracked) -> None:
+        """Show one frame to whoever looks; it never waits and never fails."""
+        now = time.perf_counter()
+        latency_s = None if self._clock_zero is None else now - self._clock_zero - tracked.frame.timestamp
+        self._newest.put(Shown(tracked, self._rate(now), None if latency_s is None else latency_s * 1e3))
+
+    def close(self) -> None:
+        """Let go of every browser and free the port; a second call does nothing."""
+        if self._thread.is_alive():
+            self._newest.end()
+            self._server.should_exit = True
+            self._thread.join()
+
+    def _run(self, sock: socket.socket) -> None:
+        with sock, closing(self._loop):
+            asyncio.set_event_loop(self._loop)
+            self._loop.run_until_complete(self._answer(sock))
+
+    async def _answer(self, sock: socket.socket) -> None:
+        """Answer until `close`, then hang up on whoever has not taken what was sent."""
+        await self._server.serve(sockets=[sock])
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # that is when they are closed
+
+
+def open_serve(address: Address, info: SourceInfo) -> Serve:
+    """Serve the page at `address`; port 0 takes a free one.  Elsewhere than on the loopback it gets a token.
+
+    Raises SinkError when the host is not this machine's, or the port is taken or reserved.
+    """
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, _, _, _, where = min(found, key=lambda each: each[0] != socket.AF_INET)
+        sock = socket.create_server(where[:2], family=family)
+    except OSError as error:
+        raise SinkError(f"cannot serve at {address}: {error.strerror}; choose another port or host") from error
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)  # connections inherit it
+    alone = ipaddress.ip_address(where[0]).is_loopback
+    return Serve(info, sock, None if alone else secrets.token_urlsafe(16))
+
+
+def url_of(sock: socket.socket, token: str | None) -> str:
+    """What to type into a browser."""
+    host, port = sock.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = socket.gethostname()
+    return f"http://{Address(host, port)}/" + ("" if token is None else f"?token={token}")
+
+
+def jpeg_of(image: NDArray[np.uint8]) -> bytes:
+    """A BGR image (H, W, 3), made no wider than `WIDEST_PX`."""
+    height, width = image.shape[:2]
+    if width > WIDEST_PX:
+        image = cv2.resize(image, (WIDEST_PX, round(height * WIDEST_PX / width)), interpolation=cv2.INTER_AREA)
+    _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return bytes(content)

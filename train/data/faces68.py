@@ -1,0 +1,212 @@
+"""Faces with the 68 landmarks of iBUG 300-W, and how those become Kaggle's 15 keypoints.
+
+In: a folder or zip with images and `landmarks68.csv` (columns image, x_0, y_0 .. x_67, y_67).  Out: gray images of any
+size and landmarks in px of each image.
+"""
+
+import csv
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import DataError
+from tracker.spec import INDEX, KEYPOINTS, MIRROR
+from train.data import archive
+from train.data.schemes import BEYOND_C
+
+LANDMARKS = 68
+TABLE = "landmarks68.csv"
+MAX_FILE_BYTES = 1 << 26
+"""Per image or table, declared by the zip; the largest genuine table has 3.5 MB."""
+
+_COLUMNS = tuple(f"{axis}_{i}" for i in range(LANDMARKS) for axis in "xy")
+
+IBUG: dict[str, int] = {
+    "left_eye_inner_corner": 42,
+    "left_eye_outer_corner": 45,
+    "right_eye_inner_corner": 39,
+    "right_eye_outer_corner": 36,
+    "left_eyebrow_inner_end": 22,
+    "left_eyebrow_outer_end": 26,
+    "right_eyebrow_inner_end": 21,
+    "right_eyebrow_outer_end": 17,
+    "nose_tip": 30,
+    "mouth_left_corner": 54,
+    "mouth_right_corner": 48,
+    "mouth_center_top_lip": 51,
+    "mouth_center_bottom_lip": 57,
+}
+"""Keypoint of scheme A -> the iBUG point it lies nearest to; the eye centres are means of six points."""
+
+_IBUG_OF_SCHEME: dict[str, dict[str, int]] = {
+    "A": {},
+    "B": {"mouth_center_top_lip": 62, "mouth_center_bottom_lip": 66},  # inner lips
+    "C": {"nose_tip": 33, "mouth_center_bottom_lip": 66},  # base of the nose
+}
+"""Where a scheme differs from A."""
+
+LEFT_EYE, RIGHT_EYE = slice(42, 48), slice(36, 42)
+
+_CORRECTION: dict[str, tuple[float, float]] = {
+    "left_eye_inner_corner": (0.02, 0.0),
+    "left_eye_outer_corner": (-0.02, 0.0),
+    "left_eyebrow_inner_end": (0.04, 0.05),
+    "left_eyebrow_outer_end": (-0.075, 0.0),
+    "mouth_left_corner": (-0.035, 0.0),
+}
+"""Kaggle's label minus iBUG's, in interocular distances along the eye line (towards the subject's left) and across it
+(down); the right side is the mirror.  Measured between the mean shapes of Kaggle's A rows and of HELEN."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crops68:
+    """Faces with 68 landmarks, N of them."""
+
+    images: list[NDArray[np.uint8]]
+    """N gray images (H, W)."""
+    landmarks: NDArray[np.float32]
+    """(N, 68, 2) px of each image, NaN where missing."""
+    names: list[str]
+
+
+def read_faces68(path: Path) -> Crops68:
+    """Read a folder or a zip in the faces68 layout; `landmarks68.csv` may lie at the top or one level down.
+
+    Raises DataError naming the line that is wrong or the image that is missing.
+    """
+    with _open_files(path) as read:
+        entries = list(_entries(read(TABLE), f"{path}: {TABLE}"))
+        images = [_decoded(read(name), f"{path}: {name}") for name, _ in entries]
+    landmarks = np.array([points for _, points in entries], np.float32)
+    return Crops68(images, landmarks.reshape(-1, LANDMARKS, 2), [name for name, _ in entries])
+
+
+def keypoints_from_68(landmarks: NDArray[np.floating], scheme: str = "A") -> NDArray[np.float32]:
+    """iBUG landmarks (N, 68, 2) -> what scheme A, B or C would have labelled, (N, 15, 2) float32, same px space.
+
+    NaN where a landmark is missing, and in scheme C for the eleven points it does not label.
+    """
+    source = IBUG | _IBUG_OF_SCHEME[scheme]
+    points = np.full((len(landmarks), len(KEYPOINTS), 2), np.nan)
+    points[:, INDEX["left_eye_center"]] = landmarks[:, LEFT_EYE].mean(1)
+    points[:, INDEX["right_eye_center"]] = landmarks[:, RIGHT_EYE].mean(1)
+    for name, ibug in source.items():
+        points[:, INDEX[name]] = landmarks[:, ibug]
+    points += _corrections() @ _eye_axes(points)
+    if scheme == "C":
+        points[:, BEYOND_C] = np.nan
+    return points.astype(np.float32)
+
+
+def _corrections() -> NDArray[np.float64]:
+    """(15, 2) in interocular distances: towards the subject's left, down."""
+    table = np.zeros((len(KEYPOINTS), 2))
+    for name, (left, down) in _CORRECTION.items():
+        table[INDEX[name]] = left, down
+        table[MIRROR[INDEX[name]]] = -left, down
+    return table
+
+
+def _eye_axes(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 2, 2): rows are one interocular distance along the eye line towards the subject's left, and down."""
+    along = points[:, INDEX["left_eye_center"]] - points[:, INDEX["right_eye_center"]]
+    down = np.stack([-along[:, 1], along[:, 0]], 1)
+    return np.stack([along, down], 1)
+
+
+@contextmanager
+def _open_files(path: Path) -> Iterator[Callable[[str], bytes]]:
+    """A function from a name beside the table to the bytes of that file."""
+    try:
+        if path.is_dir():
+            yield _folder_reader(path)
+        elif path.is_file():
+            with zipfile.ZipFile(path) as packed:
+                yield _zip_reader(packed, path)
+        else:
+            raise DataError(f"{path} does not exist; expected a folder or zip with {TABLE} and its images")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    except (*archive.DAMAGE, *archive.LOCKED) as error:
+        raise DataError(f"{path} is not an intact zip ({error}); expected a folder or zip with {TABLE}") from error
+
+
+def _folder_reader(path: Path) -> Callable[[str], bytes]:
+    folders = [table.parent for table in (path / TABLE, *sorted(path.glob(f"*/{TABLE}"))) if table.is_file()]
+    if len(folders) != 1:
+        raise _no_single_table(path, len(folders))
+
+    def read(name: str) -> bytes:
+        return (folders[0] / _plain(name, path)).read_bytes()
+
+    return read
+
+
+def _zip_reader(packed: zipfile.ZipFile, path: Path) -> Callable[[str], bytes]:
+    tables = [PurePosixPath(name) for name in packed.namelist() if PurePosixPath(name).name == TABLE]
+    if len(tables) != 1:
+        raise _no_single_table(path, len(tables))
+
+    def read(name: str) -> bytes:
+        member = str(tables[0].with_name(_plain(name, path)))
+        try:
+            size = packed.getinfo(member).file_size
+        except KeyError:
+            raise DataError(f"{path} lists {name[:40]!r} in {TABLE} but does not hold it") from None
+        if size > MAX_FILE_BYTES:
+            raise DataError(f"{path}: {member} declares {size:,} bytes, expected at most {MAX_FILE_BYTES:,}")
+        return packed.read(member)
+
+    return read
+
+
+def _no_single_table(path: Path, count: int) -> DataError:
+    return DataError(f"{path} holds {count} files {TABLE}, expected one, with its images beside it")
+
+
+def _plain(name: str, path: Path) -> str:
+    """The name itself if it is one file name without folders, so that no table points elsewhere."""
+    if name in ("", ".", "..") or len(name) > 255 or any(sign in name for sign in "/\\:\0"):
+        raise DataError(f"{path}: {TABLE} names the image {name[:40]!r}, expected a file name without folders")
+    return name
+
+
+def _entries(content: bytes, place: str) -> Iterator[tuple[str, list[float]]]:
+    """(image name, 136 numbers) of each line."""
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), restval="")
+        missing = [name for name in ("image", *_COLUMNS) if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{place}: no column {', '.join(missing[:4])}; expected image,x_0,y_0 to x_67,y_67")
+        for entry in reader:
+            where = f"{place}, line {reader.line_num}"
+            yield entry["image"], [_coordinate(entry[name], name, where) for name in _COLUMNS]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{place} is not a csv in UTF-8 ({error})") from error
+
+
+def _coordinate(text: str, column: str, where: str) -> float:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        value = math.inf
+    if math.isinf(value):
+        raise DataError(f"{where}: column {column} is {text[:40]!r}, expected a finite number or nothing")
+    return value
+
+
+def _decoded(content: bytes, place: str) -> NDArray[np.uint8]:
+    # Landmarks count the pixels as stored, so an orientation tag must not turn the image.
+    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    if image is None:
+        raise DataError(f"{place} is not an image that can be read")
+    return np.asarray(image, np.uint8)

@@ -1,0 +1,205 @@
+"""Kaggle's faces as arrays, checked and ready for training.
+
+In: the download in any form.  Out: `Faces`, with labels in Kaggle's own coordinates (crop px, y down; 0 and 96 are the
+crop's edges in schemes A and B) and with what the csv does not say: label scheme, duplicates, known bad rows.
+"""
+
+import csv
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import DataError
+from tracker.spec import COLUMNS, KEYPOINTS, SIZE
+from train.data import archive, duplicates, schemes
+from train.data.cache import Arrays, cached
+from train.data.kaggle_csv import Table, read_table
+
+SCHEMES = schemes.SCHEMES
+"""Names of the label conventions; `Faces.scheme` is an index into them."""
+
+KNOWN_PROBLEMS: dict[int, str] = {
+    1747: "mislabelled",
+    1861: "full profile",
+    1877: "mislabelled",
+    1907: "mislabelled",
+    2194: "several faces",
+    2199: "mislabelled",
+    2430: "cartoon",
+    3697: "cartoon",
+    4263: "several faces",
+    6492: "collage",
+    6493: "collage",
+}
+"""Rows of Kaggle's training.csv, counted from 0, that no model should learn from or be judged by."""
+
+LOWEST, HIGHEST = -SIZE / 2, SIZE * 1.5
+"""Labels outside are not crop px.  Kaggle's own lie between 0.6 and 96."""
+
+_INDEX_COLUMNS = ("row", "kaggle_row", "duplicate_group", "scheme", "known_problem")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """Labelled faces, N of them."""
+
+    images: NDArray[np.uint8]
+    """(N, 96, 96) gray."""
+    points: NDArray[np.float32]
+    """(N, 15, 2) crop px exactly as in the csv, NaN where unlabelled (then both x and y)."""
+    scheme: NDArray[np.uint8]
+    """(N,) index into SCHEMES."""
+    row: NDArray[np.int64]
+    """(N,) row of Kaggle's training.csv counted from 0 where known, else of the file read."""
+    group: NDArray[np.int64]
+    """(N,) equal for images that show the same picture; a split keeps a group together."""
+    problem: NDArray[np.bool_]
+    """(N,) known to be bad: mislabelled, several faces, no face."""
+    sha256: str
+    """Of the csv that was read, whatever archive it came in."""
+    name: str
+    """File name of what was read."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the file's own and of all that was read from it or said of it by an index."""
+        content = hashlib.sha256(self.sha256.encode())
+        for array in (self.points, self.scheme, self.row, self.group, self.problem):
+            content.update(array.tobytes())
+        return content.hexdigest()
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Faces":
+        """The rows where `chosen` (N,) is true."""
+        return replace(
+            self,
+            images=self.images[chosen],
+            points=self.points[chosen],
+            scheme=self.scheme[chosen],
+            row=self.row[chosen],
+            group=self.group[chosen],
+            problem=self.problem[chosen],
+        )
+
+
+def read_training(path: Path, *, index: Path | None = None, cache: bool = True) -> Faces:
+    """Read training.csv from a csv, a zip (also within the outer zip) or a folder holding any of these.
+
+    `index` is a csv with columns row, kaggle_row, duplicate_group, scheme, known_problem, one line per row of the
+    data, and has the last word on all of them.  Without it schemes follow from the row number in Kaggle's whole file
+    and from the labels in any other, duplicates from the images.  `cache` keeps the decoded arrays for next time.
+    Raises DataError with line and column of what is wrong.
+    """
+    source = archive.find(path, "training.csv")
+    arrays = cached(source, lambda: _decoded(source)) if cache else _decoded(source)
+    images, points = arrays["images"].astype(np.uint8), arrays["points"].astype(np.float32)
+    row, group, scheme, problem = _without_index(images, points) if index is None else _with_index(index, points)
+    return Faces(images, points, scheme, row, group, problem, str(arrays["sha256"]), source.name)
+
+
+def read_test(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read test.csv, in any form as training.csv: images (N, 96, 96) uint8 and their ids (N,) int64.
+
+    Raises DataError.
+    """
+    source = archive.find(path, "test.csv")
+    with archive.open_csv(source, "test.csv") as stream:
+        table = read_table(stream, _place(source, "test.csv"), ("ImageId",))
+    ids = table.values[:, 0]
+    for i, image_id in enumerate(ids):
+        if not image_id.is_integer():
+            raise DataError(f"{source}, line {i + 2}: ImageId is {image_id:g}, expected a whole number")
+    if len(np.unique(ids)) != len(ids):
+        raise DataError(f"{source}: an ImageId occurs twice among {len(ids)} rows; download it again")
+    return table.images, ids.astype(np.int64)
+
+
+def _place(source: Path, name: str) -> str:
+    """How messages name a csv: by its path, and by its name in the zip."""
+    return f"{source}: {name}" if source.suffix.lower() == ".zip" else str(source)
+
+
+def _decoded(source: Path) -> Arrays:
+    place = _place(source, "training.csv")
+    with archive.open_csv(source, "training.csv") as stream:
+        table = read_table(stream, place, COLUMNS)
+    _check_range(table, place)
+    points = table.values.astype(np.float32).reshape(-1, len(KEYPOINTS), 2)
+    points[np.isnan(points).any(2)] = np.nan
+    return {"images": table.images, "points": points, "sha256": np.array(table.sha256)}
+
+
+def _check_range(table: Table, place: str) -> None:
+    wrong = np.argwhere((table.values < LOWEST) | (table.values > HIGHEST))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(
+            f"{place}, line {row + 2}: column {COLUMNS[column]} is {table.values[row, column]:g}, expected a pixel "
+            f"position in the {SIZE}x{SIZE} image ({LOWEST:g} to {HIGHEST:g} is accepted)"
+        )
+
+
+_Extras = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]
+"""row, group, scheme, problem: (N,) each, as in Faces."""
+
+
+def _without_index(images: NDArray[np.uint8], points: NDArray[np.float32]) -> _Extras:
+    row = np.arange(len(images), dtype=np.int64)
+    group = duplicates.groups(images)
+    if schemes.is_genuine(points):
+        return row, group, schemes.of_genuine_rows(row), np.isin(row, list(KNOWN_PROBLEMS))
+    return row, group, schemes.inferred(points), np.zeros(len(row), np.bool_)
+
+
+def _with_index(path: Path, points: NDArray[np.float32]) -> _Extras:
+    entries = _index_entries(path, len(points))
+    row = np.array([_whole(path, entry, "kaggle_row") for entry in entries], np.int64)
+    group = np.array([_whole(path, entry, "duplicate_group") for entry in entries], np.int64)
+    scheme = np.array([_scheme(path, entry) for entry in entries], np.uint8)
+    problem = np.array([bool(entry["known_problem"]) for entry in entries]) | np.isin(row, list(KNOWN_PROBLEMS))
+    contradicted = np.flatnonzero((scheme == schemes.C) & ~schemes.has_c_points_only(points))
+    if len(contradicted):
+        raise DataError(
+            f"{path}: row {contradicted[0]} is of scheme C, which has 4 points, but the data labels more; "
+            "is this the index of that file?"
+        )
+    return row, group, scheme, problem
+
+
+def _index_entries(path: Path, rows: int) -> list[dict[str, str]]:
+    """The index's lines in the order of the data's rows."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = [name for name in _INDEX_COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{path}: no column {', '.join(missing)}; expected {','.join(_INDEX_COLUMNS)}")
+            entries = sorted(reader, key=lambda entry: _whole(path, entry, "row"))
+    except OSError as error:
+        raise DataError(f"cannot read the index {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a csv in UTF-8 ({error})") from error
+    if [int(entry["row"]) for entry in entries] != list(range(rows)):
+        raise DataError(
+            f"{path} has {len(entries)} rows, expected rows 0 to {rows - 1} once each; is this the index of that file?"
+        )
+    return entries
+
+
+def _whole(path: Path, entry: dict[str, str], column: str) -> int:
+    if not entry[column].isdecimal() or len(entry[column]) > 18:  # more do not fit 64 bits
+        raise DataError(f"{path}: {column} is {entry[column][:40]!r}, expected a whole number (in {_shown(entry)})")
+    return int(entry[column])
+
+
+def _scheme(path: Path, entry: dict[str, str]) -> int:
+    if entry["scheme"] not in SCHEMES:
+        seen = entry["scheme"][:40]
+        raise DataError(f"{path}: scheme is {seen!r}, expected {', '.join(SCHEMES)} (in {_shown(entry)})")
+    return SCHEMES.index(entry["scheme"])
+
+
+def _shown(entry: dict[str, str]) -> str:
+    return ",".join(entry[column][:40] for column in _INDEX_COLUMNS)

@@ -1,0 +1,200 @@
+"""A trained net -> the files of weights/: four ONNX networks and their card.
+
+`fkp.onnx` draws scheme A's points and is what the tracker runs, in the form `fkp-cpu.onnx` on a processor and in the
+form `fkp-fp16.onnx` on GPUs that are faster in half precision; `fkp-schemes.onnx` holds every scheme's points and is
+what `fkp-train evaluate` and `submit` read.  All take raw pixels: normalisation lies inside the graph.
+"""
+
+import copy
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, Weights, load
+from tracker.errors import SinkError
+from tracker.spec import KEYPOINTS, SIZE
+from train.export.cpu_form import blocked
+from train.export.fp16_form import in_half
+from train.learn.model import HEADS, Block, Net, mac_count, parameter_count
+
+SELU_ALPHA = 1.67326324235437728481704
+SELU_GAMMA = 1.05070098735548049341933
+"""Klambauer et al. 2017, equation 14; written on every node because some parsers assume rounded ones."""
+
+
+SCHEMES_FILE = "fkp-schemes.onnx"
+FORMS = {"fp16": in_half, "cpu": blocked}
+"""Entry of the card -> how that form of the network follows from `fkp.onnx`; `fkp-<entry>.onnx` holds it."""
+
+
+def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
+    """Write the networks and their card to a folder; `facts` is what the card says beyond the files.
+
+    The card comes last, so a folder whose writing was cut short is refused instead of half believed.  Raises SinkError
+    when a file cannot be written.
+    """
+    shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
+    every = served(net, range(len(HEADS)))
+    networks = {"fkp.onnx": onnx_bytes(shown), SCHEMES_FILE: onnx_bytes(every)}
+    forms = _forms("fkp", networks["fkp.onnx"])
+    networks |= {entry["file"]: content for entry, content in forms.values()}
+    for name, content in networks.items():
+        _replace(folder / name, content)
+    card = {
+        "fkp_card": CARD_VERSION,
+        "sha256": hashlib.sha256(networks["fkp.onnx"]).hexdigest(),
+        "parameters": parameter_count(shown),
+        "macs": mac_count(shown),
+        "keypoints": list(KEYPOINTS),
+        "crop": CROP,
+        "contract": CONTRACT,
+        **{kind: entry for kind, (entry, _) in forms.items()},
+        "schemes": schemes_entry(networks[SCHEMES_FILE]),
+        **facts,
+    }
+    _write_card(folder / "fkp.json", card)
+
+
+def add_forms(weights: Weights) -> Weights:
+    """Write the other forms of the network beside finished weights and enter them into their card, where they miss.
+
+    Raises SinkError when a file cannot be written.
+    """
+    forms = _forms(weights.path.stem, weights.onnx)
+    for entry, content in forms.values():
+        path = weights.path.with_name(entry["file"])
+        if not path.is_file() or path.read_bytes() != content:
+            _replace(path, content)
+    card = weights.card | {kind: entry for kind, (entry, _) in forms.items()}
+    if card != weights.card:
+        _write_card(weights.path.with_suffix(".json"), card)
+    return load(weights.path)
+
+
+def _forms(stem: str, onnx: bytes) -> dict[str, tuple[dict[str, str], bytes]]:
+    """Kind -> what the card says of each other form of a network, and its content."""
+    contents = {kind: derive(onnx) for kind, derive in FORMS.items()}
+    return {
+        kind: ({"file": f"{stem}-{kind}.onnx", "sha256": hashlib.sha256(content).hexdigest()}, content)
+        for kind, content in contents.items()
+    }
+
+
+def schemes_entry(content: bytes) -> dict[str, Any]:
+    """What the card says of the network with every scheme's outputs."""
+    return {
+        "file": SCHEMES_FILE,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "heads": [[scheme, KEYPOINTS[keypoint]] for scheme, keypoint in HEADS],
+    }
+
+
+def served(net: Net, heads: Sequence[int]) -> Net:
+    """A copy of `net` on the CPU with only these outputs and the residual gains folded into their convolutions."""
+    net = copy.deepcopy(net).cpu().eval()
+    chosen = torch.tensor(list(heads))
+    with torch.no_grad():
+        for layer in (net.maps, net.doubt):
+            assert layer.bias is not None
+            layer.weight = nn.Parameter(layer.weight[chosen])
+            layer.bias = nn.Parameter(layer.bias[chosen])
+        net.spread_weight = nn.Parameter(net.spread_weight[chosen])
+        net.offset = net.offset[chosen]
+        for parent in list(net.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, Block):
+                    setattr(parent, name, _FoldedBlock(child))
+    return net
+
+
+def onnx_bytes(net: Net) -> bytes:
+    """The network as ONNX: `faces` uint8 (N, 1, 96, 96) -> `points` (N, K, 2), `sigma` (N, K) float32, N free."""
+    if net.training:
+        raise ValueError("export wants a network in eval mode: dropout must not be part of the graph")
+    example = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            net,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            input_names=["faces"],
+            output_names=["points", "sigma"],
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model = program.model_proto
+    _spell_out_selu(model)
+    _forget_source_paths(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without what torch's exporter says of itself: that it uses deprecated parts of torch, and has no torchvision."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.disabled = True
+    try:
+        with warnings.catch_warnings():
+            for category in (DeprecationWarning, FutureWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        registration.disabled = False
+
+
+class _FoldedBlock(nn.Module):
+    """A `Block` without its gain."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.depthwise, self.expand, self.project = block.depthwise, block.expand, block.project
+        self.project.weight *= block.gain
+        assert self.project.bias is not None
+        self.project.bias *= block.gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.project(nn.functional.selu(self.expand(self.depthwise(x))))
+
+
+def _spell_out_selu(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        if node.op_type == "Selu":
+            del node.attribute[:]
+            node.attribute.append(onnx.helper.make_attribute("alpha", SELU_ALPHA))
+            node.attribute.append(onnx.helper.make_attribute("gamma", SELU_GAMMA))
+
+
+def _forget_source_paths(model: onnx.ModelProto) -> None:
+    """The exporter notes file names and stack traces of the machine it ran on."""
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    _replace(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,262 @@
+"""The label audit: which labels no net believes that has not learned from them.
+
+In: Kaggle's faces.  Out: `audit.csv`, one line per label, the most doubtful first, and `audit.png`, the faces at its
+head.  Data is never changed: a list is for people to look at.
+
+Every row is judged by a net that never saw it: the rows are dealt into folds, and for each fold one net learns from
+the others.  A fold that is done is kept, so a stopped audit goes on where it ended.  Weights that exist can judge the
+hold-out alone in seconds.
+"""
+
+import csv
+import io
+import json
+import logging
+import math
+import zipfile
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tracker.backends.weights import load
+from tracker.errors import DataError
+from tracker.spec import KEYPOINTS, SIZE
+from tracker.support.atomic import refuse_existing, write_whole
+from train.data.kaggle import Faces
+from train.data.schemes import SCHEMES
+from train.data.split import SPLIT_SEED, folds
+from train.judge.evaluate import held_out, outputs, read_by_scheme
+from train.learn.calibrate import sigma_scales
+from train.learn.loop import Fit, FitConfig
+from train.learn.model import HEADS, Net, NetConfig, predicted
+from train.learn.targets import kaggle_bank
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+log = logging.getLogger(__name__)
+
+TABLE, SHEET = "audit.csv", "audit.png"
+HEADER = ("row", "kaggle_row", "scheme", "keypoint", "label_x", "label_y", "predicted_x", "predicted_y", "distance_px",
+          "distance_sigma", "known_problem")  # fmt: skip
+
+SHEET_ROWS, SHEET_COLUMNS = 8, 6
+"""Faces on the contact sheet."""
+
+DOUBTFUL = 4.0
+"""Distance in sigma beyond which the summary counts a label; of normal errors 0.03 % lie there."""
+
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""points (N, 34, 2) and sigma (N, 34), unit space."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    """How the nets of an audit are trained."""
+
+    out: Path
+    """Where what is done is kept."""
+    count: int = 5
+    device: torch.device
+    checkpoint_every: int = 250
+    """Steps that a kill can cost."""
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=2_000, batch=(128,)))
+    net: NetConfig = field(default_factory=NetConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """Predictions for faces by nets that did not learn from them."""
+
+    faces: Faces
+    """N of them."""
+    position: NDArray[np.int64]
+    """(N,) row of the data that was read, counted from 0."""
+    predicted: NDArray[np.float32]
+    """(N, 15, 2) crop px, NaN where the face's scheme has no label."""
+    sigma: NDArray[np.float32]
+    """(N, 15) crop px."""
+
+    @cached_property
+    def distance_px(self) -> NDArray[np.floating]:
+        """(N, 15) from label to prediction, NaN where unlabelled."""
+        return np.linalg.norm(self.predicted - self.faces.points, axis=2)
+
+    @cached_property
+    def distance_sigma(self) -> NDArray[np.floating]:
+        """(N, 15) the same over sigma; of normal errors 39 % lie within 1, 86 % within 2 and 98.9 % within 3."""
+        return self.distance_px / self.sigma
+
+    @cached_property
+    def ranking(self) -> NDArray[np.int64]:
+        """(L, 2) face and keypoint of every label, the one farthest off in sigma first."""
+        labels = np.argwhere(np.isfinite(self.distance_sigma))
+        return labels[np.argsort(-self.distance_sigma[tuple(labels.T)], kind="stable")]
+
+    def __str__(self) -> str:
+        faces, first = np.unique(self.ranking[:, 0], return_index=True)
+        suspects = faces[np.argsort(first)][: math.ceil(len(faces) / 100)]
+        known = np.flatnonzero(self.faces.problem)
+        doubtful = int((self.distance_sigma > DOUBTFUL).sum())
+        return (
+            f"{doubtful} of {len(self.ranking)} labels lie more than {DOUBTFUL:g} sigma off; "
+            f"{np.isin(known, suspects).sum()} of the {len(known)} rows known to be bad are in the most doubtful 1 %"
+        )
+
+
+def audit_by_weights(faces: Faces, weights: Path | None) -> Audit:
+    """Judge the hold-out, a tenth of the rows, by weights that never saw it.
+
+    Only true of the data that those weights were trained on; otherwise a warning says so.  Raises WeightsError.
+    """
+    judge = load(weights)
+    held = held_out(faces, judge)
+    chosen = faces.only(held)
+    return Audit(chosen, np.flatnonzero(held), *read_by_scheme(*outputs(chosen.images, judge), chosen.scheme))
+
+
+def audit_by_folds(faces: Faces, settings: Folds) -> Audit:
+    """Judge every row by a net that learned from the other folds.
+
+    Raises DataError when `settings.out` holds folds of other data or settings, SinkError when it cannot be written.
+    """
+    torch.set_flush_denormal(True)  # threads inherit this, so it comes before any work
+    fold_of = folds(faces.group, faces.scheme, settings.count, seed=SPLIT_SEED)
+    points = np.empty((len(fold_of), len(HEADS), 2), np.float32)
+    sigma = np.empty(points.shape[:2], np.float32)
+    for fold in range(settings.count):
+        judged = fold_of == fold
+        points[judged], sigma[judged] = _answers(faces, judged, fold, settings)
+    good = ~faces.problem
+    sigma *= sigma_scales(points[good], sigma[good], faces.points[good], faces.scheme[good]).astype(np.float32)
+    return Audit(faces, np.arange(len(fold_of)), *read_by_scheme(points, sigma, faces.scheme))
+
+
+def refuse_audit(out: Path, *, overwrite: bool) -> None:
+    """Raise SinkError when the folder `out` holds an audit without `overwrite`; call it before any work."""
+    for name in (TABLE, SHEET):
+        refuse_existing(out / name, overwrite=overwrite)
+
+
+def forget_folds(out: Path) -> None:
+    """Remove what an earlier audit kept in the folder `out` for going on."""
+    for path in (*out.glob("fold-*-of-*.npz"), *out.glob("fold-*-of-*.safetensors")):
+        path.unlink()
+
+
+def write_audit(audit: Audit, out: Path, *, overwrite: bool) -> None:
+    """Write `audit.csv` and `audit.png` to the folder `out`.
+
+    Raises SinkError when they exist or cannot be written, ModuleNotFoundError without matplotlib, then after the csv.
+    """
+    write_whole(out / TABLE, _table(audit).encode(), overwrite=overwrite)
+    write_whole(out / SHEET, _sheet(audit), overwrite=overwrite)
+
+
+def _answers(faces: Faces, judged: NDArray[np.bool_], fold: int, settings: Folds) -> Outputs:
+    """For the `judged` (N,) faces, by a net that learned from the others: read if it was done before, else trained."""
+    path = settings.out / f"fold-{fold + 1}-of-{settings.count}.npz"
+    meaning = _meaning(faces, settings)
+    if path.exists():
+        log.info("fold %d of %d: done before", fold + 1, settings.count)
+        return _kept(path, meaning)
+    torch.manual_seed(settings.fit.seed)
+    origin = {"faces": faces.fingerprint}
+    fit = Fit(Net(settings.net), [kaggle_bank(faces, ~judged)], settings.fit, settings.device, origin)
+    checkpoint = path.with_suffix(".safetensors")
+    if checkpoint.exists():
+        fit.resume(checkpoint)
+    while not fit.done:
+        try:
+            loss = fit.run(settings.checkpoint_every)
+        finally:
+            fit.save(checkpoint)
+        log.info(
+            "fold %d of %d: step %d of %d, loss %.3f", fold + 1, settings.count, fit.step_count, fit.config.steps, loss
+        )
+    points, sigma = predicted(fit.averaged, torch.from_numpy(faces.images[judged, None]))
+    content = io.BytesIO()
+    np.savez(content, points=points, sigma=sigma, meaning=np.array(meaning))
+    write_whole(path, content.getvalue(), overwrite=False)
+    checkpoint.unlink(missing_ok=True)
+    return points, sigma
+
+
+def _meaning(faces: Faces, settings: Folds) -> str:
+    """All that the answers of a fold depend on."""
+    return json.dumps({"faces": faces.fingerprint, "fit": asdict(settings.fit), "net": asdict(settings.net)})
+
+
+def _kept(path: Path, meaning: str) -> Outputs:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            points, sigma, before = stored["points"], stored["sigma"], str(stored["meaning"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is no fold of an audit ({error}); delete it to have it trained again") from error
+    if before != meaning:
+        raise DataError(
+            f"{path} is of an audit of other data or with other settings; add --overwrite to begin anew, or choose "
+            "another --out"
+        )
+    return points, sigma
+
+
+def _table(audit: Audit) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for face, keypoint in audit.ranking:
+        places = (*audit.faces.points[face, keypoint], *audit.predicted[face, keypoint])
+        distances = audit.distance_px[face, keypoint], audit.distance_sigma[face, keypoint]
+        writer.writerow(
+            [
+                audit.position[face],
+                audit.faces.row[face],
+                SCHEMES[audit.faces.scheme[face]],
+                KEYPOINTS[keypoint],
+                *(f"{value:.3f}" for value in (*places, *distances)),
+                "yes" if audit.faces.problem[face] else "",
+            ]
+        )
+    return text.getvalue()
+
+
+def _sheet(audit: Audit) -> bytes:
+    """The faces with the most doubtful labels as a PNG: rings are labels, dots predictions, the doubted one is red."""
+    from matplotlib.figure import Figure
+
+    _, first = np.unique(audit.ranking[:, 0], return_index=True)
+    worst = audit.ranking[np.sort(first)][: SHEET_ROWS * SHEET_COLUMNS]
+    figure = Figure((2.2 * SHEET_COLUMNS, 2.6 * SHEET_ROWS))
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.97, wspace=0.06, hspace=0.3)
+    axes = figure.subplots(SHEET_ROWS, SHEET_COLUMNS).ravel()
+    for each in axes:
+        each.set_axis_off()
+    for each, (face, keypoint) in zip(axes, worst, strict=False):
+        _show_face(each, audit, face, keypoint)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    return content.getvalue()
+
+
+def _show_face(axes: "Axes", audit: Audit, face: int, doubted: int) -> None:
+    axes.imshow(audit.faces.images[face], cmap="gray", vmin=0, vmax=255, extent=(0, SIZE, SIZE, 0))
+    for keypoint in np.flatnonzero(np.isfinite(audit.distance_px[face])):
+        colour = "#ff3030" if keypoint == doubted else "#35e07f"
+        (x, y), (u, v) = audit.faces.points[face, keypoint], audit.predicted[face, keypoint]
+        axes.plot([x, u], [y, v], color=colour, lw=1)
+        axes.plot(x, y, "o", color=colour, fillstyle="none", markersize=6)
+        axes.plot(u, v, ".", color=colour, markersize=4)
+    axes.set(xlim=(0, SIZE), ylim=(SIZE, 0))
+    known = ", known" if audit.faces.problem[face] else ""
+    axes.set_title(
+        f"row {audit.faces.row[face]} ({SCHEMES[audit.faces.scheme[face]]}{known})\n"
+        f"{KEYPOINTS[doubted].replace('_', ' ')}\n"
+        f"{audit.distance_sigma[face, doubted]:.1f} sigma, {audit.distance_px[face, doubted]:.1f} px",
+        fontsize=8,
+    )

@@ -1,0 +1,273 @@
+"""A training's report: one HTML page that shows how well the weights learned, where they fail and what they were shown.
+
+In: a folder of weights (`history.jsonl` beside them where the run left one) and Kaggle's faces.  Out: `report.html`.
+Everything lies within that file, pictures too, so that it can be mailed or moved without losing half of itself; it
+refers to nothing on the network.  Charts are SVG and follow the browser's light or dark theme.
+"""
+
+import base64
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tracker.backends.weights import Weights, load
+from tracker.errors import DataError, FkpError
+from tracker.spec import HALF_PX, KEYPOINTS, crop_from_unit
+from tracker.support.atomic import refuse_existing, write_whole
+from train import metrics
+from train.data.kaggle import Faces
+from train.data.schemes import SCHEMES
+from train.data.split import hold_out
+from train.judge import charts
+from train.judge.evaluate import held_out, is_own_data, outputs, read_by_scheme
+from train.learn.augment import Augmentation, draw
+from train.learn.model import HEADS
+from train.learn.targets import kaggle_bank
+
+log = logging.getLogger(__name__)
+
+FILE = "report.html"
+HISTORY = "history.jsonl"
+
+WORST = 40
+AUGMENTED = 32
+"""Faces shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The hold-out faces that are not known to be bad, with what the network says of them."""
+
+    faces: Faces
+    """N of them."""
+    predicted: NDArray[np.float32]
+    """(N, 15, 2) crop px, what a labeller of each face's scheme would have written; NaN where that scheme has none."""
+    sigma: NDArray[np.float32]
+    """(N, 15) crop px."""
+
+    @cached_property
+    def report(self) -> metrics.Report:
+        return metrics.report(self.predicted, self.faces.points, self.faces.scheme, self.sigma)
+
+    @cached_property
+    def distance(self) -> NDArray[np.floating]:
+        """(N, 15) from label to prediction, px; NaN where unlabelled."""
+        return np.linalg.norm(self.predicted - self.faces.points, axis=2)
+
+
+def refuse_report(out: Path, *, overwrite: bool) -> None:
+    """Raise SinkError when the folder `out` holds a report without `overwrite`; call it before any work."""
+    refuse_existing(out / FILE, overwrite=overwrite)
+
+
+def write_report(path: Path, faces: Faces, out: Path, *, overwrite: bool) -> Path:
+    """Write `report.html` on the weights at `path` to the folder `out`; returns its name.
+
+    `faces` are all of the data, from which the hold-out is taken.  Raises WeightsError, DataError when there is no
+    hold-out, SinkError when the file exists or cannot be written, ModuleNotFoundError without matplotlib.
+    """
+    weights = load(path)
+    page = _page(weights, faces, judge_hold_out(weights, faces))
+    return write_whole(out / FILE, page.encode(), overwrite=overwrite)
+
+
+def try_report(folder: Path, faces: Faces) -> None:
+    """Write the report on a run that just ended, or say in one line why not.
+
+    The weights are safe by then: whatever keeps the report from being written must not fail the training.
+    """
+    try:
+        log.info("report in %s", write_report(folder, faces, folder, overwrite=True))
+    except ModuleNotFoundError as error:
+        log.warning("no report: %s; pip install 'fkp[train]', then fkp-train report %s", error, folder)
+    except (FkpError, OSError, ValueError) as error:
+        log.warning("no report: %s; then fkp-train report %s", error, folder)
+
+
+def judge_hold_out(weights: Weights, faces: Faces) -> Judged:
+    """What the exported network says of the hold-out.  Raises DataError when that is empty, and WeightsError."""
+    labelled = np.isfinite(faces.points).any(axis=(1, 2))
+    held = faces.only(held_out(faces, weights) & labelled & ~faces.problem)
+    if not len(held.images):
+        raise DataError(f"no face of {faces.name} is held out from training; give more of the download")
+    return Judged(held, *read_by_scheme(*outputs(held.images, weights), held.scheme))
+
+
+def _page(weights: Weights, faces: Faces, judged: Judged) -> str:
+    report, held = judged.report, judged.faces
+    worst = np.argsort(-metrics.face_rmse(judged.predicted, held.points), kind="stable")[:WORST]
+    settings, known = _augmentation(weights.card)
+    template = Template(Path(__file__).with_name(FILE).read_text(encoding="utf-8"))
+    return template.substitute(
+        title=f"Training report: {escape(str(weights.card.get('name', weights.path.stem)))}",
+        origin=_origin(weights.card, judged),
+        warning=_warning(weights, faces),
+        tiles=_tiles(weights.card, report),
+        learning=_learning(weights.path.with_name(HISTORY)),
+        errors=charts.keypoint_errors(report),
+        published=charts.published_scores(report),
+        sampling=_sampling(report),
+        shares=charts.shares_within_sigma(report),
+        reliability=charts.reliability_curves(judged.predicted, held.points, judged.sigma, held.scheme),
+        worst_summary=_worst_summary(judged, worst),
+        worst="\n".join(_worst_face(judged, i) for i in worst),
+        augmentation="the settings of this run" if known else "today's default settings (the card names others)",
+        augmented="\n".join(_augmented_faces(faces, settings)),
+    )
+
+
+def _origin(card: Mapping[str, Any], judged: Judged) -> str:
+    training = card.get("training", {})
+    words = [str(training["command"])] if "command" in training else []
+    words += [f"{training['minutes']} minutes on {training['on']}"] if {"minutes", "on"} <= training.keys() else []
+    counts = ", ".join(f"{count} {scheme}" for scheme, count in judged.report.faces_by_scheme.items())
+    words += [f"hold-out of {judged.report.faces} faces ({counts})", f"sha256 {str(card.get('sha256'))[:12]}"]
+    return " · ".join(map(escape, words))
+
+
+def _warning(weights: Weights, faces: Faces) -> str:
+    if is_own_data(weights, faces):
+        return ""
+    return (
+        f'<p class="warning">{escape(faces.name)} is not the file that these weights were trained on, so some of the '
+        "faces below may have been among those that they learned from.</p>"
+    )
+
+
+def _tiles(card: Mapping[str, Any], report: metrics.Report) -> str:
+    one, two = report.calibration["all"]
+    facts = {
+        "px, Kaggle-weighted": _px(report.kaggle_weighted),
+        "px without the worst 1 %": _px(report.kaggle_weighted_trimmed),
+        **{f"px, scheme {scheme}": _px(error) for scheme, error in report.by_scheme.items()},
+        "within 1 sigma": f"{one:.1%}",
+        "within 2 sigma": f"{two:.1%}",
+        "parameters": f"{card['parameters'] / 1e3:.0f} k" if "parameters" in card else "?",
+        "multiply-adds": f"{card['macs'] / 1e6:.1f} M" if "macs" in card else "?",
+    }
+    return "".join(f'<div class="tile"><b>{value}</b>{name}</div>' for name, value in facts.items())
+
+
+def _learning(path: Path) -> str:
+    if not path.exists():
+        return "<p>There is no history.jsonl beside these weights.</p>"
+    lines = path.read_text(encoding="ascii").splitlines()
+    return charts.learning_curves([json.loads(line) for line in lines if line.endswith("}")])  # a full disk cuts lines
+
+
+def _sampling(report: metrics.Report) -> str:
+    """How far chance alone moves a share: the standard error of the smaller one, coordinates taken as independent."""
+    normal = metrics.NORMAL[0]
+    errors = {
+        scheme: np.sqrt(normal * (1 - normal) / (2 * count))
+        for scheme, count in report.faces_by_scheme.items()
+        if count
+    }
+    listed = ", ".join(f"{error:.1%} in scheme {scheme}" for scheme, error in errors.items())
+    return f"Chance alone moves a keypoint's share within one sigma by {listed} (standard error)."
+
+
+def _worst_summary(judged: Judged, worst: NDArray[np.intp]) -> str:
+    """What the worst faces have in common, in one paragraph."""
+    squares = np.nansum(np.square(judged.distance), axis=1)
+    schemes = Counter(f"scheme {SCHEMES[s]}" for s in judged.faces.scheme[worst])
+    farthest = Counter(KEYPOINTS[i].replace("_", " ") for i in np.nanargmax(judged.distance[worst], axis=1))
+    sigma = _relative_sigma(judged)[worst]
+    return (
+        f"These {len(worst)} of {len(squares)} faces carry {squares[worst].sum() / squares.sum():.0%} of all squared "
+        f"error; they are of {_counted(schemes)}. Farthest off: {_counted(farthest)}. Their sigma is "
+        f"{np.median(sigma):.2f} times what is usual for their keypoints."
+    )
+
+
+def _counted(names: Counter[str]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in names.most_common(4))
+
+
+def _relative_sigma(judged: Judged) -> NDArray[np.floating]:
+    """(N,) sigma of each face over what is usual for its keypoints in its scheme."""
+    relative = np.full_like(judged.sigma, np.nan)
+    for scheme in np.unique(judged.faces.scheme):
+        rows = judged.faces.scheme == scheme
+        columns = np.isfinite(judged.sigma[rows]).all(0)
+        block = np.ix_(rows, columns)
+        relative[block] = judged.sigma[block] / np.median(judged.sigma[block], axis=0)
+    return np.nanmean(relative, axis=1)
+
+
+def _worst_face(judged: Judged, i: int) -> str:
+    faces, distance, sigma = judged.faces, judged.distance[i], judged.sigma[i]
+    marks = [
+        _missed(KEYPOINTS[k], faces.points[i, k], judged.predicted[i, k], float(sigma[k]))
+        for k in np.flatnonzero(np.isfinite(distance))
+    ]
+    farthest = int(np.nanargmax(distance))
+    rmse = metrics.face_rmse(judged.predicted[i : i + 1], faces.points[i : i + 1])[0]
+    caption = (
+        f"<b>{rmse:.2f} px</b> · row {faces.row[i]} · {SCHEMES[faces.scheme[i]]}<br>"
+        f"{KEYPOINTS[farthest].replace('_', ' ')} {distance[farthest]:.1f} px, σ {sigma[farthest]:.1f}"
+    )
+    return f"<figure>{_picture(faces.images[i], marks)}<figcaption>{caption}</figcaption></figure>"
+
+
+def _missed(name: str, label: NDArray[np.floating], guess: NDArray[np.floating], sigma: float) -> str:
+    """A label and its prediction, crop px, as SVG that tells its figures when pointed at."""
+    (x, y), (u, v) = label.tolist(), guess.tolist()
+    off = np.hypot(x - u, y - v)
+    return (
+        f"<g><title>{name.replace('_', ' ')}: {off:.2f} px off, sigma {sigma:.2f} px</title>"
+        f'<circle class="sigma" cx="{u:.2f}" cy="{v:.2f}" r="{sigma:.2f}"/>'
+        f'<line class="miss" x1="{x:.2f}" y1="{y:.2f}" x2="{u:.2f}" y2="{v:.2f}"/>'
+        f'<circle class="truth" cx="{x:.2f}" cy="{y:.2f}" r="1.3"/>'
+        f'<circle class="guess" cx="{u:.2f}" cy="{v:.2f}" r=".8"/></g>'
+    )
+
+
+def _augmentation(card: Mapping[str, Any]) -> tuple[Augmentation, bool]:
+    """The run's own settings, and whether the card names them as this program does."""
+    named = card.get("training", {}).get("fit", {}).get("augmentation", {})
+    known = named.keys() == {each.name for each in fields(Augmentation)}
+    return (Augmentation(**named) if known else Augmentation()), known
+
+
+def _augmented_faces(faces: Faces, settings: Augmentation) -> Iterable[str]:
+    bank = kaggle_bank(faces, ~hold_out(faces.group, faces.scheme))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        crops, targets, weights = draw(bank, AUGMENTED, settings)
+    images = crops[:, 0].round().clamp(0, 255).to(torch.uint8).numpy()
+    for image, points, trust in zip(images, targets.numpy(), weights.numpy(), strict=True):
+        own = np.flatnonzero(trust == 1)
+        marks = [_target(KEYPOINTS[HEADS[head][1]], crop_from_unit(points[head])) for head in own]
+        yield f"<figure>{_picture(image, marks)}</figure>"
+
+
+def _target(name: str, point: NDArray[np.floating]) -> str:
+    x, y = point.tolist()
+    return f'<g><title>{name.replace("_", " ")}</title><circle class="guess" cx="{x:.2f}" cy="{y:.2f}" r="1"/></g>'
+
+
+def _picture(image: NDArray[np.uint8], marks: Iterable[str]) -> str:
+    """A crop (96, 96) gray with marks over it; SVG's units are crop px."""
+    png = base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()
+    side = 2 * HALF_PX
+    return (
+        f'<svg viewBox="0 0 {side:g} {side:g}" role="img"><image width="{side:g}" height="{side:g}" '
+        f'href="data:image/png;base64,{png}"/>{"".join(marks)}</svg>'
+    )
+
+
+def _px(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "–"

@@ -1,0 +1,129 @@
+"""Writes Kaggle's submission file.
+
+In: predicted points (M, 15, 2) in Kaggle's crop px, and IdLookupTable.csv, which asks for single coordinates of single
+images.  Out: a csv `RowId,Location` with one line per row of the table, in its order.
+"""
+
+import csv
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import DataError
+from tracker.spec import COLUMNS, SIZE
+from tracker.support.atomic import write_whole
+from train.data import archive
+from train.data.schemes import C_KEYPOINTS
+
+ROWS = 27_124
+"""Lines of Kaggle's IdLookupTable.csv."""
+
+FIRST_B_ID = 397
+"""Test images are in the order of the training rows.  Up to 396 they show the laboratory of scheme A, from 397 to 591
+web portraits as in scheme B; what can be seen in the pictures is all that tells A from B."""
+
+_NAME = "IdLookupTable.csv"
+_HEADER = ["RowId", "ImageId", "FeatureName", "Location"]
+_C_COLUMNS = {f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup:
+    """What Kaggle asks for, row by row of IdLookupTable.csv."""
+
+    row_id: NDArray[np.int64]
+    """(R,)"""
+    image_id: NDArray[np.int64]
+    """(R,)"""
+    column: NDArray[np.int64]
+    """(R,) index into spec.COLUMNS."""
+
+
+def read_lookup(path: Path) -> Lookup:
+    """Read IdLookupTable.csv: bare, in the download's zip or in a folder.  Raises DataError with the line."""
+    source = archive.find(path, _NAME)
+    with archive.open_csv(source, _NAME) as stream:
+        content = stream.read()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is not a csv in UTF-8 ({error}); expected {_NAME}") from error
+    lines = csv.reader(io.StringIO(text))
+    try:
+        header = next(lines, [])
+        if header[:3] != _HEADER[:3]:
+            raise DataError(f"{source}: the header is {','.join(header)[:80]!r}, expected {','.join(_HEADER)!r}")
+        rows = [_asked(fields, f"{source}, line {lines.line_num}") for fields in lines if fields]
+    except csv.Error as error:
+        raise DataError(f"{source}, line {lines.line_num}: {error}; expected {','.join(_HEADER)}") from error
+    table = np.array(rows, np.int64).reshape(-1, 3)
+    if len(np.unique(table[:, 0])) != len(table):
+        raise DataError(f"{source}: a RowId occurs twice among {len(table)} rows; download it again")
+    if len(table) != ROWS:
+        _log.warning(
+            "%s asks for %d values, Kaggle's asks for %d: Kaggle will refuse the answer", source, len(table), ROWS
+        )
+    return Lookup(*table.T)
+
+
+def asked_scheme(lookup: Path) -> dict[int, str]:
+    """Image id -> the label scheme "A", "B" or "C" by which Kaggle will judge it, for every image in the table.
+
+    An image of which nothing beyond the four points of scheme C is asked is a C image; the others are A or B by
+    FIRST_B_ID.  Raises DataError.
+    """
+    table = read_lookup(lookup)
+    beyond_c = np.array([name not in _C_COLUMNS for name in COLUMNS])
+    fifteen = set(table.image_id[beyond_c[table.column]].tolist())
+    return {i: ("A" if i < FIRST_B_ID else "B") if i in fifteen else "C" for i in np.unique(table.image_id).tolist()}
+
+
+def write_submission(
+    points: NDArray[np.floating], image_ids: NDArray[np.integer], lookup: Path, out: Path, *, overwrite: bool = False
+) -> None:
+    """Write the answer to `lookup` from points (M, 15, 2), Kaggle's crop px, of images `image_ids` (M,).
+
+    Values are clipped to 0..96.  The file appears complete or not at all.  Raises DataError when the table asks for
+    images that were not predicted, SinkError when `out` exists or cannot be written.
+    """
+    table = read_lookup(lookup)
+    locations = _locations(np.asarray(points), np.asarray(image_ids), table, lookup)
+    lines = [f"{row},{location:.4f}\n" for row, location in zip(table.row_id, locations, strict=True)]
+    write_whole(out, ("RowId,Location\n" + "".join(lines)).encode(), overwrite=overwrite)
+
+
+def _asked(fields: list[str], where: str) -> tuple[int, int, int]:
+    """(RowId, ImageId, index of the column) of one line."""
+    if len(fields) < 3:
+        raise DataError(f"{where}: {len(fields)} columns, expected {','.join(_HEADER)}")
+    row_id, image_id, feature = fields[:3]
+    for name, value in (("RowId", row_id), ("ImageId", image_id)):
+        if not value.isdecimal() or len(value) > 18:  # more do not fit 64 bits
+            raise DataError(f"{where}: {name} is {value[:40]!r}, expected a whole number")
+    if feature not in COLUMNS:
+        raise DataError(f"{where}: FeatureName is {feature[:40]!r}, expected one like {COLUMNS[0]}")
+    return int(row_id), int(image_id), COLUMNS.index(feature)
+
+
+def _locations(
+    points: NDArray[np.floating], image_ids: NDArray[np.integer], table: Lookup, lookup: Path
+) -> NDArray[np.floating]:
+    """(R,) the asked values, clipped to the image."""
+    order = np.argsort(image_ids)
+    at = np.searchsorted(image_ids, table.image_id, sorter=order).clip(max=len(image_ids) - 1)
+    missing = np.unique(table.image_id[image_ids[order][at] != table.image_id])
+    if len(missing):
+        raise DataError(
+            f"{lookup} asks for {len(missing)} images that were not given, the first with id {missing[0]}; "
+            "give the test.csv that belongs to it"
+        )
+    values = points.reshape(len(points), len(COLUMNS))[order][at, table.column]
+    if np.isnan(values).any():
+        raise ValueError("a predicted coordinate that Kaggle asks for is NaN")
+    return np.asarray(values.clip(0, SIZE))

@@ -1,0 +1,207 @@
+"""Whole batches of training crops, augmented on the device that trains.
+
+In: a `Bank` of faces (uint8 canvases, targets in unit space of the nominal crop).
+Out: crops (N, 1, 96, 96) float 0..255 and targets (N, 34, 2) in unit space of the crop that was cut.
+
+Everything is arithmetic on tensors with fixed shapes and no branch on values, so that a CUDA graph can hold it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tracker.spec import SIZE
+from train.learn.model import HEAD_MIRROR
+
+
+@dataclass(slots=True)
+class Bank:
+    """Faces on one size of canvas.  The nominal 96x96 crop lies in the canvas' middle, at the canvas' scale."""
+
+    images: Tensor
+    """(M, 1, S, S) uint8 gray, S >= 96."""
+    targets: Tensor
+    """(M, 34, 2) float32, unit space of the nominal crop; any value where the weight is 0."""
+    weights: Tensor
+    """(M, 34) float32 >= 0: how much each target counts."""
+    chances: Tensor
+    """(M,) float32 cumulative: the chance to draw each face, ending in 1."""
+
+    def to(self, device: torch.device) -> "Bank":
+        return Bank(*(x.to(device) for x in (self.images, self.targets, self.weights, self.chances)))
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How far training crops stray from the nominal one.  Standard deviations are of clipped normal draws."""
+
+    rotation_deg: float = 9.0
+    scale: float = 0.08
+    aspect: float = 0.03
+    shift: float = 0.05
+    """In unit space: 0.05 is 2.4 px."""
+    flip: float = 0.5
+    """Chance of mirroring."""
+    brightness: float = 25.0
+    """Light added everywhere, gray levels."""
+    contrast: float = 0.25
+    shade: float = 0.25
+    """Strength of a linear light gradient across the crop."""
+    blur_px: float = 0.8
+    """Widest common Gaussian blur along a random axis (motion) and across it (focus)."""
+    blur_share: float = 0.3
+    noise: float = 6.0
+    """Largest common sensor noise, gray levels."""
+    jpeg_share: float = 0.2
+    occlude_share: float = 0.15
+    calm: float = 0.3
+    """Share of crops cut exactly where the nominal one lies, but for the flip."""
+
+
+def draw(bank: Bank, count: int, settings: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
+    """`count` augmented faces: crops (count, 1, 96, 96) float 0..255, targets (count, 34, 2), weights (count, 34)."""
+    chosen = torch.searchsorted(bank.chances, torch.rand(count, device=bank.chances.device))
+    crops, targets, weights = warped(bank.images[chosen], bank.targets[chosen], bank.weights[chosen], settings)
+    return disturbed(crops, settings), targets, weights
+
+
+def warped(images: Tensor, targets: Tensor, weights: Tensor, settings: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
+    """Random similarity with a little stretch, and mirroring, of canvases (N, 1, S, S) uint8 and their targets."""
+    placement = placed(len(images), settings, images.device)
+    moved = placement.into_crop(targets)
+    inside = (moved.abs().amax(2) < 1.0).float()  # a point pushed out of the crop cannot be read off its heat map
+    return placement.cut(images), moved, placement.reordered(weights) * inside
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where each of N crops lies in its canvas: nominal = axes @ crop + shift, both in unit space."""
+
+    axes: Tensor
+    """(N, 2, 2)"""
+    shift: Tensor
+    """(N, 2)"""
+    mirrored: Tensor
+    """(N,) bool"""
+
+    def cut(self, canvases: Tensor) -> Tensor:
+        """(N, 1, S, S) uint8 -> crops (N, 1, 96, 96) float 0..255."""
+        ratio = SIZE / canvases.shape[-1]  # unit space of the crop -> unit space of the canvas
+        theta = torch.cat([self.axes, self.shift[:, :, None]], 2) * ratio
+        grid = torch.nn.functional.affine_grid(theta, [len(canvases), 1, SIZE, SIZE], align_corners=False)
+        return torch.nn.functional.grid_sample(canvases.float(), grid, padding_mode="border", align_corners=False)
+
+    def into_crop(self, points: Tensor) -> Tensor:
+        """Points of every output (N, 34, 2) in the nominal crop -> the same in this crop."""
+        return self.reordered((points - self.shift[:, None]) @ torch.linalg.inv(self.axes).transpose(1, 2))
+
+    def out_of_crop(self, points: Tensor) -> Tensor:
+        """The inverse of `into_crop`."""
+        return self.reordered(points) @ self.axes.transpose(1, 2) + self.shift[:, None]
+
+    def reordered(self, values: Tensor) -> Tensor:
+        """(N, 34, ...) with left and right exchanged where the crop is mirrored."""
+        order = torch.tensor(HEAD_MIRROR, device=values.device)
+        mirrored = self.mirrored.view(-1, *[1] * (values.ndim - 1))
+        return torch.where(mirrored, values[:, order], values)
+
+
+def placed(count: int, settings: Augmentation, device: torch.device) -> Placement:
+    """`count` random placements."""
+    stray = (torch.rand(count, device=device) >= settings.calm).float()
+    angle = _normal(count, device) * stray * math.radians(settings.rotation_deg)
+    scale = torch.exp(_normal(count, device) * stray * settings.scale)
+    aspect = torch.exp(_normal(count, device) * stray * settings.aspect)
+    shift = torch.stack([_normal(count, device), _normal(count, device)], 1) * stray[:, None] * settings.shift
+    mirrored = torch.rand(count, device=device) < settings.flip
+    sign = torch.where(mirrored, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    axes = _matrices(cos * aspect * sign, -sin / aspect, sin * aspect * sign, cos / aspect)
+    return Placement(axes, shift, mirrored)
+
+
+def disturbed(crops: Tensor, settings: Augmentation) -> Tensor:
+    """Light, blur, noise, JPEG and something in front of the face; (N, 1, 96, 96) float 0..255 in and out."""
+    count, device = len(crops), crops.device
+    crops = _on_some(crops, settings.occlude_share, _occluded)
+    crops = _on_some(crops, settings.blur_share, lambda some: _blurred(some, settings.blur_px))
+    y, x = _grid(device)
+    slope = torch.randn(2, count, 1, 1, 1, device=device) * settings.shade
+    gain = torch.exp(_normal(count, device) * settings.contrast).view(-1, 1, 1, 1)
+    offset = _normal(count, device).view(-1, 1, 1, 1) * settings.brightness
+    mean = crops.mean((2, 3), keepdim=True)
+    crops = (crops - mean) * gain * (1 + slope[0] * x + slope[1] * y).clamp(0.2, 2.5) + mean + offset
+    crops = crops + slope[0] * x * mean + slope[1] * y * mean
+    level = torch.rand(count, 1, 1, 1, device=device).square() * settings.noise
+    crops = (crops + torch.randn_like(crops) * level).clamp(0, 255)
+    return _on_some(crops, settings.jpeg_share, _jpeg).clamp(0, 255)
+
+
+def _normal(count: int, device: torch.device) -> Tensor:
+    """(count,) standard normal, cut at 2.5 standard deviations."""
+    return torch.randn(count, device=device).clamp(-2.5, 2.5)
+
+
+def _matrices(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """Four times (N,) -> (N, 2, 2): [[a, b], [c, d]]."""
+    return torch.stack([a, b, c, d], 1).view(-1, 2, 2)
+
+
+def _grid(device: torch.device) -> tuple[Tensor, Tensor]:
+    """y (96, 1) and x (1, 96) in unit space."""
+    axis = (torch.arange(SIZE, device=device) + 0.5) / SIZE * 2 - 1
+    return axis[:, None], axis[None, :]
+
+
+def _occluded(crops: Tensor) -> Tensor:
+    """A soft-edged tilted rectangle of another crop's texture or of one gray, over a part of the face."""
+    count, device = len(crops), crops.device
+    y, x = _grid(device)
+    centre = torch.rand(2, count, 1, 1, 1, device=device) * 2 - 1
+    half = torch.rand(2, count, 1, 1, 1, device=device) * 0.4 + 0.08
+    angle = torch.rand(count, 1, 1, 1, device=device) * math.pi
+    dx, dy = x - centre[0], y - centre[1]
+    along = (dx * torch.cos(angle) + dy * torch.sin(angle)).abs() / half[0]
+    across = (dy * torch.cos(angle) - dx * torch.sin(angle)).abs() / half[1]
+    power = torch.where(torch.rand(count, 1, 1, 1, device=device) < 0.5, 2.0, 8.0)  # ellipse or rectangle
+    cover = torch.sigmoid(((1 - (along**power + across**power)) * 12).clamp(-20, 20))
+    gray = torch.rand(count, 1, 1, 1, device=device) * 255
+    texture = crops.roll(1, 0).roll((SIZE // 3, SIZE // 4), (2, 3))
+    filling = torch.where(torch.rand(count, 1, 1, 1, device=device) < 0.5, gray, texture)
+    return crops * (1 - cover) + filling * cover
+
+
+def _on_some(crops: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Change a random `share` of the crops: always as many, so that shapes stay fixed."""
+    chosen = torch.randperm(len(crops), device=crops.device)[: round(share * len(crops))]
+    return crops.index_copy(0, chosen, change(crops[chosen])) if len(chosen) else crops
+
+
+def _blurred(crops: Tensor, widest_px: float) -> Tensor:
+    """Anisotropic Gaussian blur of random width and direction, by its transfer function."""
+    count, device = len(crops), crops.device
+    fy = torch.fft.fftfreq(SIZE, device=device)[:, None]
+    fx = torch.fft.rfftfreq(SIZE, device=device)[None, :]
+    angle = torch.rand(count, 1, 1, 1, device=device) * math.pi
+    along = fx * torch.cos(angle) + fy * torch.sin(angle)
+    across = fy * torch.cos(angle) - fx * torch.sin(angle)
+    sigma = torch.randn(2, count, 1, 1, 1, device=device).abs() * widest_px
+    sigma = torch.stack([sigma[0] * 1.5, sigma[1].minimum(sigma[0] * 1.5)])
+    transfer = torch.exp(-2 * math.pi**2 * ((along * sigma[0]).square() + (across * sigma[1]).square()))
+    return torch.fft.irfft2(torch.fft.rfft2(crops) * transfer, s=(SIZE, SIZE))
+
+
+def _jpeg(crops: Tensor) -> Tensor:
+    """What JPEG's quantisation of 8x8 cosine blocks does to a picture, at random strength."""
+    count, device = len(crops), crops.device
+    k = torch.arange(8, device=device)
+    basis = torch.cos((2 * k[None, :] + 1) * k[:, None] * math.pi / 16) * 0.5
+    basis = torch.cat([basis[:1] * math.sqrt(0.5), basis[1:]])
+    blocks = crops.view(count, SIZE // 8, 8, SIZE // 8, 8).transpose(2, 3)
+    waves = basis @ blocks @ basis.T
+    coarseness = torch.rand(count, 1, 1, 1, 1, device=device) * 6  # 1 is about quality 75
+    step = 1 + (8 + 6 * (k[:, None] + k[None, :])) * 0.5 * coarseness
+    return (basis.T @ ((waves / step).round() * step) @ basis).transpose(2, 3).reshape(crops.shape)

@@ -1,0 +1,113 @@
+"""The last step of a training: points put where their own scheme's labels lie on average, and sigma stretched so that
+as many errors lie within it as its meaning promises.
+
+In: a trained net's outputs for faces that it learned from, and their labels.  Out: one offset and one factor per
+output, which the exported graph holds.
+
+An output also learns from labels of other conventions that mean nearly the same point, and from a teacher who did;
+nearly is a constant, and the offset takes it off again.
+
+The likelihood that teaches sigma sees augmented faces and forgives wild labels; what is promised is shares of plain
+errors.  The factors are fitted on training rows, never on the hold-out, which stays a fair judge of them: a net that
+had learned its rows by heart would be judged overconfident there.
+"""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.data.kaggle import Faces
+from train.learn.model import HEAD_MIRROR, HEADS, Net
+from train.learn.targets import head_targets
+from train.metrics import NORMAL, TOLERANCE, WITHIN
+
+FEWEST = 200
+"""Labelled coordinates below which a factor would be chance: the share within 1 sigma has a standard error of 0.033."""
+
+_CANDIDATES = np.geomspace(0.25, 4.0, 401)
+
+
+class Calibrated(NamedTuple):
+    """A calibrated net and what was changed."""
+
+    net: Net
+    offsets: NDArray[np.float64]
+    """(34, 2) unit space, added to the points."""
+    scales: NDArray[np.float64]
+    """(34,) factors of sigma."""
+
+
+def calibrated(net: Net, points: NDArray[np.floating], sigma: NDArray[np.floating], faces: Faces) -> Calibrated:
+    """A copy of `net` that says what it should have said of `faces`, of which it said `points` and `sigma`."""
+    offsets = point_offsets(points, faces.points, faces.scheme)
+    scales = sigma_scales(points + offsets, sigma, faces.points, faces.scheme)
+    return Calibrated(with_sigma_scaled(with_points_moved(net, offsets), scales), offsets, scales)
+
+
+def point_offsets(
+    points: NDArray[np.floating], labels: NDArray[np.floating], scheme: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """(34, 2) the mean of label minus point, unit space; 0 where there are too few labels to tell.
+
+    Arguments as of `sigma_scales`.  Mirrored outputs are judged together.
+    """
+    targets, trust = head_targets(labels, scheme)
+    off, own = targets - points, trust == 1
+    offsets = np.zeros((len(HEADS), 2))
+    for head, mirrored in enumerate(HEAD_MIRROR):
+        seen = np.concatenate([off[own[:, head], head], off[own[:, mirrored], mirrored] * (-1, 1)])
+        if seen.size >= FEWEST:
+            offsets[head] = seen.mean(0)
+    return offsets
+
+
+def with_points_moved(net: Net, offsets: NDArray[np.floating]) -> Net:
+    """A copy of `net` whose points are `offsets` (34, 2), unit space, further; its sigmas are the same."""
+    moved = copy.deepcopy(net)
+    moved.offset.add_(torch.from_numpy(offsets).to(moved.offset))
+    return moved
+
+
+def sigma_scales(
+    points: NDArray[np.floating],
+    sigma: NDArray[np.floating],
+    labels: NDArray[np.floating],
+    scheme: NDArray[np.uint8],
+) -> NDArray[np.float64]:
+    """(34,) the factor for each output's sigma; 1 where there are too few labels to tell.
+
+    points (N, 34, 2) and sigma (N, 34) are the net's, unit space; labels (N, 15, 2) crop px, NaN where missing, of
+    rows of `scheme` (N,).  An output is judged by labels of its own scheme; mirrored outputs are judged together,
+    because the net was taught to treat them alike.
+    """
+    targets, trust = head_targets(labels, scheme)
+    ratio = np.abs(points - targets) / sigma[..., None]
+    own = trust == 1
+    scales = np.ones(len(HEADS))
+    for head, mirrored in enumerate(HEAD_MIRROR):
+        seen = np.concatenate([ratio[own[:, i], i].ravel() for i in {head, mirrored}])
+        if len(seen) >= FEWEST:
+            scales[head] = _best_scale(seen)
+    return scales
+
+
+def with_sigma_scaled(net: Net, scales: NDArray[np.floating]) -> Net:
+    """A copy of `net` whose sigmas are `scales` (34,) times as large; its points are the same."""
+    scaled = copy.deepcopy(net)
+    with torch.no_grad():
+        scaled.doubt.bias.add_(torch.from_numpy(np.log(scales)).to(scaled.doubt.bias))
+    return scaled
+
+
+def _best_scale(ratio: NDArray[np.floating]) -> float:
+    """The factor by which the worse kept of the two shares of `ratio` (M,), error over sigma, is kept best.
+
+    Labels err with heavier tails than a normal distribution, so that no factor meets both shares exactly.
+    """
+    reach = np.outer(WITHIN, _CANDIDATES)
+    share = np.searchsorted(np.sort(ratio, axis=None), reach, side="right") / ratio.size
+    off = np.abs(share - np.array(NORMAL)[:, None]) / np.array(TOLERANCE)[:, None]
+    return float(_CANDIDATES[off.max(0).argmin()])

@@ -1,0 +1,231 @@
+"""The training loop: draws augmented batches, steps the optimiser, keeps an averaged copy of the weights.
+
+Faces, augmentation and network live on one device, CPU or CUDA; convolutions run in bfloat16 where the device has it.
+A checkpoint holds everything that the next step depends on, so a resumed run continues exactly.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tracker.errors import DataError, SinkError
+from tracker.support.process import undisturbed
+from train.learn.augment import Augmentation, Bank, draw
+from train.learn.losses import LossConfig, loss
+from train.learn.model import Net, standardised
+from train.learn.muon import Muon
+from train.learn.parallel import ALONE, Crew
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
+"""What AdamW and Muon remember of each parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """One training run."""
+
+    steps: int = 9_000
+    batch: tuple[int, ...] = (100, 28)
+    """Faces drawn from each bank per step."""
+    learning_rate: float = 1.5e-2
+    warm_up: float = 0.05
+    """Share of the steps in which the learning rate rises; then it falls along a cosine."""
+    weight_decay: float = 0.01
+    average: float = 0.998
+    """Decay of the weights' exponential moving average, which is what training delivers; less in the first steps, so
+    that a short run does not deliver its random start."""
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+class Fit:
+    """A training run in progress: `net` learns, `averaged` is the result."""
+
+    def __init__(
+        self,
+        net: Net,
+        banks: Sequence[Bank],
+        config: FitConfig,
+        device: torch.device,
+        origin: Mapping[str, object] | None = None,
+        crew: Crew = ALONE,
+    ) -> None:
+        """`origin` tells where the banks come from, for a resumed run to compare; each process of a `crew`
+        starts with the same `net`.
+        """
+        torch.manual_seed(crew.seed(config.seed))
+        self.config, self.device, self._origin, self._crew = config, device, origin, crew
+        self.banks = [bank.to(device) for bank in banks]
+        self.net = net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.step_count = 0
+        self.seconds = 0.0
+        """Spent in `run`, before a resume too."""
+        self._loss_sum = torch.zeros((), device=device)
+        self._optimizers = _optimizers(self.net, config)
+
+    @property
+    def done(self) -> bool:
+        return self.step_count >= self.config.steps
+
+    def run(self, steps: int) -> float:
+        """Take up to `steps` further steps; returns their mean loss.  A stop signal waits for the end of a step."""
+        steps = min(steps, self.config.steps - self.step_count)
+        self._loss_sum.zero_()
+        started = time.perf_counter()
+        try:
+            for _ in range(steps):
+                with undisturbed():
+                    self._set_rate()
+                    self._step()
+                    self.step_count += 1
+            return float(self._loss_sum) / max(steps, 1)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint (safetensors), in one move.  Raises SinkError when it cannot be written."""
+        partial = path.with_suffix(".partial")
+        tensors = {name: tensor.contiguous() for name, tensor in self._state().items()}
+        notes = {"settings": json.dumps(self._settings()), "seconds": str(self.seconds)}
+        try:
+            safetensors.torch.save_file(tensors, partial, notes)
+            partial.replace(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise SinkError(f"cannot write {path}: {error}; make room and go on with --resume") from error
+
+    def resume(self, path: Path) -> None:
+        """Continue from a checkpoint; raises DataError when it is none, or one of a run with other settings."""
+        state, notes = _read(path)
+        before, now = json.loads(notes.get("settings", "{}")), self._settings()
+        differing = [name for name in now if before.get(name, now[name]) != now[name]]
+        if differing:
+            seen, wanted = ({name: side[name] for name in differing} for side in (before, now))
+            raise DataError(f"{path} is of a run with {seen}, not {wanted}; resume it as it was started")
+        self._load_state(state)
+        if not self._crew.leads:  # the checkpoint is the first process's, and so are its random numbers
+            torch.manual_seed(self._crew.seed(self.config.seed) + self.step_count)
+        self.seconds = float(notes.get("seconds", 0))
+
+    def _settings(self) -> dict[str, Any]:
+        """What must be the same for a run to continue exactly, as JSON gives it back."""
+        faces = {"faces": [len(bank.images) for bank in self.banks], "origin": self._origin}
+        place = {"device": self.device.type}
+        settings: dict[str, Any] = json.loads(json.dumps(faces | place | asdict(self.config) | asdict(self.net.config)))
+        return settings
+
+    def _set_rate(self) -> None:
+        done = self.step_count / self.config.steps
+        rising = min(1.0, (done + 1e-6) / max(self.config.warm_up, 1e-6))
+        falling = 0.5 * (1 + math.cos(math.pi * max(0.0, done - self.config.warm_up) / (1 - self.config.warm_up)))
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * min(rising, falling)
+
+    def _decay(self) -> float:
+        """Of the average in this step: it reaches over a tenth of the steps so far, until that is far enough."""
+        return min(self.config.average, (1 + self.step_count) / (10 + self.step_count))
+
+    def _step(self) -> None:
+        with torch.no_grad():
+            drawn = [
+                draw(bank, count, self.config.augmentation)
+                for bank, count in zip(self.banks, self._crew.share(self.config.batch), strict=True)
+            ]
+            crops, targets, weights = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+            crops = standardised(crops).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
+            logits, deepest = self.net.heat(crops)
+        points, sigma = self.net.read(logits, deepest)
+        value = loss(points, sigma, logits, self.net.axis, targets, weights, self.config.loss)
+        self.net.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        self._crew.average(self.net.parameters())
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0, foreach=True)
+        for optimizer in self._optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.net.parameters()), 1 - self._decay())
+            self._loss_sum += value.detach()
+
+    def _state(self) -> dict[str, Tensor]:
+        """Everything the next step depends on, as named tensors."""
+        state = {"step_count": torch.tensor(self.step_count), "random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        for name, parameter in self.net.named_parameters():
+            state[f"net.{name}"] = parameter.detach()
+            for optimizer in self._optimizers:
+                for key, moment in optimizer.state.get(parameter, {}).items():
+                    state[f"optimizer.{key}.{name}"] = moment
+        for name, parameter in self.averaged.named_parameters():
+            state[f"averaged.{name}"] = parameter
+        return state
+
+    def _load_state(self, state: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.averaged.named_parameters():
+                parameter.copy_(state[f"averaged.{name}"])
+            for name, parameter in self.net.named_parameters():
+                parameter.copy_(state[f"net.{name}"])
+        names = {parameter: name for name, parameter in self.net.named_parameters()}
+        for optimizer in self._optimizers:
+            for parameter in (weight for group in optimizer.param_groups for weight in group["params"]):
+                optimizer.state[parameter] = _moments(state, names[parameter], parameter)
+        self.step_count = int(state["step_count"])
+        torch.set_rng_state(state["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random.cuda"], self.device)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and notes of a checkpoint."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118, no dict
+    except safetensors.SafetensorError as error:
+        raise DataError(f"{path} is no checkpoint ({error}); start again with --overwrite") from error
+
+
+def _moments(state: dict[str, Tensor], name: str, parameter: Tensor) -> dict[str, Tensor]:
+    """What an optimiser remembers of one parameter."""
+    found = {key: state[f"optimizer.{key}.{name}"] for key in MOMENTS if f"optimizer.{key}.{name}" in state}
+    # AdamW keeps its count of steps on the CPU
+    return {key: x if key == "step" else torch.empty_like(parameter).copy_(x) for key, x in found.items()}
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether convolutions are faster in bfloat16 there."""
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def _optimizers(net: Net, config: FitConfig) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for what mixes channels within the net; AdamW for the first and last layers, depthwise kernels and vectors.
+
+    Biases and scalars do not decay.
+    """
+    mixing, others, vectors = [], [], []
+    for name, weight in net.named_parameters():
+        within = not name.startswith(("stem.", "maps.", "doubt."))
+        if weight.ndim <= 1:
+            vectors.append(weight)
+        elif within and weight.ndim == 4 and weight.shape[1] > 1:
+            mixing.append(weight)
+        else:
+            others.append(weight)
+    rest = [{"params": others, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return (
+        Muon(mixing, lr=config.learning_rate, decay=config.weight_decay),
+        torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.99), foreach=True),
+    )

@@ -1,0 +1,157 @@
+"""Labels of every convention -> what the network's 34 outputs should say, and back.
+
+In: Kaggle's `Faces` (crop px, one of three schemes a row) and 68-landmark crops.  Out: `Bank`s for the training loop,
+targets in unit space.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tracker.errors import DataError
+from tracker.geometry import cut, region_from_keypoints, unit_from_frame
+from tracker.spec import KEYPOINTS, SIZE, crop_from_unit, unit_from_crop
+from tracker.types import Region
+from train.data.faces68 import Crops68, keypoints_from_68
+from train.data.kaggle import SCHEMES, Faces
+from train.learn.augment import Bank
+from train.learn.model import HEADS
+
+LABEL_OFFSET_PX: dict[str, tuple[float, float]] = {"A": (-0.07, 0.0), "B": (-0.02, 0.0), "C": (0.76, 0.0)}
+"""What a label says minus the place that its mirror image would give, crop px.
+
+Scheme C's labels lie to the right of where flipping is consistent; trained as they are, a face and its mirror would
+disagree by twice that.  Measured as the mean of label minus prediction over the training rows, by a net trained with
+mirroring, which cannot learn such an offset itself; registering eyes on their mirrored partners gives the same sign.
+"""
+
+CANVAS = 184
+"""Side of the canvases cut around faces with 68 landmarks, px: room to rotate, shift and scale a 96 px crop."""
+
+DRAW_CHANCE = {"A": 1.0, "B": 2.0, "C": 1.0}
+"""How often a row of each scheme is drawn: B's rows are few, and Kaggle's score asks for fifteen points of each."""
+
+TRUST_68 = {"A": 1.0, "B": 0.3, "C": 0.3}
+"""Weight of targets derived from 68 landmarks, whose convention is only nearly Kaggle's; A's points are shown."""
+
+TRUST_SHARED = 0.3
+"""Weight of a label of scheme A for B's outputs and the reverse, where the two mean the same place.
+
+A's rows show some 23 people in one room, B's many faces of the web: each scheme's outputs should have seen both.
+"""
+
+SCHEME_SPECIFIC = ("nose_tip", "mouth_center_top_lip", "mouth_center_bottom_lip")
+"""What A and B place differently; on eyes, brows and mouth corners they agree to 0.2 px."""
+
+_HEAD_SCHEME = np.array([SCHEMES.index(scheme) for scheme, _ in HEADS])
+_HEAD_KEYPOINT = np.array([keypoint for _, keypoint in HEADS])
+
+
+def _trust(row: str, head: str, keypoint: int) -> float:
+    """How much a row of one scheme tells the head of another."""
+    if row == head:
+        return 1.0
+    shared = "C" not in (row, head) and KEYPOINTS[keypoint] not in SCHEME_SPECIFIC
+    return TRUST_SHARED if shared else 0.0
+
+
+_TRUST = np.array([[_trust(row, head, keypoint) for head, keypoint in HEADS] for row in SCHEMES])
+"""(3, 34)"""
+
+
+def kaggle_bank(faces: Faces, chosen: NDArray[np.bool_]) -> Bank:
+    """The `chosen` (N,) rows of Kaggle's faces; rows known to be bad and rows without labels are left out.
+
+    Raises DataError when none is left.
+    """
+    targets, weights = head_targets(faces.points, faces.scheme)
+    chosen = chosen & ~faces.problem & (weights.sum(1) > 0)
+    if not chosen.any():
+        raise DataError(f"{faces.name} leaves no labelled face to train on; give more of the download")
+    chance = np.array([DRAW_CHANCE[name] for name in SCHEMES])[faces.scheme]
+    return _bank(faces.images[chosen, None], targets[chosen], weights[chosen], chance[chosen])
+
+
+def faces68_bank(crops: Sequence[Crops68]) -> Bank:
+    """All faces of some 68-landmark sets, each on a canvas around the region that its landmarks give.
+
+    Faces with too few landmarks to tell that region are left out; raises DataError when none is left.
+    """
+    canvases, targets = [], []
+    for canvas, region, points in _framed(crops):
+        by_head = np.stack([points[scheme][keypoint] for scheme, keypoint in HEADS])
+        canvases.append(canvas)
+        targets.append(unit_from_frame(by_head, region))
+    weights = np.array([TRUST_68[scheme] for scheme, _ in HEADS]) * np.isfinite(targets).all(2)
+    return _bank(np.array(canvases), np.nan_to_num(targets), weights, np.ones(len(canvases)))
+
+
+def unlabelled_bank(crops: Sequence[Crops68]) -> Bank:
+    """The same without targets: such landmarks are too coarse to learn from, they only say where the face is."""
+    canvases = np.array([canvas for canvas, _, _ in _framed(crops)])
+    nothing = np.zeros((len(canvases), len(HEADS), 2))
+    return _bank(canvases, nothing, nothing[..., 0], np.ones(len(canvases)))
+
+
+def _framed(crops: Sequence[Crops68]) -> Iterator[tuple[NDArray[np.uint8], Region, dict[str, NDArray[np.float32]]]]:
+    """Canvas (1, CANVAS, CANVAS), nominal region and keypoints by scheme of every face that has what these need."""
+    empty = True
+    for crop_set in crops:
+        points = {scheme: keypoints_from_68(crop_set.landmarks, scheme) for scheme in SCHEMES}
+        for i in np.flatnonzero(np.isfinite(points["A"]).all((1, 2))):
+            region = region_from_keypoints(points["A"][i])
+            wide = Region(region.x, region.y, region.side * CANVAS / SIZE, region.roll)
+            yield cut(crop_set.images[i], [wide], CANVAS)[0], region, {name: each[i] for name, each in points.items()}
+            empty = False
+    if empty:
+        raise DataError("no face of the 68-landmark data has the landmarks that all keypoints need")
+
+
+def head_targets(
+    points: NDArray[np.floating], scheme: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Labels (N, 15, 2) crop px of rows of `scheme` (N,) -> targets (N, 34, 2) unit, weights (N, 34).
+
+    A label counts 1 for its own scheme's output, TRUST_SHARED for the output of the other scheme that means the same.
+    """
+    offset = np.array([LABEL_OFFSET_PX[name] for name in SCHEMES])
+    targets = unit_from_crop(points - offset[scheme, None])[:, _HEAD_KEYPOINT]
+    weights = _TRUST[scheme] * np.isfinite(targets).all(2)
+    return np.nan_to_num(targets).astype(np.float32), weights.astype(np.float32)
+
+
+def labels_from_heads(outputs: NDArray[np.floating], scheme: str) -> NDArray[np.float32]:
+    """The network's outputs (N, 34, 2), unit -> what a labeller of `scheme` would write, (N, 15, 2) crop px.
+
+    NaN for the keypoints which that scheme does not label.
+    """
+    heads = _HEAD_SCHEME == SCHEMES.index(scheme)
+    labels = np.full((len(outputs), len(KEYPOINTS), 2), np.nan, np.float32)
+    labels[:, _HEAD_KEYPOINT[heads]] = crop_from_unit(outputs[:, heads]) + LABEL_OFFSET_PX[scheme]
+    return labels
+
+
+def sigma_from_heads(sigma: NDArray[np.floating], scheme: str) -> NDArray[np.float32]:
+    """The network's uncertainties (N, 34), unit -> (N, 15) crop px for the keypoints of `scheme`, else NaN."""
+    heads = _HEAD_SCHEME == SCHEMES.index(scheme)
+    labels = np.full((len(sigma), len(KEYPOINTS)), np.nan, np.float32)
+    labels[:, _HEAD_KEYPOINT[heads]] = sigma[:, heads] * (SIZE / 2)
+    return labels
+
+
+def _bank(
+    images: NDArray[np.uint8],
+    targets: NDArray[np.floating],
+    weights: NDArray[np.floating],
+    chance: NDArray[np.floating],
+) -> Bank:
+    cumulative = np.cumsum(chance / chance.sum())
+    cumulative[-1] = 1.0
+    return Bank(
+        torch.from_numpy(images),
+        torch.from_numpy(np.asarray(targets, np.float32)),
+        torch.from_numpy(np.asarray(weights, np.float32)),
+        torch.from_numpy(cumulative.astype(np.float32)),
+    )
