@@ -16,8 +16,8 @@ from tracker import INDEX, Tracker, track_video
 from tracker.errors import SourceError, WeightsError
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "from tracker" in code]
+GUIDES = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "tracker/README.md"))
+EXAMPLES = [code for code in re.findall(r"```python\n(.*?)```", GUIDES, re.DOTALL) if "from tracker" in code]
 
 
 @pytest.fixture(scope="module")
@@ -223,16 +223,16 @@ def test_a_pace_that_would_overlook_a_head_to_cover_is_a_mistake():
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_the_examples_of_the_readme_run_as_written_and_leave_something(example, film, portrait, monkeypatch, capfd):
+def test_the_examples_of_the_guides_run_as_written_and_leave_something(example, film, portrait, monkeypatch, capfd):
     monkeypatch.chdir(film.parent)
     cv2.imwrite("photo.jpg", portrait)
     if "*.parquet" in example:
         words = "interviews/ --keypoints points/ --format parquet"
-        assert f"\nfkp-track {words}\n" in README
+        assert f"\nfkp-track {words}\n" in GUIDES
         Path("interviews").mkdir()
         shutil.copy(film, "interviews")
         subprocess.run([*FKP_TRACK, *words.split()], check=True, capture_output=True)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example, "a guide", "exec"), {})
     assert capfd.readouterr().out or list(film.parent.glob("*.jpg"))[1:]
 
 

@@ -1,6 +1,5 @@
-"""What an installation holds, how light it starts, and that the papers agree with the program."""
+"""What an installation contains, how light it starts, and where its modules lie."""
 
-import re
 import subprocess
 import sys
 from importlib import metadata
@@ -9,11 +8,9 @@ from pathlib import Path
 import pytest
 
 import tracker
-from tracker import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(tracker.__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -73,27 +70,6 @@ def test_a_missing_extra_is_named_instead_of_a_traceback() -> None:
     assert done.returncode == 1
     (message,) = done.stderr.splitlines()
     assert "pip install 'fkp[train]'" in message
-
-
-def test_the_readme_names_every_option_of_fkp_track() -> None:
-    command = [sys.executable, "-m", "tracker.commands.track", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    options = set(re.findall(r"--[a-z][a-z-]+", shown))
-    assert options
-    assert sorted(option for option in options - {"--help"} if option not in README) == []
-
-
-def test_the_readme_names_every_exit_code() -> None:
-    failures = [error for error in vars(errors).values() if isinstance(error, type)]
-    codes = {error.exit_code for error in failures if issubclass(error, errors.FkpError)} | {0, 2, 130, 143}
-    assert codes == {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
-
-
-def test_ci_runs_the_test_command_of_the_readme() -> None:
-    """`.ci/run` takes the first line with bin/pytest, so that must be the whole command, and the only one."""
-    (command,) = [line for line in README.splitlines() if "bin/pytest" in line]
-    assert command == "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/pytest"
-    assert "grep -m 1 'bin/pytest'" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("package", "most"), [("tracker", 9), ("train", 5)])
