@@ -17,7 +17,7 @@ from tracker.geometry import (
     region_from_keypoints,
     unit_from_frame,
 )
-from tracker.spec import INDEX, MIRROR, SIZE, unit_from_crop
+from tracker.spec import INDEX, KEYPOINTS, MIRROR, SIZE, unit_from_crop
 from tracker.types import Region
 
 REGIONS = [
@@ -112,14 +112,50 @@ def test_the_mean_face_is_its_own_mirror_image() -> None:
     np.testing.assert_array_equal(MEAN_SHAPE[list(MIRROR)] * [-1, 1], MEAN_SHAPE)
 
 
-def test_a_turned_head_keeps_the_size_of_its_crop() -> None:
-    """Yaw of 35 degrees squeezes the plane of the face to 82 % and moves the nose far to the side."""
-    turned = MEAN_SHAPE * [math.cos(math.radians(35)), 1]
+@pytest.mark.parametrize("yaw_deg", [35, 60, 80, 90, 95])
+def test_a_turned_head_keeps_the_size_of_its_crop(yaw_deg: float) -> None:
+    """Yaw squeezes the plane of the face, turns it inside out past 90 degrees, and moves the nose far to the side."""
+    turned = MEAN_SHAPE * [math.cos(math.radians(yaw_deg)), 1]
     turned[INDEX["nose_tip"], 0] += 0.25
     region = region_from_keypoints(turned)
-    assert region.side == pytest.approx(2, rel=0.12)  # the eyes alone would say 18 % less
+    assert region.side == pytest.approx(2, rel=0.07)  # the eyes alone would say 18 % less at 35 degrees
     assert abs(region.x) < 0.02
     assert abs(region.roll) < 0.02
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.4, 2.0, -3.0])
+def test_a_profile_is_turned_by_what_is_left_of_it(roll: float) -> None:
+    profile = MEAN_SHAPE * [-0.1, 1]  # the far points have passed the near ones
+    turn = np.array([[math.cos(roll), math.sin(roll)], [-math.sin(roll), math.cos(roll)]])
+    assert math.remainder(region_from_keypoints(profile @ turn).roll - roll, math.tau) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_side_has_no_kink_where_a_face_is_as_wide_as_the_mean() -> None:
+    stretches = np.linspace(0.9, 1.1, 201)
+    sides = np.array([region_from_keypoints(MEAN_SHAPE * [stretch, 1]).side for stretch in stretches])
+    slopes = np.diff(sides) / np.diff(stretches)
+    assert np.abs(np.diff(slopes)).max() < 0.03  # of 2; a hard maximum jumps from 0 to 2
+    assert slopes[100] == pytest.approx(1, abs=0.1)
+
+
+def test_points_of_unknown_place_do_not_shrink_the_crop() -> None:
+    collapsed = MEAN_SHAPE.copy()
+    doubtful = [i for i, name in enumerate(KEYPOINTS) if name.startswith(("mouth_", "right_eyebrow"))]
+    collapsed[doubtful] *= 0.2
+    sigma = np.full(15, 0.02)
+    sigma[doubtful] = 1.0
+    assert region_from_keypoints(collapsed).side < 1.6
+    assert region_from_keypoints(collapsed, sigma).side == pytest.approx(2, rel=0.07)
+    sigma[doubtful] = np.inf
+    assert region_from_keypoints(collapsed, sigma).side == pytest.approx(2, rel=0.001)
+
+
+def test_points_believed_alike_are_framed_as_without_sigma() -> None:
+    points = MEAN_SHAPE + np.random.default_rng(0).normal(0, 0.05, (15, 2))
+    plain, weighed = region_from_keypoints(points), region_from_keypoints(points, np.full(15, 0.1))
+    assert (weighed.x, weighed.y, weighed.side, weighed.roll) == pytest.approx(
+        (plain.x, plain.y, plain.side, plain.roll)
+    )
 
 
 def test_one_wrong_point_hardly_moves_the_region() -> None:

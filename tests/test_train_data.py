@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tracker.errors import DataError
+from tracker.geometry import MEAN_SHAPE, SIDE_IOD
 from tracker.spec import COLUMNS, INDEX, KEYPOINTS
 from train.data import archive, duplicates, schemes
-from train.data.faces68 import keypoints_from_68, read_faces68
+from train.data.faces68 import IBUG, keypoints_from_68, read_faces68
 from train.data.kaggle import KNOWN_PROBLEMS, SCHEMES, Faces, read_test, read_training
 from train.data.split import folds, hold_out
 
@@ -430,10 +431,17 @@ def test_faces68_without_a_table_are_refused(tmp_path: Path) -> None:
 
 
 def landmarks_of_face() -> NDArray[np.float64]:
-    """(1, 68, 2): eye centres at (60, 40) and (40, 40), so the interocular distance is 20 px."""
+    """(1, 68, 2): the mean face at (50, 50), 100 px wide with its crop; other landmarks anywhere."""
     points = np.random.default_rng(0).uniform(0, 96, (68, 2))
-    points[42:48] = np.array([60, 40]) + np.array([[-4, 0], [-2, -1], [2, -1], [4, 0], [2, 1], [-2, 1]])
-    points[36:42] = np.array([40, 40]) + np.array([[-4, 0], [-2, -1], [2, -1], [4, 0], [2, 1], [-2, 1]])
+    face = 50 + 50 * MEAN_SHAPE
+    for name, ibug in IBUG.items():
+        points[ibug] = face[INDEX[name]]
+    for name, (outer, *lids, inner) in {
+        "left_eye": (45, 43, 44, 46, 47, 42),
+        "right_eye": (36, 37, 38, 40, 41, 39),
+    }.items():
+        rest = 6 * face[INDEX[f"{name}_center"]] - points[outer] - points[inner]
+        points[lids] = rest / 4 + [[-2, -1], [2, -1], [2, 1], [-2, 1]]
     return points[None]
 
 
@@ -441,10 +449,11 @@ def test_keypoints_from_68_follow_each_scheme() -> None:
     landmarks = landmarks_of_face()
     a, b, c = (keypoints_from_68(landmarks, s)[0] for s in "ABC")
     expected = landmarks[0].astype(np.float32)
-    assert a[INDEX["left_eye_center"]].tolist() == [60, 40]
-    assert a[INDEX["left_eye_inner_corner"]] == pytest.approx([56.4, 40])  # 0.02 x 20 px towards the eye
-    assert a[INDEX["right_eye_inner_corner"]] == pytest.approx([43.6, 40])
-    assert a[INDEX["right_eyebrow_inner_end"]] == pytest.approx(expected[21] + [-0.8, 1.0])
+    iod = 100 / SIDE_IOD
+    assert a[INDEX["left_eye_center"]] == pytest.approx(50 + 50 * MEAN_SHAPE[INDEX["left_eye_center"]])
+    assert a[INDEX["left_eye_inner_corner"]] == pytest.approx(expected[42] + [0.02 * iod, 0], abs=0.01)
+    assert a[INDEX["right_eye_inner_corner"]] == pytest.approx(expected[39] - [0.02 * iod, 0], abs=0.01)
+    assert a[INDEX["right_eyebrow_inner_end"]] == pytest.approx(expected[21] + [-0.04 * iod, 0.05 * iod], abs=0.01)
     assert np.array_equal(a[INDEX["nose_tip"]], expected[30])
     assert np.array_equal(c[INDEX["nose_tip"]], expected[33])
     assert np.array_equal(a[INDEX["mouth_center_top_lip"]], expected[51])
@@ -458,6 +467,14 @@ def test_corrections_turn_and_grow_with_the_face() -> None:
     turn = 3 * np.array([[np.cos(0.5), np.sin(0.5)], [-np.sin(0.5), np.cos(0.5)]])
     turned = keypoints_from_68(landmarks @ turn + [7, -5])
     assert turned == pytest.approx(keypoints_from_68(landmarks) @ turn + [7, -5], abs=1e-3)
+
+
+def test_corrections_keep_their_direction_in_profile() -> None:
+    """The eyes of a profile coincide or have changed sides, so the line between them tells nothing."""
+    landmarks = (landmarks_of_face() - 50) * [-0.1, 1] + 50
+    points = keypoints_from_68(landmarks)[0]
+    lowered = points[INDEX["left_eyebrow_inner_end"]] - landmarks[0, 22]
+    assert lowered == pytest.approx(np.array([0.04, 0.05]) * 100 / SIDE_IOD, rel=0.1)
 
 
 def test_missing_landmark_leaves_only_its_keypoint_missing() -> None:

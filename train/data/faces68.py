@@ -8,7 +8,7 @@ import csv
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import DataError
+from tracker.geometry import SIDE_IOD, region_from_keypoints
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
 from train.data import archive
 from train.data.schemes import BEYOND_C
@@ -53,6 +54,9 @@ _IBUG_OF_SCHEME: dict[str, dict[str, int]] = {
 }
 """Where a scheme differs from A."""
 
+FEWEST_FOR_AXES = 4
+"""Keypoints below which nobody can tell how a face lies."""
+
 LEFT_EYE, RIGHT_EYE = slice(42, 48), slice(36, 42)
 
 _CORRECTION: dict[str, tuple[float, float]] = {
@@ -62,8 +66,8 @@ _CORRECTION: dict[str, tuple[float, float]] = {
     "left_eyebrow_outer_end": (-0.075, 0.0),
     "mouth_left_corner": (-0.035, 0.0),
 }
-"""Kaggle's label minus iBUG's, in interocular distances along the eye line (towards the subject's left) and across it
-(down); the right side is the mirror.  Measured between the mean shapes of Kaggle's A rows and of HELEN."""
+"""Kaggle's label minus iBUG's, in interocular distances of a frontal face across it (towards the subject's left) and
+down; the right side is the mirror.  Measured between the mean shapes of Kaggle's A rows and of HELEN."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,20 +98,25 @@ def keypoints_from_68(landmarks: NDArray[np.floating], scheme: str = "A") -> NDA
 
     NaN where a landmark is missing, and in scheme C for the eleven points it does not label.
     """
-    source = IBUG | _IBUG_OF_SCHEME[scheme]
-    points = np.full((len(landmarks), len(KEYPOINTS), 2), np.nan)
-    points[:, INDEX["left_eye_center"]] = landmarks[:, LEFT_EYE].mean(1)
-    points[:, INDEX["right_eye_center"]] = landmarks[:, RIGHT_EYE].mean(1)
-    for name, ibug in source.items():
-        points[:, INDEX[name]] = landmarks[:, ibug]
-    points += _corrections() @ _eye_axes(points)
+    points = _nearest(landmarks, IBUG | _IBUG_OF_SCHEME[scheme])
+    points += _corrections() @ _axes(_nearest(landmarks, IBUG))
     if scheme == "C":
         points[:, BEYOND_C] = np.nan
     return points.astype(np.float32)
 
 
+def _nearest(landmarks: NDArray[np.floating], source: Mapping[str, int]) -> NDArray[np.float64]:
+    """(N, 15, 2): the iBUG points that `source` names, and the middles of the eyes."""
+    points = np.empty((len(landmarks), len(KEYPOINTS), 2))
+    points[:, INDEX["left_eye_center"]] = landmarks[:, LEFT_EYE].mean(1)
+    points[:, INDEX["right_eye_center"]] = landmarks[:, RIGHT_EYE].mean(1)
+    for name, ibug in source.items():
+        points[:, INDEX[name]] = landmarks[:, ibug]
+    return points
+
+
 def _corrections() -> NDArray[np.float64]:
-    """(15, 2) in interocular distances: towards the subject's left, down."""
+    """(15, 2) in interocular distances of a frontal face: towards the subject's left, down."""
     table = np.zeros((len(KEYPOINTS), 2))
     for name, (left, down) in _CORRECTION.items():
         table[INDEX[name]] = left, down
@@ -115,11 +124,21 @@ def _corrections() -> NDArray[np.float64]:
     return table
 
 
-def _eye_axes(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 2, 2): rows are one interocular distance along the eye line towards the subject's left, and down."""
-    along = points[:, INDEX["left_eye_center"]] - points[:, INDEX["right_eye_center"]]
-    down = np.stack([-along[:, 1], along[:, 0]], 1)
-    return np.stack([along, down], 1)
+def _axes(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 2, 2): rows are one interocular distance of a frontal face across its region, and down; NaN if unknown.
+
+    The line between the eyes will not do, because in profile it collapses and turns round.
+    """
+    return np.array([_axes_of(face) for face in points]).reshape(-1, 2, 2)
+
+
+def _axes_of(face: NDArray[np.float64]) -> NDArray[np.float64]:
+    found = np.isfinite(face).all(1)
+    if np.count_nonzero(found) < FEWEST_FOR_AXES:
+        return np.full((2, 2), np.nan)
+    region = region_from_keypoints(np.nan_to_num(face), np.where(found, 1.0, np.inf))
+    across = np.array([math.cos(region.roll), math.sin(region.roll)]) * region.side / SIDE_IOD
+    return np.array([across, [-across[1], across[0]]])
 
 
 @contextmanager
