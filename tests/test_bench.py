@@ -50,9 +50,9 @@ def test_the_report_says_how_fast_how_heavy_on_what_and_with_what(report: dict[s
 
 def test_every_stage_has_its_percentiles_in_order(report: dict[str, Any]) -> None:
     stages = report["stages_ms"]
-    assert list(stages) == ["decode", "detect", "identify", "crop", "infer", "smooth", "draw", "encode"]
+    assert list(stages) == ["decode", "schedule", "detect", "identify", "crop", "infer", "smooth", "draw", "encode"]
     for percentiles in (report["frame_to_keypoints_ms"], *stages.values()):
-        assert 0 < percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"]
+        assert 0 <= percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"]
 
 
 def test_the_stages_between_frame_and_keypoints_do_not_exceed_their_sum(report: dict[str, Any]) -> None:

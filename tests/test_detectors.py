@@ -11,19 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.core.schedule import Closeness, EveryN, OnDemand, paced
 from tracker.detectors.contract import Detector
 from tracker.detectors.registry import open_detector
 from tracker.detectors.yunet import FRAMING, MODEL, YuNet
 from tracker.errors import BackendUnavailable, WeightsError
 from tracker.geometry import EYE_MIDPOINT, SIDE_IOD, unit_from_frame
 from tracker.options import Options
-from tracker.types import Box, Detection, Region
+from tracker.types import Detection
 from train.export.yunet_form import MERGED, PUBLISHED, merged
 
 EMPTY = np.zeros((480, 640, 3), np.uint8)
-PERSON = Region(507.0, 325.0, 37.0, 0.0)
-"""Where the face is in `room`."""
 RIGHT_EYE, LEFT_EYE = np.array([204.0, 100.0]), np.array([246.0, 101.0])
 """Pupils of the portrait, frame px, marked by eye."""
 
@@ -186,168 +183,6 @@ def test_a_closed_detector_says_so(portrait: np.ndarray) -> None:
         detector(portrait)
 
 
-class Sure:
-    """A watch over one face that is sure of itself unless the detector is wanted."""
-
-    def __init__(self, region: Region, *, wanted: bool = True) -> None:
-        self.region = region
-        self.wanted = wanted
-        self.due = False
-        self.rested = 0.2
-
-    def in_doubt(self) -> bool:
-        return self.wanted
-
-    def is_sure(self) -> bool:
-        return not self.wanted
-
-    def wants_look(self) -> bool:
-        return self.wanted or self.due
-
-    def rested_s(self) -> float:
-        return self.rested
-
-    def regions(self) -> list[Region]:
-        return [self.region]
-
-
-def test_every_n_looks_at_the_first_and_each_nth_frame(yunet: Detector, room: np.ndarray) -> None:
-    every_third = paced(yunet, 3, Sure(PERSON, wanted=False))
-    answers = [every_third(room) for _ in range(7)]
-    assert [answer is None for answer in answers] == [False, True, True, False, True, True, False]
-    assert every_third.name == yunet.name
-    every_one = paced(yunet, 1, Sure(PERSON, wanted=False))
-    assert all(every_one(room) for _ in range(3))
-
-
-class Asked:
-    """A detector that sees one face, but not at a glance when `blind`; notes the smallest it was asked for."""
-
-    name = "asked"
-
-    def __init__(self) -> None:
-        self.smallest: list[float | None] = []
-        self.blind = False
-
-    def __call__(self, image: np.ndarray, smallest: float | None = None) -> list[Detection]:
-        self.smallest.append(smallest)
-        return [] if self.blind and smallest else [Detection(Box(489, 304, 525, 346), 0.9, PERSON)]
-
-    def close(self) -> None:
-        pass
-
-
-def test_every_third_look_is_close_and_so_is_every_look_in_doubt() -> None:
-    detector, watch = Asked(), Sure(PERSON, wanted=False)
-    watch.rested = 1 / 30
-    look = paced(detector, 1, watch)
-    for _ in range(7):
-        look(EMPTY)
-    assert detector.smallest == [None, PERSON.side, PERSON.side, None, PERSON.side, PERSON.side, None]
-    watch.wanted = True
-    for _ in range(3):
-        look(EMPTY)
-    assert detector.smallest[7:] == [None, None, None]
-
-
-@pytest.mark.parametrize(("rest_s", "looks_between"), [(1 / 3, 2), (0.5, 1), (0.9, 1), (1.0, 0), (2.0, 0)])
-def test_whoever_looks_seldom_looks_closely_once_a_second(rest_s: float, looks_between: int) -> None:
-    detector, watch = Asked(), Sure(PERSON, wanted=False)
-    watch.rested = rest_s
-    look = paced(detector, 1, watch)
-    for _ in range(2 + looks_between):
-        look(EMPTY)
-    assert detector.smallest == [None, *[PERSON.side] * looks_between, None]
-
-
-def test_a_followed_face_that_a_glance_misses_is_looked_for_at_once() -> None:
-    detector, watch = Asked(), Sure(PERSON, wanted=False)
-    detector.blind = True
-    look = paced(detector, 1, watch)
-    assert [len(look(EMPTY) or ()) for _ in range(3)] == [1, 1, 1]
-    assert detector.smallest == [None, PERSON.side, None, PERSON.side, None]
-
-
-def test_a_picture_that_has_changed_is_looked_at_closely() -> None:
-    detector, watch = Asked(), Sure(PERSON)
-    look = paced(detector, "auto", watch)
-    look(EMPTY)
-    watch.wanted = False
-    look(np.full_like(EMPTY, 100))
-    watch.due = True
-    look(np.full_like(EMPTY, 200))
-    look(np.full_like(EMPTY, 200))
-    assert detector.smallest == [None, None, None, PERSON.side]
-
-
-def test_who_comes_from_afar_is_seen_by_the_third_look(yunet: Detector, near_and_far: np.ndarray) -> None:
-    near, _ = sorted((face.region for face in yunet(near_and_far)), key=lambda region: -region.side)
-    alone = near_and_far.copy()
-    alone[:, 430:] = 90
-    detect = paced(yunet, 1, Sure(near, wanted=False))
-    assert [len(detect(frame) or ()) for frame in (alone, alone, near_and_far, near_and_far)] == [1, 1, 1, 2]
-    never_glancing = paced(yunet, 1, Sure(near, wanted=False), glances=0)
-    assert [len(never_glancing(frame) or ()) for frame in (alone, near_and_far)] == [1, 2]
-
-
-@pytest.fixture
-def room(portrait: np.ndarray) -> np.ndarray:
-    """A person in the right half of an empty room, (480, 640, 3)."""
-    room = np.full((480, 640, 3), 120, np.uint8)
-    room[280:, 460:560] = cv2.resize(portrait, (200, 200), interpolation=cv2.INTER_AREA)[:, 40:140]
-    return room
-
-
-def looked_once(yunet: Detector, room: np.ndarray) -> tuple[OnDemand, Sure]:
-    watch = Sure(PERSON)
-    on_demand = OnDemand(Closeness(yunet, watch, glances=2), watch)
-    assert only(on_demand(room) or []).score > 0.8
-    watch.wanted = False
-    return on_demand, watch
-
-
-def test_on_demand_a_picture_that_stays_the_same_is_not_looked_at(yunet: Detector, room: np.ndarray) -> None:
-    on_demand, watch = looked_once(yunet, room)
-    noise = np.random.default_rng(0).normal(0, 4, room.shape)
-    assert on_demand(np.clip(room + noise, 0, 255).astype(np.uint8)) is None
-    watch.wanted = True
-    assert on_demand(room)
-
-
-def test_on_demand_somebody_who_enters_is_seen(yunet: Detector, room: np.ndarray) -> None:
-    on_demand, watch = looked_once(yunet, room)
-    entering = room.copy()
-    entering[280:, :100] = room[280:, 460:560]
-    watch.rested = 0.05
-    assert on_demand(entering) is None
-    watch.rested = 0.1
-    assert len(on_demand(entering) or []) == 2
-    assert on_demand(entering) is None
-
-
-def test_on_demand_somebody_who_moves_is_no_news(yunet: Detector, room: np.ndarray) -> None:
-    on_demand, _ = looked_once(yunet, room)
-    moved = np.full_like(room, 120)
-    moved[287:, 455:555] = room[280:473, 460:560]
-    assert on_demand(moved) is None
-
-
-def test_on_demand_a_picture_of_another_size_is_looked_at(yunet: Detector, room: np.ndarray) -> None:
-    on_demand, _ = looked_once(yunet, room)
-    assert on_demand(room[:400]) is not None
-
-
-def test_the_pace_is_a_number_of_frames_or_on_demand(yunet: Detector, room: np.ndarray) -> None:
-    watch = Sure(PERSON)
-    assert isinstance(paced(yunet, "auto", watch), OnDemand)
-    watch.wanted = False
-    every_second = paced(yunet, 2, watch)
-    assert isinstance(every_second, EveryN)
-    assert [every_second(room) is None for _ in range(4)] == [False, True, False, True]
-    watch.wanted = True
-    assert all(every_second(room) for _ in range(3))
-
-
 def test_the_detector_rests_unless_heads_must_not_be_overlooked() -> None:
     assert Options().pace == Options(privacy="hide").pace == "auto"
     assert Options(privacy="blur").pace == Options(privacy="pixelate").pace == 1
@@ -359,8 +194,6 @@ def test_wrong_arguments_are_our_bugs(yunet: Detector) -> None:
         open_detector("haar")
     with pytest.raises(ValueError, match="input_size"):
         open_detector("yunet", input_size=0)
-    with pytest.raises(ValueError, match="1 or more"):
-        paced(yunet, 0, Sure(PERSON))
 
 
 def test_an_altered_model_is_refused(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from tracker.backends.registry import open_backend
 from tracker.backends.weights import load
+from tracker.core.association import Followed
 from tracker.core.landmarks import Locate
 from tracker.core.loop import track
 from tracker.geometry import MEAN_SHAPE, Framing
 from tracker.sources.synthetic import astronaut
 from tracker.spec import INDEX
-from tracker.types import Box, Detect, Face, Frame, Points, Region
+from tracker.types import Box, Face, Frame, Points, Region, Seen, Settled
 
 EYES = [INDEX["left_eye_center"], INDEX["right_eye_center"]]
 frame_of_eyes = Framing(MEAN_SHAPE[EYES], [1, 1])
@@ -85,17 +86,17 @@ class Scripted:
         self.counts = counts
         self.settled: list[NDArray[np.float32]] = []
 
-    def __call__(self, frame: Frame, detect: Detect) -> tuple[Face, ...]:
-        assert detect(frame.image) is None
+    def expect(self, frame: Frame) -> Followed:
+        return Followed()
+
+    def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
+        assert seen is None
         return tuple(face(Region(0, 0, 1, 0), number) for number in range(self.counts[frame.index]))
 
-    def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
+    def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
         self.settled.append(points.keypoints)
         keep = max(len(faces) - 1, 0)
-        return faces[:keep], Points(points.keypoints[:keep], points.sigma[:keep])
-
-    def overlooked(self) -> bool:
-        return False
+        return Settled(faces[:keep], Points(points.keypoints[:keep], points.sigma[:keep]))
 
 
 def test_the_loop_hands_each_frame_through_every_stage_in_order() -> None:

@@ -60,8 +60,26 @@ class Detection:
     """The face in Kaggle's framing, estimated from whatever the detector gives (points or box)."""
 
 
-Detect = Callable[[NDArray[np.uint8]], Sequence[Detection] | None]
-"""BGR image -> the faces in it, or None when this frame was not looked at (then known faces are followed)."""
+class Look(NamedTuple):
+    """How closely a detector is to look at a picture."""
+
+    smallest: float | None = None
+    """Side, frame px, from which on a face's region must be found (a glance); None for every face that can be."""
+
+
+CLOSE = Look()
+
+Detect = Callable[..., Sequence[Detection] | None]
+"""`detect(image)`: BGR image -> the faces in it, or None when this frame was not looked at (then known faces are
+followed).  A schedule that glances calls `detect(image, smallest)`."""
+
+
+class Seen(NamedTuple):
+    """What a detector reports of one frame."""
+
+    detections: Sequence[Detection]
+    look: Look = CLOSE
+    """How it looked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +103,18 @@ class Points(NamedTuple):
     """(N, 15, 2)"""
     sigma: NDArray[np.float32]
     """(N, 15), standard deviation of either coordinate."""
+
+
+class Settled(NamedTuple):
+    """What one frame comes to, before smoothing."""
+
+    faces: tuple["Face", ...]
+    points: Points
+    """Raw, of `faces`."""
+    suspected: tuple[Detection, ...] = ()
+    """What may be faces too, but is not believed to be."""
+    needs_closer_look: bool = False
+    """Whether somebody was given up or not found who a closer look at the same frame may find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +147,5 @@ class Tracked:
     """(N, 15) float32, frame px: standard deviation expected of either coordinate."""
     poses: tuple[Pose | None, ...] = ()
     """One per face, None where no head fits its keypoints; empty where poses were not asked for."""
+    suspected: tuple[Detection, ...] = ()
+    """What may be faces too, but is not believed to be; covered under privacy, and in no other output."""

@@ -212,7 +212,7 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None")
     from tracker.core.association import Identity
     from tracker.core.landmarks import Locate
     from tracker.core.loop import Identify, track
-    from tracker.core.schedule import paced
+    from tracker.core.schedule import Schedule, schedule_of
     from tracker.core.smoothing import PoseAndShape
     from tracker.detectors.registry import open_detector
 
@@ -222,8 +222,8 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None")
         closing(open_detector(settings.detector, threads=settings.threads)) as detector,
     ):
         identity = Identity()
-        detect = timed("detect", paced(detector, settings.detect_every, identity))
-        identify = timed("identify", identity, without=detect)
+        schedule = timed("schedule", schedule_of(settings.detect_every))
+        detect, identify = timed("detect", detector), timed("identify", identity)
         infer = timed("infer", backend)
         if isinstance(backend, Looks):  # it cuts the crops itself
             locate, located = timed("crop and infer", Locate(backend)), []
@@ -232,10 +232,13 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None")
         smooth = timed("smooth", PoseAndShape())
         ours, theirs = Meter(), Meter()
         tracked = []
-        for each in track(in_turn(frames, ours, peer, theirs), detect, cast(Identify, identify), locate, smooth):
+        turns = in_turn(frames, ours, peer, theirs)
+        for each in track(turns, detect, cast(Identify, identify), locate, smooth, cast(Schedule, schedule)):
             ours.stop()
             tracked.append(each)
-        stages: list[Timed[..., Any]] = [detect, identify, locate, *located, smooth]
+            if len(detect.durations_s) < len(tracked):
+                detect.durations_s.append(0.0)  # a frame that was skipped
+        stages: list[Timed[..., Any]] = [schedule, detect, identify, locate, *located, smooth]
         return StageTimes(ours, theirs, stages, tracked, backend.name, detector.name, weights.sha256)
 
 

@@ -22,7 +22,7 @@ from tracker.backends.contract import Backend
 from tracker.core.association import Identity
 from tracker.core.landmarks import Locate
 from tracker.core.loop import Smooth, track
-from tracker.core.schedule import paced
+from tracker.core.schedule import schedule_of
 from tracker.core.smoothing import PoseAndShape, unsmoothed
 from tracker.core.smoothing_offline import offline
 from tracker.detectors.contract import Detector
@@ -133,8 +133,7 @@ def follower(detector: Detector, backend: Backend, detect_every: int | Literal["
     """The tracker without its smoothing."""
 
     def follow(frames: Iterable[Frame]) -> Iterator[Tracked]:
-        identity = Identity()
-        return track(frames, paced(detector, detect_every, identity), identity, Locate(backend), unsmoothed)
+        return track(frames, detector, Identity(), Locate(backend), unsmoothed, schedule_of(detect_every))
 
     return follow
 

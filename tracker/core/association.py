@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.core.motion import Motion, Place
 from tracker.geometry import region_from_keypoints
 from tracker.spec import KEYPOINTS
-from tracker.types import Box, Detect, Detection, Face, Frame, Points, Region
+from tracker.types import CLOSE, Box, Detection, Face, Frame, Points, Region, Seen, Settled
 
 SAME_FACE_SIDES = 0.6
 """A detection further than this from where a face was is another face.  Fast heads move 0.2 a frame at 15 fps."""
@@ -31,10 +32,6 @@ COURSE_HASTE = 1.5
 """A lost face may be this much faster than it seemed: keypoints cling to what hides it."""
 COURSE_ENDS_S = 0.5
 """Nobody is expected to move on unseen for longer."""
-LONGEST_REST_S = 0.5
-"""However sure it is of its faces, a tracker that looks no more often than it must looks again after this."""
-CLOCK_TOLERANCE_S = 0.002
-"""Films round their timestamps to milliseconds."""
 ONE_FACE_SIDES = 0.35
 """Two followed faces whose centres come this close are one face followed twice."""
 
@@ -69,6 +66,23 @@ STRAY_ROLL = math.radians(60)
 _EACH_ALIKE = np.full(len(KEYPOINTS), 1 / len(KEYPOINTS), np.float32)
 
 
+class Followed(NamedTuple):
+    """What a schedule needs to know of the followed faces in a frame that is yet to be looked at."""
+
+    regions: tuple[Region, ...] = ()
+    """Where each face is expected, shown or yet to be confirmed; frame px."""
+    in_doubt: bool = False
+    """Whether one of them is unsure, unconfirmed or was missed by the last look."""
+    is_sure: bool = False
+    """Whether somebody is followed, nobody is in doubt, and nobody was lost a moment ago."""
+    rested_s: float = math.inf
+    """From the frame that the detector looked at last to this one."""
+    close_rested_s: float = math.inf
+    """The same, from the last close look."""
+    period_s: float = 0.0
+    """From the last frame to this one."""
+
+
 class _Slack(NamedTuple):
     """How far one region may stay from another that pulls it along."""
 
@@ -80,7 +94,7 @@ class _Slack(NamedTuple):
 
 
 FROM_DETECTION = _Slack(0.06, 0.16, math.radians(60))
-"""Two to three times the noise of the detector's region; its roll is hardly known (see `detect.yunet.FRAMING`)."""
+"""Two to three times the noise of the detector's region; its roll is hardly known (see `detectors.yunet.FRAMING`)."""
 TURN_DOUBLING_SLACK = math.radians(15)
 """A detector that misjudges the roll by this much misjudges the place twice as far."""
 
@@ -92,10 +106,10 @@ class _Known:
     id: int | None
     region: Region
     """Where to look for it in the current frame; frame px."""
-    settled: Region
-    """Where its keypoints last put it, steadied, or the detector where they made no sense; frame px."""
+    motion: Motion
+    """Of the place where its keypoints put it, or the detector where they made no sense; frame px."""
     settled_at: float
-    """Timestamp of `settled`, s."""
+    """Timestamp of its last place, s."""
     box: Box
     box_region: Region
     """The region that the detector gave with `box`; without a detection the box moves and grows as the face does."""
@@ -106,10 +120,6 @@ class _Known:
     """Known from the detector alone."""
     followed: bool = False
     """Looked for in the current frame without a detection."""
-    velocity: complex = 0j
-    """Of the region's centre, x + iy, frame px per second."""
-    turning: complex = 0j
-    """How its pose changes, log(side) + i roll, per second."""
     step_s: float = 0.0
     """How long the last step took that they were learned from."""
     course: complex = 0j
@@ -121,8 +131,9 @@ class _Known:
 
 
 class Identity:
-    """Lasting ids for the faces of one film or camera; implements `pipeline.Identify`.  A new run takes a new object.
+    """Lasting ids for the faces of one film or camera; implements `loop.Identify`.  A new run takes a new object.
 
+    least_score: a weaker detection is only suspected to be a face.
     certain_score: a detection at least this good is shown at once, a weaker one when the next look confirms it.
         Lower shows more false faces for a moment, higher delays faint ones.
     patience_s: how long a face that the detector misses is carried on by its keypoints.
@@ -136,11 +147,13 @@ class Identity:
     def __init__(
         self,
         *,
+        least_score: float = 0.0,
         certain_score: float = 0.7,
         patience_s: float = 0.3,
         memory_s: float = 2.0,
         max_doubt: float = 1.8,
     ) -> None:
+        self._least_score = least_score
         self._certain_score = certain_score
         self._patience_s = patience_s
         self._memory_s = memory_s
@@ -149,29 +162,43 @@ class Identity:
         self._lost: list[_Known] = []
         self._next_id = 0
         self._looked_at: float | None = None
+        self._looked_closely_at: float | None = None
         self._frame: Frame | None = None
-        self._period_s = 0.0
+        self._suspected: tuple[Detection, ...] = ()
+        self._overlooks = False
+        """Whether a glance missed somebody, or saw somebody new."""
         self._unsure = False
-        self._overlooked = False
 
-    def __call__(self, frame: Frame, detect: Detect) -> tuple[Face, ...]:
-        """The faces to look for in this frame, in order of their ids."""
-        if self._frame is not None and frame is not self._frame:
-            self._period_s = frame.timestamp - self._frame.timestamp
-        self._frame = frame
+    def expect(self, frame: Frame) -> Followed:
+        """Begin a new frame: where the faces are expected in it, and how well they are known."""
+        period_s = 0.0 if self._frame is None else frame.timestamp - self._frame.timestamp
+        self._frame, self._suspected, self._overlooks = frame, (), False
         for known in self._known:
             known.region = _foreseen(known, frame.timestamp)
-        detections = detect(frame.image)
-        if detections is None:
+        in_doubt = self._unsure or any(known.id is None or known.missed_at is not None for known in self._known)
+        return Followed(
+            regions=tuple(known.region for known in self._known),
+            in_doubt=in_doubt,
+            is_sure=bool(self._known) and not self._lost and not in_doubt,
+            rested_s=_since(self._looked_at, frame.timestamp),
+            close_rested_s=_since(self._looked_closely_at, frame.timestamp),
+            period_s=period_s,
+        )
+
+    def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
+        """The faces to look for in this frame, in order of their ids."""
+        if seen is None:
             for known in self._known:
                 known.followed = True
         else:
-            self._look(detections, frame.timestamp)
+            certain = [each for each in seen.detections if each.score >= self._least_score]
+            self._suspected = tuple(each for each in seen.detections if each.score < self._least_score)
+            self._look(certain, frame.timestamp, closely=seen.look == CLOSE)
         self._drop(_twins(self._known))
         shown = sorted((known.id, known) for known in self._known if known.id is not None)
         return tuple(Face(id, known.region, _box(known), known.score, known.fresh) for id, known in shown)
 
-    def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
+    def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
         """Learn from the raw points where each face is; drop a face whose points make no sense, unless detected."""
         assert self._frame is not None
         known_by_id = {known.id: known for known in self._known}
@@ -180,38 +207,9 @@ class Identity:
         mean_sigma_px = (points.sigma @ _EACH_ALIKE).tolist()
         stays = [self._learn(*each) for each in zip(known_faces, faces, points.keypoints, mean_sigma_px, strict=True)]
         self._drop([known for known, stay in zip(known_faces, stays, strict=True) if not stay])
-        self._overlooked = not all(stays) and self._looked_at != self._frame.timestamp
-        if all(stays):
-            return faces, points
-        return tuple(compress(faces, stays)), Points(points.keypoints[stays], points.sigma[stays])
-
-    def in_doubt(self) -> bool:
-        """Whether a face is unsure, unconfirmed or was missed by the last look: time for the detector to look again."""
-        return self._unsure or any(known.id is None or known.missed_at is not None for known in self._known)
-
-    def overlooked(self) -> bool:
-        """Whether a face was given up in this frame although the detector has not looked at it: ask again."""
-        return self._overlooked
-
-    def is_sure(self) -> bool:
-        """Whether somebody is followed, nobody is in doubt, and nobody was lost a moment ago."""
-        return bool(self._known) and not self._lost and not self.in_doubt()
-
-    def wants_look(self) -> bool:
-        """Whether the detector is needed in this frame: always when not sure, and at least every `LONGEST_REST_S`."""
-        if not self.is_sure():
-            return True  # also before the first look
-        return self.rested_s() + self._period_s > LONGEST_REST_S + CLOCK_TOLERANCE_S
-
-    def rested_s(self) -> float:
-        """Seconds from the frame that the detector looked at last to this one."""
-        if self._frame is None or self._looked_at is None:
-            return math.inf
-        return self._frame.timestamp - self._looked_at
-
-    def regions(self) -> tuple[Region, ...]:
-        """Where each face is looked for in this frame, shown or yet to be confirmed; frame px."""
-        return tuple(known.region for known in self._known)
+        given_up = not all(stays) and self._looked_at != self._frame.timestamp
+        left = Points(points.keypoints[stays], points.sigma[stays])
+        return Settled(tuple(compress(faces, stays)), left, self._suspected, self._overlooks or given_up)
 
     def _learn(self, known: _Known, face: Face, keypoints: NDArray[np.float32], sigma_px: float) -> bool:
         """Take note of one face's raw keypoints (15, 2) and mean sigma; False when it is no face any more."""
@@ -223,7 +221,7 @@ class Identity:
         if sensible:
             _settle(known, region, now)
         else:
-            known.settled, known.settled_at, known.velocity, known.turning = face.region, now, 0j, 0j
+            known.motion, known.settled_at = Motion(_place(face.region)), now
         known.fresh = False
         if not known.followed:
             known.usual_sigma = usual + SIGMA_SHARE * (sigma_sides - usual) if sensible else known.usual_sigma
@@ -231,24 +229,29 @@ class Identity:
         self._unsure |= not sensible or sigma_sides > DOUBT * usual
         return sensible and sigma_sides <= self._max_doubt * usual
 
-    def _look(self, detections: Sequence[Detection], now: float) -> None:
-        """Bring what is known in line with what the detector sees at time `now`."""
+    def _look(self, detections: Sequence[Detection], now: float, *, closely: bool) -> None:
+        """Bring what is known in line with what the detector sees at time `now`.  A glance can only confirm."""
         pairs, missed, fresh = _match(self._known, detections, _distance_here)
+        self._looked_at = now
+        self._overlooks = not closely and bool(missed or fresh)
         for known, detection in pairs:
             self._confirm(known, detection, now)
         for known in missed:
             known.followed = True
+        if not closely:
+            return
+        first, self._looked_closely_at = self._looked_closely_at is None, now
+        for known in missed:
             known.missed_at = now if known.missed_at is None else known.missed_at
         self._drop([known for known in missed if known.id is None or self._has_left(known, now)])
         self._lost = [known for known in self._lost if now - known.detected_at <= self._memory_s]
         returned, self._lost, new = _match(self._lost, fresh, partial(_distance_on_course, now=now))
         for known, detection in returned:
-            known.region = known.settled = detection.region
-            known.settled_at, known.velocity, known.turning, known.fresh = now, 0j, 0j, True
+            known.region, known.motion = detection.region, Motion(_place(detection.region))
+            known.settled_at, known.fresh = now, True
             self._confirm(known, detection, now)
             self._known.append(known)
-        self._known += [self._born(detection, now) for detection in new]
-        self._looked_at = now
+        self._known += [self._born(detection, now, first=first) for detection in new]
 
     def _confirm(self, known: _Known, detection: Detection, now: float) -> None:
         if known.id is None:
@@ -260,12 +263,12 @@ class Identity:
     def _has_left(self, known: _Known, now: float) -> bool:
         return known.missed_at is not None and now - known.missed_at >= self._patience_s
 
-    def _born(self, detection: Detection, now: float) -> _Known:
-        """A face never seen before.  The very first look is trusted, so that a film starts with its faces."""
-        certain = detection.score >= self._certain_score or self._looked_at is None
+    def _born(self, detection: Detection, now: float, *, first: bool) -> _Known:
+        """A face never seen before.  The very `first` look is trusted, so that a film starts with its faces."""
+        certain = detection.score >= self._certain_score or first
         region = detection.region
         id = self._new_id() if certain else None
-        return _Known(id, region, region, now, detection.box, region, detection.score, now)
+        return _Known(id, region, Motion(_place(region)), now, detection.box, region, detection.score, now)
 
     def _new_id(self) -> int:
         self._next_id += 1
@@ -280,20 +283,29 @@ class Identity:
 
 
 class EachAlone:
-    """Identities for pictures that have nothing to do with one another: 0, 1, ... in each, best detection first."""
+    """Identities for pictures that have nothing to do with one another: 0, 1, ... in each, best detection first.
 
-    def __call__(self, frame: Frame, detect: Detect) -> tuple[Face, ...]:
-        """Every detection of this frame is a face."""
-        detections = detect(frame.image) or ()
-        return tuple(Face(id, seen.region, seen.box, seen.score, fresh=True) for id, seen in enumerate(detections))
+    least_score: a weaker detection is only suspected to be a face.
+    """
 
-    def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
+    def __init__(self, *, least_score: float = 0.0) -> None:
+        self._least_score = least_score
+        self._suspected: tuple[Detection, ...] = ()
+
+    def expect(self, frame: Frame) -> Followed:
+        """Nothing is known of a picture before it is looked at."""
+        return Followed()
+
+    def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
+        """Every certain detection of this frame is a face."""
+        detections = () if seen is None else seen.detections
+        certain = [each for each in detections if each.score >= self._least_score]
+        self._suspected = tuple(each for each in detections if each.score < self._least_score)
+        return tuple(Face(id, each.region, each.box, each.score, fresh=True) for id, each in enumerate(certain))
+
+    def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
         """All of them, unchanged: nothing carries over to the next picture."""
-        return faces, points
-
-    def overlooked(self) -> bool:
-        """Never: each picture is looked at."""
-        return False
+        return Settled(faces, points, self._suspected)
 
 
 def _match(
@@ -353,8 +365,7 @@ def _leashed(region: Region, holder: Region, slack: _Slack) -> Region:
 
 def _foreseen(known: _Known, now: float) -> Region:
     """Where the face should be if it moves, grows and turns on as it did."""
-    ahead_s = (now - known.settled_at) * _trust(known, now)
-    return _moved(known.settled, known.velocity * ahead_s, known.turning * ahead_s)
+    return _region(known.motion.after((now - known.settled_at) * _trust(known, now)))
 
 
 def _trust(known: _Known, now: float) -> float:
@@ -367,41 +378,33 @@ def _trust(known: _Known, now: float) -> float:
 
 
 def _settle(known: _Known, seen: Region, now: float) -> None:
-    """Take note of where the keypoints put a face: an alpha-beta filter whose alpha grows with the surprise.
-
-    Alpha and beta are tied as for a critically damped one (Benedict and Bordner 1962); alpha 1 takes what is seen as
-    it is and its last step as the velocity.
-    """
-    elapsed = now - known.settled_at
+    """Take note of where the keypoints put a face."""
+    elapsed, motion = now - known.settled_at, known.motion
     if elapsed > 0 and not known.fresh:
-        expected = _foreseen(known, now)
-        away = complex(seen.x - expected.x, seen.y - expected.y)
-        turn = complex(math.log(seen.side / expected.side), math.remainder(seen.roll - expected.roll, math.tau))
-        alpha, turn_alpha = _alpha(abs(away) / expected.side), _alpha(abs(turn))
         trust = _trust(known, now)
-        known.velocity = trust * known.velocity + _beta(alpha) * away / elapsed
-        turning = trust * known.turning + _beta(turn_alpha) * turn / elapsed
-        known.turning = complex(_clip(turning.real, FASTEST_GROWTH), _clip(turning.imag, FASTEST_ROLL))
+        motion.centre_speed, motion.turn_speed = trust * motion.centre_speed, trust * motion.turn_speed
+        side = math.exp(motion.after(elapsed).turn.real)
+        motion.follow(_place(seen), elapsed, SURPRISE * side, SURPRISE)
+        growth, roll = motion.turn_speed.real, motion.turn_speed.imag
+        motion.turn_speed = complex(_clip(growth, FASTEST_GROWTH), _clip(roll, FASTEST_ROLL))
         known.step_s = elapsed
         if known.missed_at is None:
-            known.course += elapsed / (elapsed + COURSE_S) * (known.velocity - known.course)
-        seen = _moved(expected, alpha * away, turn_alpha * turn)
-    known.settled, known.settled_at = seen, now
+            known.course += elapsed / (elapsed + COURSE_S) * (motion.centre_speed - known.course)
+    else:
+        motion.place = _place(seen)
+    known.settled_at = now
 
 
-def _moved(region: Region, away: complex, turn: complex) -> Region:
-    """`region` with its centre shifted by `away`, x + iy, and its pose by `turn`, log(side) + i roll."""
-    return Region(
-        region.x + away.real, region.y + away.imag, region.side * math.exp(turn.real), region.roll + turn.imag
-    )
+def _place(region: Region) -> Place:
+    return Place(complex(region.x, region.y), complex(math.log(region.side), region.roll))
 
 
-def _alpha(surprise: float) -> float:
-    return surprise / (surprise + SURPRISE)
+def _region(place: Place) -> Region:
+    return Region(place.centre.real, place.centre.imag, math.exp(place.turn.real), place.turn.imag)
 
 
-def _beta(alpha: float) -> float:
-    return alpha**2 / (2 - alpha)
+def _since(then: float | None, now: float) -> float:
+    return math.inf if then is None else now - then
 
 
 def _is_inside(region: Region, image: NDArray[np.uint8]) -> bool:

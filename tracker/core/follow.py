@@ -7,10 +7,9 @@ from tracker.core.association import EachAlone, Identity
 from tracker.core.landmarks import Locate
 from tracker.core.loop import track
 from tracker.core.privacy import AHEAD_S, SUSPICION, concealed
-from tracker.core.schedule import GLANCES, paced
+from tracker.core.schedule import GLANCES, schedule_of
 from tracker.core.smoothing import PoseAndShape, unsmoothed
 from tracker.core.smoothing_offline import offline
-from tracker.core.wary import Wary
 from tracker.detectors.contract import Detector
 from tracker.detectors.registry import THRESHOLDS, open_detector
 from tracker.options import Options
@@ -38,15 +37,14 @@ def follow(
     """
 
     frames, locate = mirrored(frames) if options.mirror else frames, Locate(backend)
-    wary = Wary(detector, THRESHOLDS[options.detector] if options.covers_heads else 0.0)
+    least = THRESHOLDS[options.detector]
     if kind == "images":  # they have nothing to do with each other
-        results = track(frames, wary, EachAlone(), locate, unsmoothed)
-        return concealed(results, options.privacy, wary, hold_s=0.0)
+        results = track(frames, detector, EachAlone(least_score=least), locate, unsmoothed)
+        return concealed(results, options.privacy, hold_s=0.0)
     smooth = options.smooth or ("offline" if options.writes_files and kind == "film" else "live")
-    identity = Identity()
-    detect = paced(wary, options.pace, identity, glances=0 if options.covers_heads else GLANCES)
+    schedule = schedule_of(options.pace, glances=0 if options.covers_heads else GLANCES)
     live = PoseAndShape(lead_s=options.lead_ms / 1000) if smooth == "live" else unsmoothed
-    results = track(frames, detect, identity, locate, live)
+    results = track(frames, detector, Identity(least_score=least), locate, live, schedule)
     may_be_late = kind == "film" and (options.writes_files or smooth == "offline")
-    shown = concealed(results, options.privacy, wary, ahead_s=AHEAD_S if may_be_late else 0.0)
+    shown = concealed(results, options.privacy, ahead_s=AHEAD_S if may_be_late else 0.0)
     return offline(shown) if smooth == "offline" else shown

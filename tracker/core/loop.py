@@ -6,20 +6,24 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.types import Detect, Face, Frame, Points, Tracked
+from tracker.core.association import Followed
+from tracker.core.schedule import EveryFrame, Schedule
+from tracker.types import CLOSE, Detect, Face, Frame, Look, Points, Seen, Settled, Tracked
 
 
 class Identify(Protocol):
     """Gives faces their identities and says where to look for each."""
 
-    def __call__(self, frame: Frame, detect: Detect) -> tuple[Face, ...]: ...
-
-    def settle(self, faces: tuple[Face, ...], points: Points) -> tuple[tuple[Face, ...], Points]:
-        """Learn from the raw points where each face is, and hand on the faces that are really there."""
+    def expect(self, frame: Frame) -> Followed:
+        """Begin a new frame: what is known of its faces before anybody looks."""
         ...
 
-    def overlooked(self) -> bool:
-        """Whether that gave up a face in a frame that the detector was not asked about: then the frame is due again."""
+    def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
+        """The faces to look for, given what the detector saw (None: it did not look)."""
+        ...
+
+    def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
+        """Learn from the raw points where each face is, and hand on the faces that are really there."""
         ...
 
 
@@ -29,17 +33,35 @@ Smooth = Callable[[Sequence[Face], Points, float], Points]
 
 
 def track(
-    frames: Iterable[Frame], detect: Detect, identify: Identify, locate: Locator, smooth: Smooth
+    frames: Iterable[Frame],
+    detect: Detect,
+    identify: Identify,
+    locate: Locator,
+    smooth: Smooth,
+    schedule: Schedule | None = None,
 ) -> Iterator[Tracked]:
-    """Follow every face through `frames`, yielding one `Tracked` per frame in order."""
+    """Follow every face through `frames`, yielding one `Tracked` per frame in order.
+
+    `schedule` says how closely the detector looks at each frame; without one it looks closely at all of them.
+    """
+    schedule = EveryFrame() if schedule is None else schedule
     for frame in frames:
-        faces, points = _find(frame, detect, identify, locate)
-        if identify.overlooked():
-            faces, points = _find(frame, detect, identify, locate)
-        yield Tracked(frame, faces, *smooth(faces, points, frame.timestamp))
+        look = schedule(frame, identify.expect(frame))
+        found = _find(frame, look, detect, identify, locate)
+        while found.needs_closer_look and (look := schedule.closer(look)) is not None:
+            found = _find(frame, look, detect, identify, locate)
+        points = smooth(found.faces, found.points, frame.timestamp)
+        yield Tracked(frame, found.faces, *points, suspected=found.suspected)
 
 
-def _find(frame: Frame, detect: Detect, identify: Identify, locate: Locator) -> tuple[tuple[Face, ...], Points]:
+def _find(frame: Frame, look: Look | None, detect: Detect, identify: Identify, locate: Locator) -> Settled:
     """The faces of one frame and their raw points."""
-    sought = identify(frame, detect)
+    sought = identify(frame, _look(frame, look, detect))
     return identify.settle(sought, locate(frame.image, sought))  # one batch for all faces
+
+
+def _look(frame: Frame, look: Look | None, detect: Detect) -> Seen | None:
+    if look is None:
+        return None
+    detections = detect(frame.image) if look == CLOSE else detect(frame.image, *look)
+    return None if detections is None else Seen(detections, look)

@@ -7,7 +7,7 @@ thrown away: a few averages per head are all that is kept, so no filter brings i
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import cos, degrees, hypot, sin
 from typing import Literal, NamedTuple
@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.wary import Wary
-from tracker.types import Box, Detection, Region, Tracked
+from tracker.types import Box, Region, Tracked
 
 Image = NDArray[np.uint8]
 
@@ -69,28 +68,24 @@ class _Sighting(NamedTuple):
 def concealed(
     results: Iterable[Tracked],
     way: Literal["blur", "pixelate", "hide"] | None,
-    detector: Wary,
     *,
     ahead_s: float = 0.0,
     hold_s: float = HOLD_S,
 ) -> Iterable[Tracked]:
     """`results` in the same order with every head covered, on black, or (None) as they are.
 
-    With heads to cover they come `ahead_s` late, and `detector` must be what looks at every frame of theirs.  `hold_s`
-    is 0 for pictures that have nothing to do with one another.
+    With heads to cover they come `ahead_s` late.  `hold_s` is 0 for pictures that have nothing to do with one another.
     """
     if way is None:
         return results
     if way == "hide":
         return (_showing(np.zeros_like(each.frame.image), each) for each in results)
-    return _covered(results, UPSCALING[way], detector, ahead_s, hold_s)
+    return _covered(results, UPSCALING[way], ahead_s, hold_s)
 
 
-def _covered(
-    results: Iterable[Tracked], upscaling: int, detector: Wary, ahead_s: float, hold_s: float
-) -> Iterator[Tracked]:
+def _covered(results: Iterable[Tracked], upscaling: int, ahead_s: float, hold_s: float) -> Iterator[Tracked]:
     known: list[_Sighting] = []
-    for tracked, seen, ahead in _with_those_ahead(results, detector, ahead_s):
+    for tracked, seen, ahead in _with_those_ahead(results, ahead_s):
         now = tracked.frame.timestamp
         held = [each for each in known if now - each.timestamp < min(hold_s, each.lasts_s)]
         known = [*seen, *(each for each in held if not any(_supersedes(other, each) for other in seen))]
@@ -103,7 +98,7 @@ def _covered(
 
 
 def _with_those_ahead(
-    results: Iterable[Tracked], detector: Wary, ahead_s: float
+    results: Iterable[Tracked], ahead_s: float
 ) -> Iterator[tuple[Tracked, list[_Sighting], list[_Sighting]]]:
     """Each result with what was seen in its frame and in those of the next `ahead_s`, soonest first."""
     pending: deque[tuple[Tracked, list[_Sighting]]] = deque()
@@ -113,7 +108,7 @@ def _with_those_ahead(
         return tracked, seen, [each for _, later in pending for each in later]
 
     for newest in results:
-        pending.append((newest, _sightings(newest, detector.suspected)))
+        pending.append((newest, _sightings(newest)))
         while pending and _is_due(pending[0][0], newest, ahead_s, len(pending)):
             yield oldest()
     while pending:
@@ -124,11 +119,11 @@ def _is_due(tracked: Tracked, newest: Tracked, ahead_s: float, pending: int) -> 
     return newest.frame.timestamp - tracked.frame.timestamp >= ahead_s or pending > MOST_AHEAD
 
 
-def _sightings(tracked: Tracked, suspected: Sequence[Detection]) -> list[_Sighting]:
+def _sightings(tracked: Tracked) -> list[_Sighting]:
     """The faces of one frame, and what else may be one."""
     now = tracked.frame.timestamp
     faces = [_Sighting(_head(face.region, face.box), now, face.id) for face in tracked.faces]
-    return _one_each([*faces, *(_Sighting(_head(each.region, each.box), now, None) for each in suspected)])
+    return _one_each([*faces, *(_Sighting(_head(each.region, each.box), now, None) for each in tracked.suspected)])
 
 
 def _head(region: Region, box: Box) -> Region:

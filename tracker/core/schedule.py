@@ -1,12 +1,12 @@
-"""When the detector is asked and how closely it looks: BGR frames in, faces or None (not asked) out, frame px.
+"""How closely the detector looks at each frame: a frame and what is known of its faces in, a `Look` or None out.
 
-Followed faces say themselves when they need the detector (`Watch.wants_look`).  For somebody new there is a look at the
-picture, cheap enough for every frame: a point in 16 x 16 px (of 640x480) is compared with what it was when the detector
-looked last.  It costs 5 us on pixels in the cache, 40 on others, and shows a newcomer within 0.1 s, where looking twice
-a second takes 0.2 s on average and 0.45 s at worst (1 s for one so small that only a close look finds it).
+None skips the frame: followed faces need no detector while they are sure.  Somebody new changes the picture: a point in
+16 x 16 px (of 640x480) is compared with what it was at the last look.  That costs 5 us on pixels in the cache, 40 on
+others, and shows a newcomer within 0.1 s, where looking twice a second takes 0.2 s on average and 0.45 s at worst (1 s
+for one so small that only a close look finds it).
 
-A detector that may shrink the picture further sees a large face as surely in half of the time: a glance.  Somebody
-small may come meanwhile, so a close look follows after a few glances, and whatever is unusual calls for one at once.
+A glance shrinks the picture further and sees a large face as surely in half of the time.  It cannot find somebody
+small, so a close look follows after a few glances, and whatever is unusual calls for one at once.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.detectors.contract import Detector
-from tracker.types import Detection, Region
+from tracker.core.association import Followed
+from tracker.types import CLOSE, Frame, Look, Region
 
+LONGEST_REST_S = 0.5
+"""However sure the faces are, the detector looks again after this."""
+CLOCK_TOLERANCE_S = 0.002
+"""Films round their timestamps to milliseconds."""
 GLANCES = 2
 """Looks between two close ones, while every face is followed surely: a small face that comes then is found two looks
 late."""
@@ -36,87 +40,87 @@ ABOVE_SIDES, BESIDE_SIDES = 1.0, 1.5
 """How far a person's hair and body reach from the centre of the face's region; they move without being news."""
 
 
-class Watch(Protocol):
-    """What has to be known of the faces that are followed; implemented by `Identity`."""
+class Schedule(Protocol):
+    """Decides how closely the detector looks at a frame."""
 
-    def in_doubt(self) -> bool:
-        """Whether one of them needs the detector at once."""
+    def __call__(self, frame: Frame, faces: Followed) -> Look | None:
+        """The first look at a frame in which `faces` are expected; None skips it."""
         ...
 
-    def is_sure(self) -> bool:
-        """Whether somebody is followed, nobody is in doubt, and nobody was lost a moment ago."""
-        ...
-
-    def wants_look(self) -> bool:
-        """Whether the detector is needed in this frame, for one of them or because it has rested long enough."""
-        ...
-
-    def rested_s(self) -> float:
-        """How long ago the detector looked last, s of the frames' own time."""
-        ...
-
-    def regions(self) -> Sequence[Region]:
-        """Where the followed faces are in this frame, frame px."""
+    def closer(self, look: Look | None) -> Look | None:
+        """The look to take after `look` left somebody in doubt; None when there is no closer one."""
         ...
 
 
-class Closeness:
-    """`detector`, taking up to so many `glances` in a row at the faces that `watch` follows."""
+class EveryFrame:
+    """A close look at every frame."""
 
-    def __init__(self, detector: Detector, watch: Watch, glances: int) -> None:
-        self._detector = detector
-        self._watch = watch
+    def __call__(self, frame: Frame, faces: Followed) -> Look | None:
+        return CLOSE
+
+    def closer(self, look: Look | None) -> Look | None:
+        return None
+
+
+class _Glancing:
+    """Looks of which up to `glances` in a row are glances, while the faces are sure."""
+
+    def __init__(self, glances: int) -> None:
         self._glances = glances
         self._glanced = glances
-        self._close_look_s = 0.0
-        """From the last close look to the last look."""
 
-    @property
-    def name(self) -> str:
-        return self._detector.name
+    def closer(self, look: Look | None) -> Look | None:
+        self._glanced = 0
+        return None if look == CLOSE else CLOSE
 
-    def __call__(self, image: NDArray[np.uint8], *, closely: bool = False) -> list[Detection]:
-        """The faces in a BGR image (H, W, 3): all that can be seen, if only `closely`."""
-        ago_s = self._close_look_s + self._watch.rested_s()
-        if not closely and self._glanced < self._glances and ago_s < CLOSE_AGAIN_S and self._watch.is_sure():
-            sides = [region.side for region in self._watch.regions()]
-            faces = self._detector(image, min(sides))
-            if len(faces) >= len(sides):
-                self._glanced, self._close_look_s = self._glanced + 1, ago_s
-                return faces
-        self._glanced, self._close_look_s = 0, 0.0
-        return self._detector(image)
-
-    def close(self) -> None:
-        self._detector.close()
+    def _look(self, faces: Followed, *, closely: bool = False) -> Look:
+        """A glance where that is enough, unless it must be done `closely`."""
+        enough = self._glanced < self._glances and faces.close_rested_s < CLOSE_AGAIN_S and faces.is_sure
+        if closely or not enough:
+            self._glanced = 0
+            return CLOSE
+        self._glanced += 1
+        return Look(smallest=min(region.side for region in faces.regions))
 
 
-class OnDemand:
-    """A detector that looks when `watch` wants it or the picture changes beside the followed people, else says None."""
+class OnDemand(_Glancing):
+    """Looks when a face needs it, when the picture changes beside the followed people, and now and then."""
 
-    def __init__(self, detector: Closeness, watch: Watch) -> None:
-        self._detector = detector
-        self._watch = watch
+    def __init__(self, glances: int = GLANCES) -> None:
+        super().__init__(glances)
         self._seen = np.empty((0, 0), np.uint8)
         """The thumbnail of the last look."""
 
-    @property
-    def name(self) -> str:
-        return self._detector.name
-
-    def __call__(self, image: NDArray[np.uint8]) -> list[Detection] | None:
-        """The faces, or None where this frame was not looked at."""
-        news = self._has_news(image)
-        if not news and not self._watch.wants_look():
+    def __call__(self, frame: Frame, faces: Followed) -> Look | None:
+        news = faces.rested_s >= SHORTEST_REST_S and changed(frame.image, self._seen, faces.regions)
+        due = faces.rested_s + faces.period_s > LONGEST_REST_S + CLOCK_TOLERANCE_S
+        if faces.is_sure and not news and not due:
             return None
-        self._seen = _thumbnail(image)
-        return self._detector(image, closely=news)
+        self._seen = _thumbnail(frame.image)
+        return self._look(faces, closely=news)
 
-    def close(self) -> None:
-        self._detector.close()
 
-    def _has_news(self, image: NDArray[np.uint8]) -> bool:
-        return self._watch.rested_s() >= SHORTEST_REST_S and changed(image, self._seen, self._watch.regions())
+class EveryN(_Glancing):
+    """Looks at the first and then every n-th frame; sooner where a face is in doubt, and counts from there."""
+
+    def __init__(self, n: int, glances: int = GLANCES) -> None:
+        if n < 1:
+            raise ValueError(f"n is {n}, expected 1 or more")
+        super().__init__(glances)
+        self._n = n
+        self._until_next = 0
+
+    def __call__(self, frame: Frame, faces: Followed) -> Look | None:
+        if self._until_next > 0 and not faces.in_doubt:
+            self._until_next -= 1
+            return None
+        self._until_next = self._n - 1
+        return self._look(faces)
+
+
+def schedule_of(every: int | Literal["auto"], *, glances: int = GLANCES) -> Schedule:
+    """Looks at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it."""
+    return OnDemand(glances) if every == "auto" else EveryN(every, glances)
 
 
 def changed(image: NDArray[np.uint8], before: NDArray[np.uint8], people: Sequence[Region]) -> bool:
@@ -141,44 +145,3 @@ def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _step(image: NDArray[np.uint8]) -> int:
     return max(1, max(image.shape[:2]) // LOOK_AT)
-
-
-class EveryN:
-    """A detector that looks at the first and then every n-th frame, and answers None in between.
-
-    It looks sooner where `watch` is in doubt, and counts from there.
-    """
-
-    def __init__(self, detector: Closeness, n: int, watch: Watch) -> None:
-        if n < 1:
-            raise ValueError(f"n is {n}, expected 1 or more")
-        self._detector = detector
-        self._n = n
-        self._watch = watch
-        self._until_next = 0
-
-    @property
-    def name(self) -> str:
-        return self._detector.name
-
-    def __call__(self, image: NDArray[np.uint8]) -> list[Detection] | None:
-        """The faces, or None where this frame was not looked at."""
-        if self._until_next > 0 and not self._watch.in_doubt():
-            self._until_next -= 1
-            return None
-        self._until_next = self._n - 1
-        return self._detector(image)
-
-    def close(self) -> None:
-        self._detector.close()
-
-
-def paced(
-    detector: Detector, every: int | Literal["auto"], watch: Watch, *, glances: int = GLANCES
-) -> EveryN | OnDemand:
-    """`detector`, looking at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it.
-
-    Between two close looks it takes up to so many `glances`.
-    """
-    looking = Closeness(detector, watch, glances)
-    return OnDemand(looking, watch) if every == "auto" else EveryN(looking, every, watch)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tracker.core.motion import Motion, Place
 from tracker.geometry import MEAN_SHAPE, complex_from_points, points_from_complex
 from tracker.spec import KEYPOINTS
 from tracker.types import Face, Points
@@ -63,48 +64,19 @@ class OneEuro:
 
 
 @dataclass(slots=True, eq=False)
-class _Pose:
-    """A similarity from MEAN_SHAPE's space to the frame, and how fast it changes: an alpha-beta filter.
-
-    The gain rises with the surprise, the part of a step that the velocity did not foretell, so that a start and a stop
-    are followed within a frame; beta follows from alpha as in a steady-state Kalman filter (Benedict and Bordner 1962).
-    """
-
-    centre: complex
-    """Frame px, x + iy: the eyes' middle."""
-    turn: complex
-    """Logarithm of the scale, px per unit, and i times the roll, rad."""
-    centre_speed: complex = 0j
-    turn_speed: complex = 0j
-
-    def follow(self, seen: "_Pose", elapsed_s: float, surprise: float) -> None:
-        """Move towards the pose `seen` `elapsed_s` later; `surprise` (face widths, or rad) brings the gain to half."""
-        width = 2 * math.exp(self.turn.real)
-        self.centre, self.centre_speed = _alpha_beta(
-            self.centre, self.centre_speed, seen.centre - self.centre, elapsed_s, surprise * width
-        )
-        step = seen.turn - self.turn
-        step = complex(step.real, math.remainder(step.imag, math.tau))
-        self.turn, self.turn_speed = _alpha_beta(self.turn, self.turn_speed, step, elapsed_s, surprise)
-
-    def at(self, lead_s: float) -> tuple[complex, complex]:
-        """Centre and complex scale `lead_s` from now, if it goes on like this."""
-        return self.centre + lead_s * self.centre_speed, cmath.exp(self.turn + lead_s * self.turn_speed)
-
-
-@dataclass(slots=True, eq=False)
 class _State:
     """What is kept of one face."""
 
     timestamp: float
     """s"""
-    pose: _Pose
+    pose: Motion
+    """From MEAN_SHAPE's space to the frame: the eyes' middle, frame px, and the logarithm of px per unit + i roll."""
     shape: OneEuro
     """Of the points in MEAN_SHAPE's space, halved: in face widths."""
 
 
 class PoseAndShape:
-    """`smooth(faces, points, timestamp)`; implements `pipeline.Smooth`.  A new run takes a new object.
+    """`smooth(faces, points, timestamp)`; implements `loop.Smooth`.  A new run takes a new object.
 
     surprise: how large an unforetold step of the pose is, in face widths or rad, that is believed by half.  Lower
         follows sudden motion sooner and passes more of the pose's jitter.
@@ -153,22 +125,24 @@ class PoseAndShape:
     ) -> list[complex]:
         """The face's smoothed points, x + iy in frame px, given its `raw` ones, taken apart into `pose` (centre and
         scale) and `shape` (face widths).  It starts afresh after a gap and where time does not advance."""
-        seen = _Pose(pose[0], cmath.log(pose[1]))
+        seen = Place(pose[0], cmath.log(pose[1]))
         last = self._states.get(face.id)
         elapsed_s = 0.0 if last is None else timestamp - last.timestamp
         if last is None or not 0 < elapsed_s <= LONGEST_GAP_S:
-            self._states[face.id] = _State(timestamp, seen, OneEuro(shape, *self._of_shape))
+            self._states[face.id] = _State(timestamp, Motion(seen), OneEuro(shape, *self._of_shape))
             return raw
         last.timestamp = timestamp
-        last.pose.follow(seen, elapsed_s, self._surprise)
+        width = 2 * math.exp(last.pose.place.turn.real)
+        last.pose.follow(seen, elapsed_s, self._surprise * width, self._surprise)
         sure = UNSURE_SIDES * face.region.side
         steady = last.shape(shape, elapsed_s, [1.0 if each <= sure else (sure / each) ** 2 for each in sigma])
-        centre, scale = last.pose.at(self._lead_s)
-        return [centre + 2 * scale * point for point in steady]
+        centre, turn = last.pose.after(self._lead_s)
+        doubled = 2 * cmath.exp(turn)
+        return [centre + doubled * point for point in steady]
 
 
 def unsmoothed(faces: Sequence[Face], points: Points, timestamp: float) -> Points:
-    """`pipeline.Smooth` for raw points: hands them on unchanged."""
+    """`loop.Smooth` for raw points: hands them on unchanged."""
     return points
 
 
@@ -181,13 +155,3 @@ _ABOUT_EYES = _FLAT - _SAY @ _FLAT
 _POSE_OF = np.stack([_SAY, _SAY * _ABOUT_EYES.conj() / (_SAY @ np.abs(_ABOUT_EYES) ** 2)], axis=1)
 """(15, 2): `points @ _POSE_OF`, points x + iy in frame px, is the centre and the complex scale of the similarity that
 best takes MEAN_SHAPE to them, by weighted least squares."""
-
-
-def _alpha_beta(
-    value: complex, speed: complex, step: complex, elapsed_s: float, half: float
-) -> tuple[complex, complex]:
-    """New value and speed after a `step` was seen; a surprise of `half` moves the value by half of it."""
-    surprise = step - speed * elapsed_s
-    alpha = abs(surprise) / (abs(surprise) + half)
-    beta = alpha**2 / (2 - alpha)
-    return value + speed * elapsed_s + alpha * surprise, speed + beta * surprise / elapsed_s

@@ -16,6 +16,8 @@ from tracker.backends.registry import open_backend
 from tracker.backends.weights import load
 from tracker.core.association import EachAlone
 from tracker.core.landmarks import Locate
+from tracker.core.loop import track
+from tracker.core.smoothing import unsmoothed
 from tracker.detectors.registry import open_detector
 from tracker.errors import DataError
 from tracker.spec import INDEX
@@ -49,8 +51,8 @@ class Wild:
 
 def ours(weights: Path | None = None) -> Look:
     """Our own tracker without its memory.  Raises WeightsError."""
-    detect, identify, locate = open_detector("yunet"), EachAlone(), Locate(open_backend("cpu", load(weights)))
-    return lambda frame: locate(frame.image, identify(frame, detect)).keypoints
+    detect, locate = open_detector("yunet"), Locate(open_backend("cpu", load(weights)))
+    return lambda frame: next(track([frame], detect, EachAlone(), locate, unsmoothed)).keypoints
 
 
 def judge_end_to_end(crops: Crops68, look: Look) -> Wild:

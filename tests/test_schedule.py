@@ -1,0 +1,114 @@
+"""How closely the detector looks at each frame, from what is known of the faces and from the picture itself."""
+
+import cv2
+import numpy as np
+import pytest
+
+from tracker.core.association import Followed
+from tracker.core.schedule import EveryFrame, OnDemand, schedule_of
+from tracker.types import CLOSE, Frame, Look, Region
+
+EMPTY = np.zeros((480, 640, 3), np.uint8)
+PERSON = Region(507.0, 325.0, 37.0, 0.0)
+"""Where the face is in `room`."""
+GLANCE = Look(smallest=PERSON.side)
+SURE = Followed((PERSON,), in_doubt=False, is_sure=True, rested_s=0.2, close_rested_s=0.2, period_s=1 / 30)
+UNSURE = SURE._replace(in_doubt=True, is_sure=False)
+
+
+def frame(image: np.ndarray = EMPTY) -> Frame:
+    return Frame(image, 0, 0.0)
+
+
+def test_every_n_looks_at_the_first_and_each_nth_frame_and_sooner_in_doubt() -> None:
+    every_third = schedule_of(3)
+    looks = [every_third(frame(), SURE) for _ in range(7)]
+    assert [look is None for look in looks] == [False, True, True, False, True, True, False]
+    assert None not in [every_third(frame(), UNSURE) for _ in range(3)]
+    every_one = schedule_of(1)
+    assert None not in [every_one(frame(), SURE) for _ in range(3)]
+
+
+def test_every_third_look_is_close_and_so_is_every_look_in_doubt() -> None:
+    schedule = schedule_of(1)
+    looks = [schedule(frame(), SURE) for _ in range(7)]
+    assert looks == [CLOSE, GLANCE, GLANCE, CLOSE, GLANCE, GLANCE, CLOSE]
+    assert [schedule(frame(), UNSURE) for _ in range(3)] == [CLOSE] * 3
+
+
+def test_without_glances_every_look_is_close() -> None:
+    schedule = schedule_of(1, glances=0)
+    assert [schedule(frame(), SURE) for _ in range(4)] == [CLOSE] * 4
+
+
+@pytest.mark.parametrize(("rest_s", "glances"), [(1 / 3, 2), (0.5, 1), (0.9, 1), (1.0, 0), (2.0, 0)])
+def test_whoever_looks_seldom_looks_closely_once_a_second(rest_s: float, glances: int) -> None:
+    schedule = schedule_of(1)
+    close_rested_s, looks = rest_s, []
+    for _ in range(2 + glances):
+        looks.append(schedule(frame(), SURE._replace(rested_s=rest_s, close_rested_s=close_rested_s)))
+        close_rested_s = rest_s if looks[-1] == CLOSE else close_rested_s + rest_s
+    assert looks == [CLOSE, *[GLANCE] * glances, CLOSE]
+
+
+def test_a_glance_or_a_skipped_frame_that_leaves_doubt_is_followed_by_a_close_look() -> None:
+    schedule = schedule_of(1)
+    schedule(frame(), SURE)
+    assert schedule(frame(), SURE) == GLANCE
+    assert schedule.closer(GLANCE) == CLOSE
+    assert [schedule(frame(), SURE) for _ in range(3)] == [GLANCE, GLANCE, CLOSE]
+    assert schedule.closer(None) == CLOSE
+    assert schedule.closer(CLOSE) is None
+    assert EveryFrame().closer(CLOSE) is None
+
+
+def test_a_picture_that_has_changed_is_looked_at_closely() -> None:
+    schedule = schedule_of("auto")
+    grays = [(UNSURE, 0), (SURE, 100), (SURE._replace(rested_s=0.5), 200), (SURE._replace(rested_s=0.5), 200)]
+    looks = [schedule(frame(np.full_like(EMPTY, gray)), faces) for faces, gray in grays]
+    assert looks == [CLOSE, CLOSE, CLOSE, GLANCE]
+
+
+@pytest.fixture
+def room(portrait: np.ndarray) -> np.ndarray:
+    """A person in the right half of an empty room, (480, 640, 3)."""
+    room = np.full((480, 640, 3), 120, np.uint8)
+    room[280:, 460:560] = cv2.resize(portrait, (200, 200), interpolation=cv2.INTER_AREA)[:, 40:140]
+    return room
+
+
+@pytest.fixture
+def on_demand(room: np.ndarray) -> OnDemand:
+    """It has looked once at the room."""
+    schedule = OnDemand()
+    assert schedule(frame(room), UNSURE) == CLOSE
+    return schedule
+
+
+def test_on_demand_a_picture_that_stays_the_same_is_not_looked_at(on_demand: OnDemand, room: np.ndarray) -> None:
+    noise = np.random.default_rng(0).normal(0, 4, room.shape)
+    assert on_demand(frame(np.clip(room + noise, 0, 255).astype(np.uint8)), SURE) is None
+    assert on_demand(frame(room), UNSURE) is not None
+
+
+def test_on_demand_somebody_who_enters_is_looked_at(on_demand: OnDemand, room: np.ndarray) -> None:
+    entering = room.copy()
+    entering[280:, :100] = room[280:, 460:560]
+    assert on_demand(frame(entering), SURE._replace(rested_s=0.05)) is None
+    assert on_demand(frame(entering), SURE._replace(rested_s=0.1)) == CLOSE
+    assert on_demand(frame(entering), SURE) is None
+
+
+def test_on_demand_somebody_who_moves_is_no_news(on_demand: OnDemand, room: np.ndarray) -> None:
+    moved = np.full_like(room, 120)
+    moved[287:, 455:555] = room[280:473, 460:560]
+    assert on_demand(frame(moved), SURE) is None
+
+
+def test_on_demand_a_picture_of_another_size_is_looked_at(on_demand: OnDemand, room: np.ndarray) -> None:
+    assert on_demand(frame(room[:400]), SURE) is not None
+
+
+def test_a_number_of_frames_must_be_one_or_more() -> None:
+    with pytest.raises(ValueError, match="1 or more"):
+        schedule_of(0)
