@@ -8,8 +8,9 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Backend, Settings
+from tracker.backends.contract import Backend
 from tracker.backends.registry import OPENERS, open_backend
+from tracker.backends.settings import Settings
 from tracker.backends.weights import load
 from tracker.errors import BackendUnavailable
 

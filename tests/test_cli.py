@@ -19,13 +19,11 @@ from programs import FKP_TRACK, fkp_track, headless, wait_until
 
 from tracker import __version__
 from tracker.app.progress import FIRST_KEYPOINTS
-from tracker.backends import registry as backends
-from tracker.backends.contract import Settings
+from tracker.backends.settings import Settings
 from tracker.backends.weights import DEFAULT_DIR, load
 from tracker.core.privacy import UPSCALING
 from tracker.detectors import registry as detectors
-from tracker.drawing.styles import STYLES
-from tracker.options import ApiName, BackendName, DetectorName, Privacy, StyleName
+from tracker.options import ApiName, Privacy
 from tracker.sources.camera import APIS
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
 
@@ -496,8 +494,5 @@ def test_wishes_reach_the_camera(tmp_path: Path) -> None:
 
 
 def test_the_choices_of_the_command_line_are_those_that_exist() -> None:
-    assert get_args(StyleName) == tuple(STYLES)
     assert get_args(ApiName) == tuple(APIS)
     assert {way for way in get_args(Privacy) if way != "hide"} == set(UPSCALING)
-    assert get_args(BackendName) == ("auto", *backends.OPENERS)
-    assert get_args(DetectorName) == tuple(detectors.OPENERS)

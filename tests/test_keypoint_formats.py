@@ -10,8 +10,8 @@ from typing import get_args
 import pytest
 
 from tracker.batch.run import is_batch
-from tracker.options import STDOUT, FormatName, Options
-from tracker.sinks.keypoints.registry import FORMATS, RECORDS, format_of
+from tracker.options import Options
+from tracker.sinks.keypoints.registry import FORMATS, RECORDS, STDOUT, FormatName, format_of
 
 
 @pytest.mark.parametrize(

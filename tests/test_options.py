@@ -1,15 +1,31 @@
 """Every option of every command is typed in some test: this reads the tests, it runs none of them."""
 
 import ast
+import inspect
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from typer import Typer
 from typer.main import get_command
 
+from tracker import Tracker, track_video
+from tracker.app.outputs import OUTPUTS
+from tracker.backends.registry import OPENERS
+from tracker.backends.settings import BackendName
+from tracker.batch.run import Batch
 from tracker.commands import bench, track
+from tracker.commands.parameters import flag_of
+from tracker.core.smoothers import SMOOTHERS, Smoothing
+from tracker.detectors.registry import DETECTORS, DetectorName
+from tracker.drawing.style_names import StyleName
+from tracker.drawing.styles import STYLES
+from tracker.options import Options, declared
+from tracker.sinks.keypoints.registry import FORMATS, FormatName
 from train import cli as train_cli
 
 TESTS = Path(__file__).parent
@@ -65,3 +81,71 @@ def test_every_option_is_typed_in_a_test(name: str) -> None:
 
     missing = {f"{command} {option}" for command, option in options(name) if not is_typed(command, option)}
     assert sorted(missing) == []
+
+
+@pytest.mark.parametrize("opens", [Tracker.__init__, track_video])
+def test_the_api_takes_what_the_options_declare(opens: Callable[..., object]) -> None:
+    of_options = inspect.signature(Options).parameters
+    keywords = inspect.signature(opens).parameters
+    wanted = {name for name, said in declared(Options).items() if said.api}
+    assert wanted == keywords.keys() - {"self", "source", "fps"}
+    assert {keywords[name].default is of_options[name].default for name in wanted} == {True}
+    assert {name for name in wanted if keywords[name].annotation != of_options[name].annotation} == {"weights"}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"privacy": "blurr"},
+        {"fov": 0},
+        {"fov": 400},
+        {"fov": math.nan},
+        {"smooth": "none"},
+        {"threads": -2},
+        {"threads": 4096},
+        {"threads": 1.5},
+        {"threads": True},
+        {"detect_every": 0},
+        {"detect_every": "often"},
+        {"detect_size": 8},
+        {"detector": "haar"},
+        {"backend": "gpu"},
+        {"privacy": "blur", "detect_every": 3},
+    ],
+)
+def test_a_value_outside_of_its_declaration_is_refused(setting: dict[str, Any]) -> None:
+    name = list(setting)[-1]
+    with pytest.raises(ValueError, match=rf"{name} is .*, expected "):
+        Tracker(**setting)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "registry"),
+    [
+        (BackendName, {"auto", *OPENERS}),
+        (DetectorName, DETECTORS),
+        (FormatName, FORMATS),
+        (Smoothing, SMOOTHERS),
+        (StyleName, STYLES),
+    ],
+)
+def test_every_word_of_a_vocabulary_has_its_row(vocabulary: object, registry: Container[str]) -> None:
+    assert set(get_args(vocabulary)) == set(registry)
+
+
+def test_every_output_has_its_option() -> None:
+    assert OUTPUTS.keys() <= declared(Options).keys()
+
+
+@pytest.mark.parametrize("record", [Options, Batch])
+def test_the_guide_tells_every_option_with_its_default(record: Any) -> None:
+    guide = (TESTS.parent / "tracker" / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in guide.splitlines() if line.startswith("| `-")]
+    for each in fields(record):
+        if (said := each.metadata.get("declared")) is None:
+            continue
+        flags = [flag for flag, (_, help) in said.switches.items() if help] or flag_of(each.name, said).split("/")
+        for flag in flags:
+            (row,) = [row for row in rows if re.search(rf"{flag}\b(?!-)", row.split(" | ")[0])]
+            if each.default not in (None, False, True, ()):
+                assert f"{each.default:g}" if isinstance(each.default, float) else str(each.default) in row, row

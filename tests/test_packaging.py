@@ -28,7 +28,7 @@ def test_the_command_line_answers_help_without_the_runtimes() -> None:
 
 
 def test_the_tracker_needs_neither_torch_nor_pandas_nor_the_trainer_nor_mediapipe() -> None:
-    parts = "commands.track app.run app.doctor core.follow detectors.yunet sinks.film drawing.draw bench.speed"
+    parts = "commands.track app.run app.doctor app.follow detectors.yunet sinks.film drawing.draw bench.speed"
     modules = ", ".join(f"tracker.{name}" for name in parts.split())
     assert not loaded_by(f"import {modules}") & {"torch", "pandas", "train", "mediapipe"}
 

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
+from tracker.app.follow import follow
 from tracker.backends.registry import open_backend
 from tracker.backends.weights import load
 from tracker.core.association import EachAlone
-from tracker.core.follow import follow
 from tracker.core.landmarks import Locate
 from tracker.core.loop import track
 from tracker.core.privacy import AHEAD_S, HEAD_SIDES, HOLD_S, SUSPICION_S, concealed
 from tracker.core.smoothing import unsmoothed
-from tracker.detectors.registry import THRESHOLDS, open_detector
+from tracker.detectors.registry import DETECTORS, open_detector
 from tracker.geometry import frame_from_unit
 from tracker.options import Options
 from tracker.types import Box, Detection, Face, Frame, Region, Tracked
@@ -76,7 +76,7 @@ def test_the_face_is_gone_and_the_rest_is_as_it_was(
     (shown,) = concealed([tracked], way)
     covered = shown.frame.image
     scores = [each.score for each in detector(covered)]
-    assert max(scores, default=0.0) < THRESHOLDS["yunet"]
+    assert max(scores, default=0.0) < DETECTORS["yunet"].threshold
     region = tracked.faces[0].region
     reach = int(region.side / 2)
     inside = (slice(int(region.y) - reach, int(region.y) + reach), slice(int(region.x) - reach, int(region.x) + reach))
@@ -246,5 +246,5 @@ def test_what_a_wary_detector_suspects_is_no_face(portrait: np.ndarray, detector
         (plain,) = follow([frame], "images", ordinary, backend, Options())
     assert [face.score for face in wary.faces] == [face.score for face in plain.faces]
     assert len(wary.faces) >= 1
-    assert all(each.score < THRESHOLDS["yunet"] for each in wary.suspected)
+    assert all(each.score < DETECTORS["yunet"].threshold for each in wary.suspected)
     assert not plain.suspected

@@ -16,12 +16,12 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
+from tracker.backends.settings import Precision
 from tracker.backends.tensorrt.build import BATCHES, Listener, Recipe, build, engine, parse
 from tracker.backends.tensorrt.cache import Kept, NotKept, kept_in
 from tracker.backends.tensorrt.guard import Gpu, import_package
 from tracker.backends.weights import load
 from tracker.errors import BackendUnavailable
-from tracker.options import Precision
 from tracker.spec import SIZE
 from train.export.fp16_form import in_half
 from train.export.onnx import SELU_ALPHA, SELU_GAMMA

@@ -18,12 +18,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Settings
+from tracker.app.follow import follow, open_detector_for
 from tracker.backends.registry import open_backend
+from tracker.backends.settings import BackendName, Settings
 from tracker.backends.weights import load
-from tracker.core.follow import follow, open_detector_for
 from tracker.core.head_pose import posed
-from tracker.options import BackendName, DetectorName, Options, Privacy, Smoothing
+from tracker.core.smoothers import SMOOTHERS, Smoothing, default_smoothing
+from tracker.detectors.registry import DetectorName
+from tracker.options import Options, Privacy
 from tracker.sources.contract import Kind
 from tracker.sources.registry import open_source
 from tracker.types import Frame, Tracked
@@ -56,22 +58,22 @@ class Tracker:
 
         `smooth` None is `offline` for films (results come 0.3 s of film late, without lag) and `live` for the rest.
         With `privacy` the frames of the results show nobody: heads are blurred or pixelated, or all is black (`hide`);
-        your own images stay as they are.  Raises WeightsError, BackendError, and ValueError for a `detect_every` that
-        would overlook a head to cover.
+        your own images stay as they are.  Raises WeightsError, BackendError, and ValueError for a setting outside of
+        its bounds and for a `detect_every` that would overlook a head to cover.
         """
         self._options = Options(
             detector=detector,
             detect_every=detect_every,
             detect_size=detect_size,
             smooth=smooth,
+            backend=backend,
+            weights=None if weights is None else Path(weights),
             threads=threads,
             fov=fov,
             privacy=privacy,
         )
-        if self._options.covers_heads and self._options.pace != 1:
-            raise ValueError(f"detect_every is {detect_every}, expected 1 or None with privacy={privacy!r}")
         self._given = Frame(np.empty((0, 0, 3), np.uint8), -1, 0.0)
-        network = load(None if weights is None else Path(weights))
+        network = load(self._options.weights)
         with ExitStack() as opened:
             self._backend = opened.enter_context(closing(open_backend(backend, network, Settings(threads=threads))))
             self._detector = opened.enter_context(closing(open_detector_for(self._options)))
@@ -95,7 +97,8 @@ class Tracker:
             return
         with open_source(None, camera=source) if isinstance(source, int) else open_source(Path(source)) as opened:
             kind = opened.info.kind
-            options = replace(self._options, smooth=self._options.smooth or ("offline" if kind == "film" else "live"))
+            smooth = self._options.smooth or default_smoothing(film=kind == "film", into_files=True)
+            options = replace(self._options, smooth=smooth)
             yield from self._follow(opened, kind, options)
 
     def update(self, image: Image, timestamp: float | None = None) -> Tracked:
@@ -114,7 +117,8 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget the faces that `update` knows: the next frame begins another stream, and ids begin at 0 again."""
-        smooth: Smoothing = "off" if self._options.smooth == "off" else "live"
+        asked = self._options.smooth
+        smooth: Smoothing = "live" if asked is None or SMOOTHERS[asked].afterwards is not None else asked
         self._given = replace(self._given, index=-1)
         options = replace(self._options, smooth=smooth)
         self._stream = self._follow(self._one_by_one(), "camera", options)

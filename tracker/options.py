@@ -1,89 +1,267 @@
-"""Everything a run can be told, and the vocabularies that its options take."""
+"""Every option of a run, declared once: its type, default, bounds, help, and who offers it.
 
-from dataclasses import dataclass
+From here come the parameters of the command lines (`tracker.commands.parameters`), the keywords of `tracker.Tracker`,
+the settings that a batch writes into its ledger, and the table of options in tracker/README.md.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from types import UnionType
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from tracker.support.address import Address
+from tracker.backends.settings import BackendName, Precision
+from tracker.core.smoothers import Smoothing
+from tracker.detectors.registry import DetectorName
+from tracker.drawing.style_names import StyleName
+from tracker.sinks.keypoints.registry import FormatName
+from tracker.sinks.registry import OUTPUTS
+from tracker.support.address import LOOPBACK, Address, parse_address
 
-FormatName = Literal["jsonl", "csv", "parquet", "openface", "coco"]
-DetectorName = Literal["yunet", "mediapipe"]
-BackendName = Literal["auto", "tensorrt", "tensorrt-rtx", "cuda", "cpu"]
-Precision = Literal["fp32", "fp16"]
-Smoothing = Literal["offline", "live", "off"]
-StyleName = Literal["classic", "dots", "lines", "mesh", "none"]
 ApiName = Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"]
 Privacy = Literal["blur", "pixelate", "hide"]
-PeerName = Literal["mediapipe"]
 
-STDOUT = Path("-")
-"""A name that means standard output."""
-DEFAULT_FOV_DEG = 65.0
-"""A usual webcam."""
-DETECT_SIZE = 320
-"""Finds what has 26 px between the eyes in 640x480; see the README."""
+T = TypeVar("T")
+
+INPUT = "Input"
+OUTPUT = "Output"
+LIVE = "Live outputs"
+LOOKS = "Looks and privacy"
+TRACKING = "Tracking"
+BATCH = "Many films"
+MACHINE = "Machine"
+
+
+class Declared(NamedTuple):
+    """What is said of one option besides its type and default."""
+
+    help: str
+    panel: str
+    """The heading of --help under which it stands."""
+    flag: str = ""
+    """Its name on the command line; empty for that of the field."""
+    metavar: str = ""
+    parse: Callable[[str], Any] | None = None
+    """Makes a value of the word that was typed.  Raises ValueError with what was expected."""
+    least: float | None = None
+    most: float | None = None
+    usual: str = ""
+    """Its default in words, where the value does not say it."""
+    alone: tuple[str, str] | None = None
+    """The word that it means where it stands without one, and a pattern of the words that may follow it."""
+    switches: Mapping[str, tuple[Any, str]] = {}
+    """Flags that each set it to a value, with their help; an empty help hides the flag."""
+    api: bool = False
+    """Whether it is a keyword of `tracker.Tracker`."""
+    shapes: bool = True
+    """Whether it shapes what comes out, so that a batch tracks a film again under another value."""
+
+
+def option(default: T, help: str, panel: str, **said: Any) -> T:
+    """A field of `Options` with what `Declared` says of it."""
+    return field(default=default, metadata={"declared": Declared(help, panel, **said)})
+
+
+def declared(of: Any) -> dict[str, Declared]:
+    """The options of a class or object such as `Options`, by field, in order."""
+    return {each.name: each.metadata["declared"] for each in fields(of) if "declared" in each.metadata}
+
+
+def detect_every(text: str) -> int | Literal["auto"]:
+    """How often to detect, as typed.  Raises ValueError."""
+    if text == "auto":
+        return "auto"
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise ValueError(f"{text} is neither a number from 1 nor auto")
+
+
+def listening_address(text: str) -> Address:
+    """Where to listen, as typed: on this machine only, if no host is named.  Raises ValueError."""
+    return parse_address(text, host=LOOPBACK, lowest_port=0)
+
+
+def rerun_place(text: str) -> Path | Address:
+    """A file or a viewer, as typed.  Raises ValueError."""
+    return Path(text) if text.endswith(".rrd") else parse_address(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Everything a run of `fkp-track` depends on."""
+    """Everything a run depends on.  Raises ValueError for a value that the declaration does not allow."""
 
     source: Path | None = None
     """A film, a picture or a folder of pictures; None for the camera or the demo."""
     called: str | None = None
-    """What the outputs say of where they come from, where that is not `source`."""
-    camera: int = 0
-    width: int | None = None
-    """Of a camera's pictures, px, as the camera is asked for; like `height` and `fps` None for what it likes."""
-    height: int | None = None
-    fps: float | None = None
-    backend_api: ApiName | None = None
-    """What OpenCV opens cameras with; None for the fastest here."""
-    demo: bool = False
-    out: Path | None = None
-    keypoints: tuple[Path, ...] = ()
-    """Files, or STDOUT."""
-    format: FormatName | None = None
-    """Of those keypoints whose name leaves it open; see `tracker.sinks.keypoints.registry.format_of`."""
-    show: bool = False
-    udp: Address | None = None
-    """Where to send JSON datagrams."""
-    osc: Address | None = None
-    """Where to send Open Sound Control."""
-    serve: Address | None = None
-    """Where to show a page; port 0 takes a free one."""
-    rerun: Path | Address | None = None
-    """An .rrd file, or where a Rerun viewer listens."""
-    virtual_camera: bool = False
-    overwrite: bool = False
-    detector: DetectorName = "yunet"
-    detect_every: int | Literal["auto"] | None = None
-    """Ask the detector on every n-th frame or when it is needed; in between the faces' own keypoints are followed.
+    """What the outputs call the source, if not `source`."""
+    camera: int | None = option(
+        None,
+        "Camera number N.",
+        INPUT,
+        metavar="N",
+        least=0,
+        usual="0 if nothing else is named",
+        shapes=False,
+    )
+    demo: bool = option(False, "A synthetic camera of ten seconds.", INPUT, shapes=False)
+    width: int | None = option(None, "Width to ask the camera for.", INPUT, metavar="PX", least=1)
+    height: int | None = option(None, "Height to ask the camera for.", INPUT, metavar="PX", least=1)
+    fps: float | None = option(None, "Frames per second to ask the camera for.", INPUT, metavar="N", least=1)
+    backend_api: ApiName | None = option(
+        None, f"Open the camera with {', '.join(get_args(ApiName))}.", INPUT, metavar="NAME"
+    )
+    mirror: bool = option(False, "Mirror the picture, and left and right with it.", INPUT)
+    out: Path | None = option(
+        None,
+        "Annotated film; for pictures a picture or a folder, for films a folder.",
+        OUTPUT,
+        metavar="FILE_OR_DIR",
+        shapes=False,
+    )
+    keypoints: tuple[Path, ...] = option(
+        (),
+        "Keypoints as .jsonl, .csv, .parquet, .openface.csv or .coco.json; - is stdout.  May be given again.",
+        OUTPUT,
+        metavar="FILE",
+        shapes=False,
+    )
+    format: FormatName | None = option(
+        None, "Format of --keypoints if the name does not tell it.", OUTPUT, usual="jsonl"
+    )
+    show: bool | None = option(
+        None,
+        "A live window.",
+        OUTPUT,
+        flag="--show/--no-show",
+        usual="shown if there is no other output",
+        shapes=False,
+    )
+    overwrite: bool = option(False, "Replace outputs that exist.", OUTPUT, shapes=False)
+    udp: Address | None = option(
+        None,
+        "Send keypoints to another program, one JSON datagram per frame.",
+        LIVE,
+        metavar="HOST:PORT",
+        parse=parse_address,
+    )
+    osc: Address | None = option(
+        None, "The same in Open Sound Control messages.", LIVE, metavar="HOST:PORT", parse=parse_address
+    )
+    serve: Address | None = option(
+        None,
+        "Serve a page with the live picture; port 0 takes a free one.",
+        LIVE,
+        metavar="[[HOST:]PORT]",
+        parse=listening_address,
+        alone=("8010", r"(\S+:)?\d+"),
+        usual=f"http://{LOOPBACK}:8010",
+    )
+    virtual_camera: bool = option(False, "The annotated picture as a camera for video calls.", LIVE)
+    rerun: Path | Address | None = option(
+        None,
+        "Pictures and keypoints to the Rerun viewer on this machine, to a file for it, or to one elsewhere.",
+        LIVE,
+        metavar="[FILE.rrd|HOST:PORT]",
+        parse=rerun_place,
+        alone=(f"{LOOPBACK}:9876", r".+\.rrd|\S+:\d+"),
+    )
+    style: StyleName = option("classic", "What is drawn on a face.", LOOKS)
+    show_sigma: bool = option(False, "Draw each point's uncertainty, two sigma wide.", LOOKS)
+    show_pose: bool = option(False, "Draw each head's axes: left, up, forward.", LOOKS)
+    privacy: Privacy | None = option(
+        None,
+        "Cover every head, or the whole picture.",
+        LOOKS,
+        switches={
+            "--blur": ("blur", "Blur every head."),
+            "--pixelate": ("pixelate", "Pixelate every head."),
+            "--hide-video": ("hide", "Show keypoints on black."),
+        },
+        api=True,
+    )
+    detector: DetectorName = option("yunet", "What finds faces.", TRACKING, api=True)
+    detect_every: int | Literal["auto"] | None = option(
+        None,
+        "Look for faces on every N-th frame, or only when needed; in between, follow their keypoints.",
+        TRACKING,
+        metavar="N|auto",
+        parse=detect_every,
+        least=1,
+        usual="auto; every frame with --blur and --pixelate",
+        api=True,
+    )
+    detect_size: int = option(
+        320,
+        "Long side of the picture that yunet sees: 640 finds faces half as large in four times the time.",
+        TRACKING,
+        metavar="PX",
+        least=32,
+        most=8192,
+        api=True,
+    )
+    smooth: Smoothing | None = option(
+        None,
+        "Steady the points: offline looks 0.3 s ahead and has no lag, live uses past frames only.",
+        TRACKING,
+        usual="offline if a film becomes a file, else live",
+        switches={"--no-smooth": ("off", "")},
+        api=True,
+    )
+    lead_ms: float = option(
+        0.0,
+        "Predict live points this far ahead, to compensate for camera and display latency.",
+        TRACKING,
+        flag="--lead",
+        metavar="MS",
+        least=0,
+        most=100,
+    )
+    fov: float = option(
+        65.0,
+        "The camera's field of view along the longer side, for head poses.",
+        TRACKING,
+        metavar="DEGREES",
+        least=1,
+        most=170,
+        api=True,
+    )
+    backend: BackendName = option(
+        "auto", "What runs the network; auto takes the fastest here.", MACHINE, api=True, shapes=False
+    )
+    weights: Path | None = option(
+        None,
+        "Another network: its .onnx with the .json card beside it, or their folder.",
+        MACHINE,
+        metavar="PATH",
+        api=True,
+        shapes=False,
+    )
+    precision: Precision = option("fp32", "Precision of the network on a GPU; the processor runs fp32.", MACHINE)
+    keep_compiled: bool = option(
+        True,
+        "Cache what TensorRT compiles.",
+        MACHINE,
+        switches={"--no-cache": (False, "Neither use nor write cached TensorRT engines for this GPU.")},
+    )
+    threads: int = option(
+        1,
+        "Processor threads for detector, network and picture operations.",
+        MACHINE,
+        metavar="N",
+        least=1,
+        most=256,
+        api=True,
+        shapes=False,
+    )
 
-    None: when needed, but on every frame where heads are covered.
-    """
-    detect_size: int = DETECT_SIZE
-    """Long side of the picture that the detector sees, px."""
-    smooth: Smoothing | None = None
-    """None: offline where a film becomes a file, else live."""
-    lead_ms: float = 0.0
-    """How far ahead live smoothing shows the points, to make up for what camera and screen take."""
-    style: StyleName = "classic"
-    show_sigma: bool = False
-    privacy: Privacy | None = None
-    """What is done to the pictures so that nobody is recognised."""
-    mirror: bool = False
-    backend: BackendName = "auto"
-    precision: Precision = "fp32"
-    """On a GPU."""
-    keep_compiled: bool = True
-    """Whether what TensorRT compiles is kept in the user's cache."""
-    weights: Path | None = None
-    """None for the weights that ship with the package."""
-    threads: int = 1
-    fov: float = DEFAULT_FOV_DEG
-    """The camera's field of view, degrees, along the longer side of the picture; for head poses."""
-    show_pose: bool = False
+    def __post_init__(self) -> None:
+        refuse_undeclared(self)
+        if self.covers_heads and self.pace != 1:
+            raise ValueError(
+                f"detect_every is {self.detect_every}, expected 1 or None with privacy={self.privacy!r}: "
+                "between two looks a newcomer would be seen"
+            )
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -93,18 +271,28 @@ class Options:
 
     @property
     def writes_files(self) -> bool:
-        """Whether something is made that stays: then nothing needs to be shown, and a film runs as fast as it can."""
+        """Whether something lasting is made: then nothing needs to be shown, and a film runs as fast as it can."""
         return bool(self.files)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """What was asked of each output that was asked for, by its name in `sinks.registry.OUTPUTS`."""
+        asked = {name: getattr(self, name) for name in OUTPUTS}
+        return {name: place for name, place in asked.items() if place is not None and place not in (False, ())}
 
     @property
     def tells_poses(self) -> bool:
         """Whether an output says or shows where heads face."""
-        told = (self.udp, self.osc, self.serve, self.rerun)
-        return bool(self.keypoints) or self.show_pose or any(place is not None for place in told)
+        return self.show_pose or any(OUTPUTS[name].poses for name in self.outputs)
+
+    @property
+    def streams(self) -> bool:
+        """Whether another program listens or watches, now."""
+        return any(OUTPUTS[name].live and not isinstance(place, Path) for name, place in self.outputs.items())
 
     @property
     def covers_heads(self) -> bool:
-        """Whether a face that is overlooked would be seen by everybody."""
+        """Whether everybody would see a face that is overlooked."""
         return self.privacy in ("blur", "pixelate")
 
     @property
@@ -112,8 +300,47 @@ class Options:
         """`detect_every`, settled."""
         return self.detect_every or (1 if self.covers_heads else "auto")
 
-    @property
-    def streams(self) -> bool:
-        """Whether another program listens or watches, now."""
-        places = (self.udp, self.osc, self.serve, self.rerun)
-        return self.virtual_camera or any(isinstance(place, Address) for place in places)
+
+def refuse_undeclared(options: Any) -> None:
+    """Raise ValueError for the first value that is outside of its vocabulary, type or bounds."""
+    types = {each.name: each.type for each in fields(options)}
+    for name, said in declared(options).items():
+        value = getattr(options, name)
+        kinds = get_args(types[name]) if get_origin(types[name]) in (Union, UnionType) else (types[name],)
+        if not any(_fits(value, kind, said) for kind in kinds):
+            raise ValueError(f"{name} is {value!r}, expected {' or '.join(filter(None, _expected(kinds, said)))}")
+
+
+def _fits(value: Any, kind: Any, said: Declared) -> bool:
+    if get_origin(kind) is Literal:
+        return type(value) is str and value in get_args(kind)
+    if kind in (int, float):
+        allowed = int if kind is int else (int, float)
+        least, most = said.least, said.most
+        return (
+            isinstance(value, allowed)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and (least is None or value >= least)
+            and (most is None or value <= most)
+        )
+    if kind in (bool, type(None), str):
+        return isinstance(value, kind)
+    return (
+        value is not None and value is not True and not isinstance(value, int | float)
+    )  # a place: whoever opens it judges
+
+
+def _expected(kinds: tuple[Any, ...], said: Declared) -> list[str]:
+    """What would have been right, in words."""
+    words = []
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            words.append(", ".join(map(repr, get_args(kind))))
+        elif kind in (int, float):
+            bounds = f" from {said.least:g}" if said.least is not None else ""
+            bounds += f" to {said.most:g}" if said.most is not None else ""
+            words.append(("a whole number" if kind is int else "a number") + bounds)
+        else:
+            words.append("None" if kind is type(None) else getattr(kind, "__name__", str(kind)))
+    return words

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tracker.commands.help import CONTEXT, INPUT, MACHINE, OUTPUT, TRAINING, PlainCommand, PlainGroup
-from tracker.options import PeerName, Precision
+from tracker.backends.settings import Precision
+from tracker.bench.peers import PeerName
+from tracker.commands.help import CONTEXT, TRAINING, PlainCommand, PlainGroup
+from tracker.options import INPUT, MACHINE, OUTPUT
 from tracker.support.process import run_program
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tracker.backends.contract import Settings
 from tracker.backends.registry import choose_backend
+from tracker.backends.settings import Settings
 from tracker.backends.tensorrt.guard import Gpu, dotted, find_gpu
 from tracker.backends.weights import load
 from tracker.errors import BackendUnavailable

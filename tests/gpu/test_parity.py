@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Looks, Settings
+from tracker.backends.contract import Looks
 from tracker.backends.onnxruntime import OnnxRuntime, open_session
 from tracker.backends.registry import open_backend
+from tracker.backends.settings import Settings
 from tracker.backends.tensorrt import crops
 from tracker.backends.tensorrt.device import open_device
 from tracker.backends.tensorrt.guard import Gpu

@@ -20,12 +20,13 @@ from typing import NamedTuple
 
 import typer
 
+from tracker.app.follow import follow
 from tracker.app.outputs import header_of, open_sinks
 from tracker.backends.registry import open_backend
+from tracker.backends.settings import BackendName
 from tracker.backends.weights import load
-from tracker.core.follow import follow
 from tracker.detectors.registry import open_detector
-from tracker.options import BackendName, Options
+from tracker.options import Options
 from tracker.sinks.keypoints.parquet import ROWS_PER_GROUP
 from tracker.sources.registry import open_source
 from tracker.types import Frame

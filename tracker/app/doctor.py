@@ -19,14 +19,12 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 
-from tracker import __version__
 from tracker.backends.registry import OPENERS as BACKENDS
 from tracker.backends.registry import open_backend
 from tracker.backends.tensorrt.cache import compiled_dir, kept_in
 from tracker.backends.tensorrt.guard import dotted, find_gpu
 from tracker.backends.weights import load
-from tracker.detectors.registry import OPENERS as DETECTORS
-from tracker.detectors.registry import open_detector
+from tracker.detectors.registry import DETECTORS, open_detector
 from tracker.errors import FkpError, SourceError
 from tracker.sinks.film import ENCODERS, encodes
 from tracker.sinks.window import why_no_window
@@ -64,7 +62,7 @@ def examine() -> int:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding("fkp", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    yield Finding("fkp", True, f"{metadata.version('fkp')}, Python {platform.python_version()}, {platform.platform()}")
     libraries = f"numpy {np.__version__}, opencv {cv2.__version__}, onnxruntime {ort.__version__}, av {av.__version__}"
     yield Finding("libraries", True, libraries)
     quiet = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"

@@ -8,15 +8,16 @@ from contextlib import closing, suppress
 
 import cv2
 
+from tracker.app.follow import follow, open_detector_for
 from tracker.app.outputs import header_of, open_sinks
 from tracker.app.progress import Tally, open_progress
-from tracker.backends.contract import Settings
 from tracker.backends.registry import choose_backend
+from tracker.backends.settings import Settings
 from tracker.backends.weights import load
-from tracker.core.follow import follow, open_detector_for
 from tracker.core.head_pose import posed
-from tracker.options import STDOUT, Options
+from tracker.options import Options
 from tracker.sinks.contract import Quit
+from tracker.sinks.keypoints.registry import STDOUT
 from tracker.sources.camera import Wish
 from tracker.sources.registry import open_source
 
@@ -34,7 +35,7 @@ def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
     wish = Wish(options.width, options.height, options.fps, options.backend_api)
     settings = Settings(threads=options.threads, precision=options.precision, keep=options.keep_compiled)
     with (
-        open_source(options.source, camera=options.camera, demo=options.demo, wish=wish) as source,
+        open_source(options.source, camera=options.camera or 0, demo=options.demo, wish=wish) as source,
         closing((chosen := choose_backend(options.backend, weights, settings)).backend) as backend,
         closing(open_detector_for(options)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,

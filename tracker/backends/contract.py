@@ -1,17 +1,15 @@
-"""What a runtime of the network takes and returns, and how it is told to run.
+"""What a runtime of the network takes and returns.
 
 A backend is called with crops (N, 1, 96, 96) uint8 and returns (points (N, 15, 2) float32, sigma (N, 15) float32),
 both in unit space.  N may be 0 and varies from call to call.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.options import Precision
 from tracker.types import Region
 
 
@@ -39,15 +37,3 @@ class Looks(Protocol):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """A BGR frame (H, W, 3) uint8 and the regions of N faces, frame px -> as a call with their crops."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How a backend runs; each takes what concerns it."""
-
-    threads: int = 1
-    """Of the processor."""
-    precision: Precision = "fp32"
-    """On a GPU; the processor always runs fp32."""
-    keep: bool = True
-    """Whether what TensorRT compiles is kept for the next start."""

@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from tracker.backends.settings import Precision
 from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable, WeightsError
-from tracker.options import Precision
 from tracker.spec import KEYPOINTS
 
 

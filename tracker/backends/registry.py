@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from tracker.backends.contract import Backend, Settings
+from tracker.backends.contract import Backend
+from tracker.backends.settings import Settings
 from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable
 

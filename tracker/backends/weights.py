@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tracker.backends.settings import Precision
 from tracker.errors import WeightsError
 from tracker.geometry import EYE_MIDPOINT, SIDE_IOD
-from tracker.options import Precision
 from tracker.spec import KEYPOINTS, SIZE
 
 log = logging.getLogger(__name__)

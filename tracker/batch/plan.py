@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from tracker.errors import SinkError, SourceError
-from tracker.options import FormatName
-from tracker.sinks.keypoints.registry import FORMATS
+from tracker.sinks.keypoints.registry import FORMATS, FormatName
 from tracker.support.atomic import PARTIAL_STEM
 
 FILMS = frozenset(

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.errors import SinkError
-from tracker.options import STDOUT, Options
-from tracker.sinks.keypoints.registry import RECORDS
+from tracker.options import BATCH, Options, declared, option
+from tracker.sinks.keypoints.registry import RECORDS, STDOUT
 
 if TYPE_CHECKING:  # the runtimes are imported when a batch starts, so that --help answers at once
     from tracker.batch.ledger import Ledger
@@ -23,11 +23,6 @@ if TYPE_CHECKING:  # the runtimes are imported when a batch starts, so that --he
     from tracker.batch.work import Outcome
 
 log = logging.getLogger(__name__)
-
-INDIFFERENT = frozenset(
-    {"source", "called", "camera", "demo", "out", "keypoints", "show", "overwrite", "backend", "weights", "threads"}
-)
-"""Options that say where from, where to and how fast, not what comes out; weights count by their content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +33,13 @@ class Batch:
     """Films, pictures, folders, and patterns with wildcards."""
     each: Options
     """For every film; `out` and `keypoints` are folders, or names in which `{}` stands for the film's."""
-    jobs: int | None = None
-    """Films at a time; None for what the machine or the cluster has room for."""
-    ray: str | None = None
-    """Address of a Ray cluster to work on; None for this machine."""
+    jobs: int | None = option(None, "Films at a time.", BATCH, metavar="N", least=1, usual="one per two processors")
+    ray: str | None = option(
+        None,
+        "Work on the Ray cluster at HOST:PORT or ray://HOST:PORT, or on this machine's: auto.",
+        BATCH,
+        metavar="ADDRESS",
+    )
 
 
 def default_jobs() -> int:
@@ -123,10 +121,11 @@ def _settings(each: Options) -> dict[str, Any]:
     """
     from tracker.backends.weights import load
 
+    shaping = {name for name, said in declared(each).items() if said.shapes}
     told = {
         field.name: str(value)
         for field in fields(each)
-        if field.name not in INDIFFERENT and (value := getattr(each, field.name)) != field.default
+        if field.name in shaping and (value := getattr(each, field.name)) != field.default
     }
     return told | {"weights_sha256": load(each.weights).sha256}
 

@@ -13,13 +13,13 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Backend, Looks, Settings
+from tracker.backends.contract import Backend, Looks
 from tracker.backends.registry import open_backend
+from tracker.backends.settings import Precision, Settings
 from tracker.backends.tensorrt.guard import PACKAGES, Flavour, find_gpu, import_package
 from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable
 from tracker.geometry import cut
-from tracker.options import Precision
 from tracker.sources.synthetic import astronaut
 from tracker.support.timing import percentiles_ms
 from tracker.types import Region

@@ -23,8 +23,10 @@ from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tracker.app.progress import FIRST_KEYPOINTS
+from tracker.backends.settings import BackendName
+from tracker.bench.peers import PeerName
+from tracker.detectors.registry import DetectorName
 from tracker.errors import FkpError, SourceError
-from tracker.options import BackendName, DetectorName, PeerName
 from tracker.support.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
 from tracker.types import Frame, Tracked
 
@@ -206,8 +208,8 @@ def read(settings: Settings) -> Recording:
 def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None") -> StageTimes:
     """The tracking loop over frames in memory, each stage timed, and beside it the `peer`."""
     from tracker.backends.contract import Backend, Looks
-    from tracker.backends.contract import Settings as BackendSettings
     from tracker.backends.registry import open_backend
+    from tracker.backends.settings import Settings as BackendSettings
     from tracker.backends.weights import load
     from tracker.core.association import Identity
     from tracker.core.landmarks import Locate
@@ -246,8 +248,8 @@ def measure_steadiness(settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --steadiness --json` prints; see `tracker.bench.steadiness`.  Raises FkpError."""
     import cv2
 
-    from tracker.backends.contract import Settings as BackendSettings
     from tracker.backends.registry import open_backend
+    from tracker.backends.settings import Settings as BackendSettings
     from tracker.backends.weights import load
     from tracker.bench.steadiness import follower
     from tracker.detectors.registry import open_detector

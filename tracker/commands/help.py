@@ -8,14 +8,9 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-INPUT = "Input"
-OUTPUT = "Output"
-LIVE = "Live outputs"
-TRACKING = "Tracking"
-LOOKS = "Looks and privacy"
+from tracker.options import BATCH, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING
+
 TRAINING = "Training"
-BATCH = "Many films"
-MACHINE = "Machine"
 OTHER = "Other"
 UNPARTED = "Options"
 """The one heading of a command whose options are too few to be parted."""

@@ -1,41 +1,52 @@
-"""Every face detector by name, with the score that is a face to it."""
+"""Every face detector by name, with the score that is a face to it.  No detector is imported until it is opened."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tracker.detectors.contract import Detector
+if TYPE_CHECKING:
+    from tracker.detectors.contract import Detector
+
+DetectorName = Literal["yunet", "mediapipe"]
 
 
-def _yunet(threshold: float, input_size: int, threads: int) -> Detector:
+class Row(NamedTuple):
+    """One detector.  Its framing, from what it sees to the region of the face, stands in its module."""
+
+    open: "Callable[[float, int, int], Detector]"
+    """(threshold, input size px, processor threads) -> detector."""
+    threshold: float
+    """The lowest score that is a face; measured on stills, clips and frames without faces."""
+
+
+def _yunet(threshold: float, input_size: int, threads: int) -> "Detector":
     from tracker.detectors.yunet import YuNet
 
     return YuNet.open(threshold, input_size, threads)
 
 
-def _mediapipe(threshold: float, input_size: int, threads: int) -> Detector:
+def _mediapipe(threshold: float, input_size: int, threads: int) -> "Detector":
     from tracker.detectors.blazeface import BlazeFace
 
     return BlazeFace.open(threshold)
 
 
-OPENERS: dict[str, Callable[[float, int, int], Detector]] = {"yunet": _yunet, "mediapipe": _mediapipe}
+DETECTORS: dict[str, Row] = {"yunet": Row(_yunet, threshold=0.6), "mediapipe": Row(_mediapipe, threshold=0.5)}
 """Every detector by the name a user types."""
 
-THRESHOLDS = {"yunet": 0.6, "mediapipe": 0.5}
-"""The lowest score that is a face; measured on stills, clips and frames without faces."""
 
-
-def open_detector(name: str, *, threshold: float | None = None, input_size: int = 320, threads: int = 1) -> Detector:
+def open_detector(name: str, *, threshold: float | None = None, input_size: int = 320, threads: int = 1) -> "Detector":
     """Open the detector called `name`.
 
-    `threshold` is the lowest score reported (None: that of `THRESHOLDS`).  `input_size` is the long
-    side, px, to which YuNet sees the frame shrunk: twice the size finds faces half as large at four times the cost.
-    MediaPipe's model has a fixed input of 128 px and threads of its own.
+    `threshold` is the lowest score reported (None: that of its row).  `input_size` is the long side, px, to which YuNet
+    sees the frame shrunk: twice the size finds faces half as large at four times the cost.  MediaPipe's model has a
+    fixed input of 128 px and threads of its own.
 
     Raises WeightsError for a missing or altered model file, BackendUnavailable when the runtime is not installed,
     ValueError for an unknown name or sizes out of range.
     """
-    if name not in OPENERS:
-        raise ValueError(f"detector is {name!r}, expected one of {', '.join(OPENERS)}")
+    if name not in DETECTORS:
+        raise ValueError(f"detector is {name!r}, expected one of {', '.join(DETECTORS)}")
     if input_size < 32:
         raise ValueError(f"input_size is {input_size}, expected 32 or more")
-    return OPENERS[name](THRESHOLDS[name] if threshold is None else threshold, input_size, threads)
+    row = DETECTORS[name]
+    return row.open(row.threshold if threshold is None else threshold, input_size, threads)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.head_pose import axes_of
+from tracker.drawing.style_names import StyleName
 from tracker.drawing.styles import STYLES, Style
-from tracker.options import StyleName
 from tracker.spec import INDEX
 from tracker.types import Box, Face, Pose, Tracked
 

@@ -6,12 +6,12 @@ Python packages differ in their names alone as far as this one needs them.
 
 from typing import TYPE_CHECKING
 
+from tracker.backends.settings import Precision
 from tracker.backends.tensorrt.build import Recipe, engine
 from tracker.backends.tensorrt.cache import Store
 from tracker.backends.tensorrt.guard import PACKAGES, Flavour, Gpu, find_gpu, import_package, installed
 from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable
-from tracker.options import Precision
 
 if TYPE_CHECKING:
     from tracker.backends.tensorrt.runtime import TensorRT

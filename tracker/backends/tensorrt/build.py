@@ -13,10 +13,10 @@ from time import perf_counter
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
+from tracker.backends.settings import Precision
 from tracker.backends.tensorrt.cache import Store, fetched
 from tracker.backends.tensorrt.guard import Flavour, Gpu, dotted
 from tracker.errors import BackendUnavailable
-from tracker.options import Precision
 from tracker.spec import SIZE
 
 log = logging.getLogger(__name__)

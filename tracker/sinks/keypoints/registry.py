@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tracker.options import STDOUT, FormatName
+from tracker.errors import SinkError
 
 if TYPE_CHECKING:
     from tracker.sinks.contract import Sink
     from tracker.sinks.keypoints.record import Header
+
+FormatName = Literal["jsonl", "csv", "parquet", "openface", "coco"]
+
+STDOUT = Path("-")
+"""A name that means standard output."""
 
 
 class Format(NamedTuple):
@@ -79,3 +84,11 @@ def format_of(path: Path, asked: FormatName | None) -> FormatName | None:
     )[1]
     may_bear = path == STDOUT or said is None or (asked is not None and name.endswith(FORMATS[asked].suffixes))
     return asked if asked is not None and may_bear else said
+
+
+def open_record(path: Path, asked: FormatName | None, header: "Header", overwrite: bool) -> "Sink":
+    """A file of keypoints, or stdout, in the format that its name and the user say.  Raises SinkError for neither."""
+    name = format_of(path, asked)
+    if name is None:
+        raise SinkError(f"{path} ends in none of {', '.join(RECORDS)}, and no format was given")
+    return FORMATS[name].open(path, header, overwrite)

@@ -1,4 +1,4 @@
-"""The stages composed for one run, as its options ask: frames in, `Tracked` out, frame px."""
+"""The stages of `tracker.core` composed for one run, as its options ask: frames in, `Tracked` out, frame px."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,10 @@ from tracker.core.landmarks import Locate
 from tracker.core.loop import track
 from tracker.core.privacy import AHEAD_S, SUSPICION, concealed
 from tracker.core.schedule import GLANCES, schedule_of
-from tracker.core.smoothing import PoseAndShape, unsmoothed
-from tracker.core.smoothing_offline import offline
+from tracker.core.smoothers import SMOOTHERS, default_smoothing
+from tracker.core.smoothing import unsmoothed
 from tracker.detectors.contract import Detector
-from tracker.detectors.registry import THRESHOLDS, open_detector
+from tracker.detectors.registry import DETECTORS, open_detector
 from tracker.options import Options
 from tracker.sources.contract import Kind
 from tracker.sources.registry import mirrored
@@ -23,8 +23,7 @@ def open_detector_for(options: Options) -> Detector:
 
     Raises BackendUnavailable, WeightsError.
     """
-
-    threshold = SUSPICION * THRESHOLDS[options.detector] if options.covers_heads else None
+    threshold = SUSPICION * DETECTORS[options.detector].threshold if options.covers_heads else None
     return open_detector(options.detector, threshold=threshold, input_size=options.detect_size, threads=options.threads)
 
 
@@ -35,16 +34,15 @@ def follow(
 
     `kind` says what the frames are to each other.  Of `options` count those that no resource is opened with.
     """
-
     frames, locate = mirrored(frames) if options.mirror else frames, Locate(backend)
-    least = THRESHOLDS[options.detector]
+    least = DETECTORS[options.detector].threshold
     if kind == "images":  # they have nothing to do with each other
         results = track(frames, detector, EachAlone(least_score=least), locate, unsmoothed)
         return concealed(results, options.privacy, hold_s=0.0)
-    smooth = options.smooth or ("offline" if options.writes_files and kind == "film" else "live")
+    smoother = SMOOTHERS[options.smooth or default_smoothing(film=kind == "film", into_files=options.writes_files)]
     schedule = schedule_of(options.pace, glances=0 if options.covers_heads else GLANCES)
-    live = PoseAndShape(lead_s=options.lead_ms / 1000) if smooth == "live" else unsmoothed
-    results = track(frames, detector, Identity(least_score=least), locate, live, schedule)
-    may_be_late = kind == "film" and (options.writes_files or smooth == "offline")
+    smooth = smoother.open(options.lead_ms / 1000)
+    results = track(frames, detector, Identity(least_score=least), locate, smooth, schedule)
+    may_be_late = kind == "film" and (options.writes_files or smoother.afterwards is not None)
     shown = concealed(results, options.privacy, ahead_s=AHEAD_S if may_be_late else 0.0)
-    return offline(shown) if smooth == "offline" else shown
+    return shown if smoother.afterwards is None else smoother.afterwards(shown)

@@ -1,0 +1,131 @@
+"""Command line parameters made of declared options: `Options` in; what typer reads, and the values it read, out."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import typer
+
+from tracker.batch.storage import place
+from tracker.options import Declared, declared
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def taking(*parameters: inspect.Parameter) -> Callable[[Command], Command]:
+    """Let typer see `parameters` as those of a function that takes any keywords."""
+
+    def tell(command: Command) -> Command:
+        command.__dict__["__signature__"] = inspect.Signature(parameters)
+        return command
+
+    return tell
+
+
+def keyword(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter:
+    """One parameter; `info` is typer's description of it."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def parameters(record: type, names: Iterable[str] | None = None) -> list[inspect.Parameter]:
+    """The command line parameters of a class of declared options: those of all fields, or of these `names`."""
+    types = {each.name: each.type for each in fields(record)}
+    defaults = {each.name: each.default for each in fields(record)}
+    every = declared(record)
+    chosen = every if names is None else {name: every[name] for name in names}
+    return [one for name, said in chosen.items() for one in _parameters(name, types[name], defaults[name], said)]
+
+
+def values(record: type, words: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command line says of the fields of `record`; the rest is left out.  Raises BadParameter."""
+    given = {name: _value(name, said, words) for name, said in declared(record).items()}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def filled_in(words: list[str], record: type) -> list[str]:
+    """The command line with the usual value after each option that stands without one, where it may."""
+    alone = {flag_of(name, said): said.alone for name, said in declared(record).items() if said.alone}
+    filled = []
+    for word, following in pairwise([*words, ""]):
+        filled.append(word)
+        usual, value = alone.get(word, ("", ""))
+        if usual and not re.fullmatch(value, following):
+            filled.append(usual)
+    return filled
+
+
+def flag_of(name: str, said: Declared) -> str:
+    """How an option is spelled on the command line; `detect_size` is `--detect-size`."""
+    return said.flag or f"--{name.replace('_', '-')}"
+
+
+def _parameters(name: str, kind: Any, default: Any, said: Declared) -> Iterator[inspect.Parameter]:
+    for flag, (_, help) in said.switches.items():
+        info = typer.Option(flag, help=help or None, hidden=not help, rich_help_panel=said.panel)
+        yield keyword(_word(flag), bool, False, info)
+    if _switched(kind, said):
+        return
+    usual = f"  [default: {said.usual}]" if said.usual else ""
+    flags = [said.flag] if said.flag else [flag_of(name, said)] if kind is bool else []
+    info = typer.Option(
+        *flags,
+        help=said.help + usual,
+        rich_help_panel=said.panel,
+        metavar=said.metavar or None,
+        parser=_parser(kind, said),
+        min=None if said.parse else said.least,
+        max=None if said.parse else said.most,
+        show_default=not usual,
+    )
+    yield keyword(name, _annotation(kind, said), None if default == () else default, info)
+
+
+def _switched(kind: Any, said: Declared) -> bool:
+    """Whether only switches set the option, so that it has no flag of its own."""
+    return any(help for _, help in said.switches.values())
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _annotation(kind: Any, said: Declared) -> Any:
+    """The type as typer understands it: what is parsed is text to it, and what may be given again a list."""
+    if kind == tuple[Path, ...]:
+        return list[Path] | None
+    return str | None if said.parse is not None else kind
+
+
+def _parser(kind: Any, said: Declared) -> Callable[[str], Any] | None:
+    if said.parse is None:
+        return place if Path in _kinds(kind) or kind == tuple[Path, ...] else None
+    parse = said.parse
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parsed
+
+
+def _word(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
+
+
+def _value(name: str, said: Declared, words: Mapping[str, Any]) -> Any:
+    """None where the command line does not say."""
+    pulled = [flag for flag in said.switches if words.get(_word(flag))]
+    if len(pulled) > 1:
+        *others, last = said.switches
+        raise typer.BadParameter(f"give one of {', '.join(others)} and {last}")
+    if pulled:
+        return said.switches[pulled[0]][0]
+    given = words.get(name)
+    return tuple(given) if isinstance(given, list) else given

@@ -1,0 +1,120 @@
+"""Every output that an option asks for: who opens it and what it needs.  No sink is imported until it is asked for."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tracker.sinks.keypoints.registry import FormatName, open_record
+
+if TYPE_CHECKING:
+    from tracker.sinks.contract import Sink
+    from tracker.sinks.keypoints.record import Header
+    from tracker.sources.contract import SourceInfo
+    from tracker.support.address import Address
+
+log = logging.getLogger(__name__)
+
+
+class Request(NamedTuple):
+    """What an output may want to know of the run."""
+
+    info: "SourceInfo"
+    header: "Header"
+    overwrite: bool
+    format: FormatName | None
+    """Of keypoints whose name leaves it open."""
+    pace: bool
+    """Whether a window shows a film at its own speed."""
+
+
+class Output(NamedTuple):
+    """One row: the option's value goes in, a sink comes out."""
+
+    open: Callable[[Any, Request], "Sink"]
+    """(value of the option, request) -> sink.  Raises SinkError."""
+    live: bool = False
+    """Whether another program or person watches it now; not where the value is a file."""
+    pictures: bool = False
+    """Whether it takes the annotated picture; else it gets the frame as it is."""
+    poses: bool = False
+    """Whether it says or shows where heads face."""
+
+
+def _udp(place: "Address", request: Request) -> "Sink":
+    from tracker.sinks.keypoints.udp import open_udp
+
+    return open_udp(place)
+
+
+def _osc(place: "Address", request: Request) -> "Sink":
+    from tracker.sinks.contract import extra
+
+    with extra("osc"):
+        from tracker.sinks.keypoints.osc import open_osc
+    return open_osc(place)
+
+
+def _rerun(place: "Path | Address", request: Request) -> "Sink":
+    from tracker.sinks.contract import extra
+
+    with extra("rerun"):
+        from tracker.sinks.rerun import open_rerun
+    return open_rerun(place, request.info.name, overwrite=request.overwrite)
+
+
+def _serve(place: "Address", request: Request) -> "Sink":
+    from tracker.sinks.contract import extra
+
+    with extra("serve"):
+        from tracker.sinks.page import open_serve
+    server = open_serve(place, request.info)
+    log.info("live at %s", server.url)
+    return server
+
+
+def _virtual_camera(asked: bool, request: Request) -> "Sink":
+    from tracker.sinks.contract import extra
+
+    with extra("virtual-camera"):
+        from tracker.sinks.virtual_camera import open_virtual_camera
+    camera = open_virtual_camera(request.info)
+    log.info("live in the virtual camera %s", camera.device)
+    return camera
+
+
+def _out(path: Path, request: Request) -> "Sink":
+    """A film of whatever moves, pictures of pictures."""
+    if request.info.kind == "images":
+        from tracker.sinks.images import open_images
+
+        return open_images(path, request.info, overwrite=request.overwrite)
+    from tracker.sinks.film import open_video
+
+    return open_video(path, request.info, overwrite=request.overwrite)
+
+
+def _show(asked: bool, request: Request) -> "Sink":
+    from tracker.sinks.window import open_window
+
+    return open_window(f"fkp-track: {request.info.name}", request.info, pace=request.pace)
+
+
+def _keypoints(path: Path, request: Request) -> "Sink":
+    return open_record(path, request.format, request.header, request.overwrite)
+
+
+OUTPUTS: dict[str, Output] = {
+    "out": Output(_out, pictures=True),
+    "udp": Output(_udp, live=True, poses=True),
+    "osc": Output(_osc, live=True, poses=True),
+    "rerun": Output(_rerun, live=True, poses=True),
+    "serve": Output(_serve, live=True, pictures=True, poses=True),
+    "virtual_camera": Output(_virtual_camera, live=True, pictures=True),
+    "show": Output(_show, pictures=True),
+    "keypoints": Output(_keypoints, poses=True),
+}
+"""Every output by its option in `tracker.options`, in the order in which they are opened.
+
+A window comes after other pictures, because it may end the run.
+"""
