@@ -112,7 +112,7 @@ def main() -> None:
 def _log_to_stderr(verbose: int) -> None:
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(level=level, format="%(name)s: %(message)s" if verbose else "fkp-track: %(message)s")
-    always = (log.name, "tracker.app.run", run_batch.__module__, "tracker.backends", "tracker.sinks")
+    always = (log.name, "tracker.app.run", "tracker.batch", "tracker.backends", "tracker.sinks")
     for told in map(logging.getLogger, always):  # what is done and by whom; all the rest with -v
         told.setLevel(min(level, logging.INFO))
 
