@@ -455,4 +455,4 @@ def test_a_full_disk_ends_the_batch_and_not_only_the_film(film: Path, long_film:
     assert done.returncode == 6, done.stderr
     assert "2.mp4" not in done.stderr
     assert "small/1.jsonl: " in done.stderr.splitlines()[-1]
-    assert "make room, then run the same command to go on" in done.stderr.splitlines()[-1]
+    assert "make room, then run the same command to continue" in done.stderr.splitlines()[-1]

@@ -99,9 +99,9 @@ def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--peer-model", "face_landmarker.task"), "--peer-model: is the peer's; add --peer mediapipe"),
-        (("--gpu", "talk.mp4"), "--gpu: times networks alone; leave SOURCE and --steadiness out"),
-        (("--gpu", "--steadiness"), "--gpu: times networks alone; leave SOURCE and --steadiness out"),
+        (("--peer-model", "face_landmarker.task"), "--peer-model: is for --peer; add --peer mediapipe"),
+        (("--gpu", "talk.mp4"), "--gpu: measures networks only; leave out SOURCE and --steadiness"),
+        (("--gpu", "--steadiness"), "--gpu: measures networks only; leave out SOURCE and --steadiness"),
     ],
 )
 def test_what_would_be_ignored_is_refused(words: tuple[str, ...], told: str) -> None:

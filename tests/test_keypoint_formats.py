@@ -100,9 +100,9 @@ def test_a_reader_that_leaves_ends_the_run_quietly_and_other_outputs_are_finishe
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--keypoints", "a.txt"], "a.txt ends in none of .jsonl, .csv"),
-        (["--keypoints", "a.jsonl", "--format", "openface"], "no --keypoints is openface"),
-        (["--format", "csv"], "no --keypoints is csv"),
+        (["--keypoints", "a.txt"], "a.txt does not end in one of .jsonl, .csv"),
+        (["--keypoints", "a.jsonl", "--format", "openface"], "openface applies to none of the --keypoints outputs"),
+        (["--format", "csv"], "csv applies to none of the --keypoints outputs"),
         (["--keypoints", "-", "--format", "xml"], "'xml'"),
         (["--keypoints", "-", "--keypoints", "-"], "same name"),
     ],
@@ -128,4 +128,4 @@ def test_standard_output_of_one_film_is_no_folder_and_of_a_batch_a_usage_error(t
     assert not is_batch([Path("talk.mp4")], Options(keypoints=(STDOUT,)))
     done = fkp_track("a.mp4", "b.mp4", "--keypoints", "-", cwd=tmp_path)
     assert done.returncode == 2
-    assert b"a batch makes files alone" in done.stderr
+    assert b"a batch only writes files" in done.stderr

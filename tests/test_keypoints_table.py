@@ -75,7 +75,7 @@ def test_the_table_is_the_same_from_every_format(tmp_path, results):
         ("x.csv", b"\xff\x00\xff", "not a keypoint file"),
         ("x.parquet", b"", "not a keypoint file"),
         ("x.parquet", b"PAR1" + bytes(100), "not a keypoint file"),
-        ("x.xlsx", b"", "ends in none of .jsonl, .csv, .parquet"),
+        ("x.xlsx", b"", "does not end in one of .jsonl, .csv, .parquet"),
     ],
 )
 def test_what_is_no_file_of_ours_is_one_message(tmp_path, name, content, says):

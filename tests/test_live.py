@@ -18,7 +18,8 @@ import programs
 import pytest
 from programs import FKP_TRACK, headless
 
-from tracker.commands.track import filled_in
+from tracker.commands.parameters import filled_in
+from tracker.options import Options
 
 SECONDS, RATE = 1, 25
 PATIENCE_S = 120
@@ -131,7 +132,7 @@ def test_the_page_is_there_until_the_run_is_stopped_while_somebody_looks(
     ],
 )
 def test_an_option_may_stand_alone_where_its_value_goes_without_saying(typed: str, read: str) -> None:
-    assert filled_in(typed.split()) == read.split()
+    assert filled_in(typed.split(), Options) == read.split()
 
 
 @pytest.mark.parametrize(
@@ -215,4 +216,4 @@ def test_only_the_option_that_says_so_opens_one(option: str, tmp_path: Path) -> 
 def test_many_films_at_once_are_not_sent_on(option: str, tmp_path: Path) -> None:
     done = fkp_track("one.mp4", "two.mp4", "--keypoints", "out", option, cwd=tmp_path)
     assert done.returncode == 2
-    assert "a batch makes files alone" in done.stderr
+    assert "a batch only writes files" in done.stderr

@@ -34,28 +34,28 @@ MACHINE = "Machine"
 
 
 class Declared(NamedTuple):
-    """What is said of one option besides its type and default."""
+    """What describes an option besides its type and default."""
 
     help: str
     panel: str
-    """The heading of --help under which it stands."""
+    """Its heading in --help."""
     flag: str = ""
-    """Its name on the command line; empty for that of the field."""
+    """Its name on the command line; empty if that follows from the field's name."""
     metavar: str = ""
     parse: Callable[[str], Any] | None = None
-    """Makes a value of the word that was typed.  Raises ValueError with what was expected."""
+    """Turns the typed word into a value.  Raises ValueError with what was expected."""
     least: float | None = None
     most: float | None = None
     usual: str = ""
-    """Its default in words, where the value does not say it."""
+    """Its default in words, if the value does not say it."""
     alone: tuple[str, str] | None = None
-    """The word that it means where it stands without one, and a pattern of the words that may follow it."""
+    """Its value when it is typed without one, and a pattern of the values that may follow it."""
     switches: Mapping[str, tuple[Any, str]] = {}
-    """Flags that each set it to a value, with their help; an empty help hides the flag."""
+    """Flags that each set one value, with their help; an empty help hides the flag."""
     api: bool = False
     """Whether it is a keyword of `tracker.Tracker`."""
     shapes: bool = True
-    """Whether it shapes what comes out, so that a batch tracks a film again under another value."""
+    """Whether it changes the results, so that a batch tracks a film again when its value changes."""
 
 
 def option(default: T, help: str, panel: str, **said: Any) -> T:
@@ -74,11 +74,11 @@ def detect_every(text: str) -> int | Literal["auto"]:
         return "auto"
     if text.isdecimal() and int(text) >= 1:
         return int(text)
-    raise ValueError(f"{text} is neither a number from 1 nor auto")
+    raise ValueError(f"{text} is neither auto nor a number of at least 1")
 
 
 def listening_address(text: str) -> Address:
-    """Where to listen, as typed: on this machine only, if no host is named.  Raises ValueError."""
+    """Where to listen, as typed; without a host, only this machine can connect.  Raises ValueError."""
     return parse_address(text, host=LOOPBACK, lowest_port=0)
 
 
@@ -97,41 +97,41 @@ class Options:
     """What the outputs call the source, if not `source`."""
     camera: int | None = option(
         None,
-        "Camera number N.",
+        "Use camera number N.",
         INPUT,
         metavar="N",
         least=0,
-        usual="0 if nothing else is named",
+        usual="0 if you name no source",
         shapes=False,
     )
-    demo: bool = option(False, "A synthetic camera of ten seconds.", INPUT, shapes=False)
-    width: int | None = option(None, "Width to ask the camera for.", INPUT, metavar="PX", least=1)
-    height: int | None = option(None, "Height to ask the camera for.", INPUT, metavar="PX", least=1)
-    fps: float | None = option(None, "Frames per second to ask the camera for.", INPUT, metavar="N", least=1)
+    demo: bool = option(False, "Use a synthetic camera for ten seconds.", INPUT, shapes=False)
+    width: int | None = option(None, "Ask the camera for this width.", INPUT, metavar="PX", least=1)
+    height: int | None = option(None, "Ask the camera for this height.", INPUT, metavar="PX", least=1)
+    fps: float | None = option(None, "Ask the camera for this many frames per second.", INPUT, metavar="N", least=1)
     backend_api: ApiName | None = option(
-        None, f"Open the camera with {', '.join(get_args(ApiName))}.", INPUT, metavar="NAME"
+        None, f"Open the camera with one of {', '.join(get_args(ApiName))}.", INPUT, metavar="NAME"
     )
-    mirror: bool = option(False, "Mirror the picture, and left and right with it.", INPUT)
+    mirror: bool = option(False, "Mirror the picture; left and right change too.", INPUT)
     out: Path | None = option(
         None,
-        "Annotated film; for pictures a picture or a folder, for films a folder.",
+        "Write an annotated film; for pictures, a picture or a folder; for several films, a folder.",
         OUTPUT,
         metavar="FILE_OR_DIR",
         shapes=False,
     )
     keypoints: tuple[Path, ...] = option(
         (),
-        "Keypoints as .jsonl, .csv, .parquet, .openface.csv or .coco.json; - is stdout.  May be given again.",
+        "Write keypoints as .jsonl, .csv, .parquet, .openface.csv or .coco.json; - is stdout.  May be repeated.",
         OUTPUT,
         metavar="FILE",
         shapes=False,
     )
     format: FormatName | None = option(
-        None, "Format of --keypoints if the name does not tell it.", OUTPUT, usual="jsonl"
+        None, "Format of --keypoints if the file name does not say it.", OUTPUT, usual="jsonl"
     )
     show: bool | None = option(
         None,
-        "A live window.",
+        "Show a live window.",
         OUTPUT,
         flag="--show/--no-show",
         usual="shown if there is no other output",
@@ -146,7 +146,7 @@ class Options:
         parse=parse_address,
     )
     osc: Address | None = option(
-        None, "The same in Open Sound Control messages.", LIVE, metavar="HOST:PORT", parse=parse_address
+        None, "Send keypoints as Open Sound Control messages.", LIVE, metavar="HOST:PORT", parse=parse_address
     )
     serve: Address | None = option(
         None,
@@ -157,10 +157,10 @@ class Options:
         alone=("8010", r"(\S+:)?\d+"),
         usual=f"http://{LOOPBACK}:8010",
     )
-    virtual_camera: bool = option(False, "The annotated picture as a camera for video calls.", LIVE)
+    virtual_camera: bool = option(False, "Feed the annotated picture to a camera for video calls.", LIVE)
     rerun: Path | Address | None = option(
         None,
-        "Pictures and keypoints to the Rerun viewer on this machine, to a file for it, or to one elsewhere.",
+        "Send pictures and keypoints to the Rerun viewer on this machine, to a file for it, or to a viewer elsewhere.",
         LIVE,
         metavar="[FILE.rrd|HOST:PORT]",
         parse=rerun_place,
@@ -176,14 +176,14 @@ class Options:
         switches={
             "--blur": ("blur", "Blur every head."),
             "--pixelate": ("pixelate", "Pixelate every head."),
-            "--hide-video": ("hide", "Show keypoints on black."),
+            "--hide-video": ("hide", "Show keypoints on black instead of the picture."),
         },
         api=True,
     )
-    detector: DetectorName = option("yunet", "What finds faces.", TRACKING, api=True)
+    detector: DetectorName = option("yunet", "Which detector finds faces.", TRACKING, api=True)
     detect_every: int | Literal["auto"] | None = option(
         None,
-        "Look for faces on every N-th frame, or only when needed; in between, follow their keypoints.",
+        "Detect faces on every N-th frame, or only when needed; in between, follow their keypoints.",
         TRACKING,
         metavar="N|auto",
         parse=detect_every,
@@ -193,7 +193,7 @@ class Options:
     )
     detect_size: int = option(
         320,
-        "Long side of the picture that yunet sees: 640 finds faces half as large in four times the time.",
+        "Long side of the picture that yunet sees: 640 finds faces half as large and takes four times as long.",
         TRACKING,
         metavar="PX",
         least=32,
@@ -227,11 +227,11 @@ class Options:
         api=True,
     )
     backend: BackendName = option(
-        "auto", "What runs the network; auto takes the fastest here.", MACHINE, api=True, shapes=False
+        "auto", "What runs the network; auto takes the fastest that works here.", MACHINE, api=True, shapes=False
     )
     weights: Path | None = option(
         None,
-        "Another network: its .onnx with the .json card beside it, or their folder.",
+        "Use another network: an .onnx file with its .json card beside it, or their folder.",
         MACHINE,
         metavar="PATH",
         api=True,
@@ -242,7 +242,7 @@ class Options:
         True,
         "Cache what TensorRT compiles.",
         MACHINE,
-        switches={"--no-cache": (False, "Neither use nor write cached TensorRT engines for this GPU.")},
+        switches={"--no-cache": (False, "Do not use or keep TensorRT engines compiled for this GPU.")},
     )
     threads: int = option(
         1,
@@ -260,39 +260,39 @@ class Options:
         if self.covers_heads and self.pace != 1:
             raise ValueError(
                 f"detect_every is {self.detect_every}, expected 1 or None with privacy={self.privacy!r}: "
-                "between two looks a newcomer would be seen"
+                "between two detections a newcomer would be visible"
             )
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files and folders to make; those of a batch may be URLs, which are no `Path`."""
+        """The files and folders to write; those of a batch may be URLs, which are no `Path`."""
         recording = self.rerun if isinstance(self.rerun, Path) else None
         return tuple(each for each in (self.out, *self.keypoints, recording) if each is not None)
 
     @property
     def writes_files(self) -> bool:
-        """Whether something lasting is made: then nothing needs to be shown, and a film runs as fast as it can."""
+        """Whether files are written: then no window is needed, and a film runs as fast as possible."""
         return bool(self.files)
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """What was asked of each output that was asked for, by its name in `sinks.registry.OUTPUTS`."""
+        """The value of each requested output, by its name in `sinks.registry.OUTPUTS`."""
         asked = {name: getattr(self, name) for name in OUTPUTS}
         return {name: place for name, place in asked.items() if place is not None and place not in (False, ())}
 
     @property
     def tells_poses(self) -> bool:
-        """Whether an output says or shows where heads face."""
+        """Whether an output contains or shows head poses."""
         return self.show_pose or any(OUTPUTS[name].poses for name in self.outputs)
 
     @property
     def streams(self) -> bool:
-        """Whether another program listens or watches, now."""
+        """Whether an output feeds another program or a viewer live."""
         return any(OUTPUTS[name].live and not isinstance(place, Path) for name, place in self.outputs.items())
 
     @property
     def covers_heads(self) -> bool:
-        """Whether everybody would see a face that is overlooked."""
+        """Whether a missed face would be visible in the output."""
         return self.privacy in ("blur", "pixelate")
 
     @property
@@ -302,7 +302,7 @@ class Options:
 
 
 def refuse_undeclared(options: Any) -> None:
-    """Raise ValueError for the first value that is outside of its vocabulary, type or bounds."""
+    """Raise ValueError for the first value outside its vocabulary, type or bounds."""
     types = {each.name: each.type for each in fields(options)}
     for name, said in declared(options).items():
         value = getattr(options, name)
@@ -332,7 +332,7 @@ def _fits(value: Any, kind: Any, said: Declared) -> bool:
 
 
 def _expected(kinds: tuple[Any, ...], said: Declared) -> list[str]:
-    """What would have been right, in words."""
+    """The allowed values, in words."""
     words = []
     for kind in kinds:
         if get_origin(kind) is Literal:

@@ -33,10 +33,12 @@ class Batch:
     """Films, pictures, folders, and patterns with wildcards."""
     each: Options
     """For every film; `out` and `keypoints` are folders, or names in which `{}` stands for the film's."""
-    jobs: int | None = option(None, "Films at a time.", BATCH, metavar="N", least=1, usual="one per two processors")
+    jobs: int | None = option(
+        None, "Track N films at the same time.", BATCH, metavar="N", least=1, usual="one per two processors"
+    )
     ray: str | None = option(
         None,
-        "Work on the Ray cluster at HOST:PORT or ray://HOST:PORT, or on this machine's: auto.",
+        "Run on the Ray cluster at HOST:PORT or ray://HOST:PORT; auto: this machine's cluster.",
         BATCH,
         metavar="ADDRESS",
     )
@@ -89,7 +91,7 @@ def run_batch(batch: Batch) -> int:
             for task, outcome in outcomes:
                 report.ended(task, _settle(task, outcome, todo[task], ledgers, overwrite=batch.each.overwrite))
                 if outcome.no_room:
-                    raise SinkError(f"{outcome.failure}; make room, then run the same command to go on")
+                    raise SinkError(f"{outcome.failure}; make room, then run the same command to continue")
         return len(report.failures)
 
 

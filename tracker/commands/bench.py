@@ -18,29 +18,31 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 EXAMPLES = """\b
 Examples:
-  fkp-bench                          the demo, on this machine
-  fkp-bench talk.mp4 --json          a film of yours, for a program to read
-  fkp-bench --steadiness             jitter and lag against exact truth
+  fkp-bench                          the demo
+  fkp-bench talk.mp4 --json          your film; output for a program to read
+  fkp-bench --steadiness             jitter and lag against known positions
 """
 
 
 SOURCE = typer.Argument(
-    metavar="SOURCE", help="A film, or a picture for --steadiness; else the demo.", rich_help_panel=INPUT
+    metavar="SOURCE", help="A film, or a picture for --steadiness; without it, the demo.", rich_help_panel=INPUT
 )
 FRAMES = typer.Option(
     min=WARM_UP + 1,
     metavar="N",
-    help="Frames to measure at most; of each path with --steadiness.",
+    help="Measure at most N frames; with --steadiness, of each path.",
     rich_help_panel=INPUT,
 )
 STEADINESS = typer.Option(
-    "--steadiness", help="Jitter, lag and error on a moved picture; jitter of a film.", rich_help_panel=OUTPUT
+    "--steadiness",
+    help="Measure jitter, lag and error on a moved picture, or jitter of a film.",
+    rich_help_panel=OUTPUT,
 )
-PEER = typer.Option(help="Another tracker, if installed, to measure on the same frames.", rich_help_panel=OUTPUT)
+PEER = typer.Option(help="Measure another tracker on the same frames, if it is installed.", rich_help_panel=OUTPUT)
 PEER_MODEL = typer.Option(
-    metavar="FILE", help="Its model, if it brings none: face_landmarker.task.", rich_help_panel=OUTPUT
+    metavar="FILE", help="Its model file, if it includes none: face_landmarker.task.", rich_help_panel=OUTPUT
 )
-GPU = typer.Option("--gpu", help="Every runtime for NVIDIA GPUs, side by side; no SOURCE.", rich_help_panel=MACHINE)
+GPU = typer.Option("--gpu", help="Compare the runtimes for NVIDIA GPUs; takes no SOURCE.", rich_help_panel=MACHINE)
 AS_JSON = typer.Option("--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT)
 SHARED = ("threads", "detector", "detect_every", "backend", "weights")
 """Options of a run that are measured too."""
@@ -60,10 +62,10 @@ SHARED = ("threads", "detector", "detect_every", "backend", "weights")
 def command(**words: Any) -> None:
     """Measure latency by stage, film rate, start-up and memory on this machine, or how steady the keypoints are."""
     if words["peer_model"] is not None and words["peer"] is None:
-        raise typer.BadParameter("is the peer's; add --peer mediapipe", param_hint="--peer-model")
+        raise typer.BadParameter("is for --peer; add --peer mediapipe", param_hint="--peer-model")
     if words["gpu"]:
         if words["source"] is not None or words["steadiness"]:
-            raise typer.BadParameter("times networks only; leave SOURCE and --steadiness out", param_hint="--gpu")
+            raise typer.BadParameter("measures networks only; leave out SOURCE and --steadiness", param_hint="--gpu")
         _measure_gpu(words["weights"], as_json=words["as_json"])
         return
     from tracker.bench.speed import Settings, measure, measure_steadiness, print_table

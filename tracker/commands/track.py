@@ -29,8 +29,9 @@ Examples:
   fkp-track                                   camera 0 in a window
   fkp-track talk.mp4 --out tracked.mp4        an annotated film, with sound
   fkp-track talk.mp4 --keypoints points.csv   keypoints for a spreadsheet
+  fkp-track talk.mp4 --out b.mp4 --blur       a film with blurred heads
   fkp-track photos/ --out annotated/          a folder of pictures
-  fkp-track films/ --keypoints points/        every film below a folder
+  fkp-track films/ --keypoints points/        every film in a folder
 """
 
 
@@ -53,12 +54,14 @@ class Command(PlainCommand):
 SOURCES = typer.Argument(
     metavar="SOURCE",
     parser=place,
-    help="A film, a picture or a folder of pictures; a folder of films or several of these make a batch.",
+    help="A film, a picture or a folder of pictures.  A folder of films or several sources make a batch.",
     rich_help_panel=INPUT,
 )
-LIST_CAMERAS = typer.Option("--list-cameras", help="List cameras with their sizes and rates.", rich_help_panel=INPUT)
+LIST_CAMERAS = typer.Option(
+    "--list-cameras", help="List the cameras with their sizes and rates.", rich_help_panel=INPUT
+)
 DOCTOR = typer.Option(
-    "--doctor", help="Check what works on this machine, with a hint for what does not.", rich_help_panel=MACHINE
+    "--doctor", help="Check what works on this machine, and say how to fix what does not.", rich_help_panel=MACHINE
 )
 VERBOSE = typer.Option("-v", "--verbose", count=True, show_default=False, help="Say more; -vv says everything.")
 VERSION = typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
@@ -77,7 +80,7 @@ VERSION = typer.Option("--version", is_eager=True, callback=_print_version, help
 def command(**words: Any) -> None:
     """Follow the 15 keypoints of every face in a film, a camera or pictures.
 
-    Keys in the window: q or Esc quits, s takes a snapshot, space pauses and goes on to the next picture.
+    Keys in the window: q or Esc quits, s saves a snapshot, space pauses or shows the next picture.
     """
     _log_to_stderr(words["verbose"])
     if words["doctor"]:
@@ -123,24 +126,24 @@ def _print_cameras() -> None:
     for found in (cameras := find_cameras()):
         print(found)
     if not cameras:
-        log.warning("there is no camera here; connect one, or try: fkp-track --demo")
+        log.warning("no camera found; connect one, or try: fkp-track --demo")
 
 
 def _refuse_camera_options(sources: Sequence[Path], options: Options) -> None:
     given = [name for name in ("width", "height", "fps", "backend_api") if getattr(options, name) is not None]
     if given and (sources or options.demo):
-        raise typer.BadParameter("is for cameras alone", param_hint=f"--{given[0].replace('_', '-')}")
+        raise typer.BadParameter("works only with cameras", param_hint=f"--{given[0].replace('_', '-')}")
 
 
 def _refuse_idle_lead(sources: Sequence[Path], options: Options) -> None:
     looks_ahead = options.smooth is None and bool(sources) and options.writes_files
     if options.lead_ms and (looks_ahead or options.smooth in ("offline", "off")):
-        raise typer.BadParameter("is for live points; add --smooth live", param_hint="--lead")
+        raise typer.BadParameter("works only with live points; add --smooth live", param_hint="--lead")
 
 
 def _refuse_two_sources(sources: Sequence[Path], options: Options) -> None:
     if options.demo + (options.camera is not None) + bool(sources) > 1:
-        raise typer.BadParameter("give one of SOURCE, --camera and --demo")
+        raise typer.BadParameter("give only one of SOURCE, --camera and --demo")
 
 
 def _refuse_clashing_outputs(options: Options) -> None:
@@ -148,10 +151,10 @@ def _refuse_clashing_outputs(options: Options) -> None:
     formats = {path: format_of(path, options.format) for path in options.keypoints}
     for path in (path for path, format in formats.items() if format is None):
         raise typer.BadParameter(
-            f"{path} ends in none of {', '.join(RECORDS)}; say its --format", param_hint="--keypoints"
+            f"{path} does not end in one of {', '.join(RECORDS)}; add --format", param_hint="--keypoints"
         )
     if options.format is not None and options.format not in formats.values():
-        raise typer.BadParameter(f"no --keypoints is {options.format}; - is standard output", param_hint="--format")
+        raise typer.BadParameter(f"{options.format} applies to none of the --keypoints outputs", param_hint="--format")
     outputs = [path.resolve() for path in options.files]
     if len(set(outputs)) < len(outputs):
         raise typer.BadParameter("two outputs have the same name")
@@ -173,7 +176,7 @@ def _with_window_or_file(options: Options) -> Options:
 
         if not has_display():
             film = free_name(Path("fkp-demo.mp4"))
-            log.info("no display here: the demo goes to %s", film)
+            log.info("no display: writing the demo to %s", film)
             return replace(options, out=film)
     return replace(options, show=True)
 
@@ -196,7 +199,7 @@ def _run_batch(batch: Batch) -> None:
         raise typer.BadParameter("a batch needs at least one SOURCE")
     if batch.each.show or batch.each.streams or batch.each.rerun is not None or STDOUT in batch.each.keypoints:
         raise typer.BadParameter(
-            "a batch makes files alone, --out and --keypoints; watch or send on one film at a time"
+            "a batch only writes files (--out, --keypoints); to watch or to send, track one film at a time"
         )
     if not batch.each.writes_files:
         raise typer.BadParameter("several films need --keypoints DIR, --out DIR or both")

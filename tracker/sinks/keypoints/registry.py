@@ -90,5 +90,5 @@ def open_record(path: Path, asked: FormatName | None, header: "Header", overwrit
     """A file of keypoints, or stdout, in the format that its name and the user say.  Raises SinkError for neither."""
     name = format_of(path, asked)
     if name is None:
-        raise SinkError(f"{path} ends in none of {', '.join(RECORDS)}, and no format was given")
+        raise SinkError(f"{path} does not end in one of {', '.join(RECORDS)}; add --format")
     return FORMATS[name].open(path, header, overwrite)

@@ -25,7 +25,7 @@ def read(path: str | Path) -> "pandas.DataFrame":
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path} ends in none of {', '.join(READERS)}; write one with fkp-track --keypoints")
+        raise DataError(f"{path} does not end in one of {', '.join(READERS)}; write one with fkp-track --keypoints")
     try:
         import pandas
 
