@@ -17,7 +17,7 @@ from tracker import Tracker, track_video
 from tracker.app.outputs import OUTPUTS
 from tracker.backends.registry import OPENERS
 from tracker.backends.settings import BackendName
-from tracker.batch.run import Batch
+from tracker.batch.settings import Batch
 from tracker.commands import bench, track
 from tracker.commands.parameters import flag_of
 from tracker.core.smoothers import SMOOTHERS, Smoothing

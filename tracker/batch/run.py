@@ -9,39 +9,27 @@ import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tracker import __version__
+from tracker.backends.weights import load
+from tracker.batch.ledger import Ledger, open_ledger
+from tracker.batch.plan import SLOT, Output, Task, Tree, holds_films, is_pattern, is_picture, plan, tree_of
+from tracker.batch.processes import in_processes
+from tracker.batch.report import open_report
+from tracker.batch.settings import Batch
+from tracker.batch.storage import is_url, move, remove
+from tracker.batch.work import STAGING, Outcome, discard, staged
 from tracker.errors import SinkError
-from tracker.options import BATCH, Options, declared, option
+from tracker.options import Options, declared
+from tracker.sinks.film import FORMATS
 from tracker.sinks.keypoints.registry import RECORDS, STDOUT
-
-if TYPE_CHECKING:  # the runtimes are imported when a batch starts, so that --help answers at once
-    from tracker.batch.ledger import Ledger
-    from tracker.batch.plan import Output, Task, Tree
-    from tracker.batch.work import Outcome
+from tracker.sources.images import SUFFIXES
+from tracker.support.process import undisturbed
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Everything a batch depends on."""
-
-    sources: tuple[Path, ...]
-    """Films, pictures, folders, and patterns with wildcards."""
-    each: Options
-    """For every film; `out` and `keypoints` are folders, or names in which `{}` stands for the film's."""
-    jobs: int | None = option(
-        None, "Track N films at the same time.", BATCH, metavar="N", least=1, usual="one per two processors"
-    )
-    ray: str | None = option(
-        None,
-        "Run on the Ray cluster at HOST:PORT or ray://HOST:PORT; auto: this machine's cluster.",
-        BATCH,
-        metavar="ADDRESS",
-    )
 
 
 def default_jobs() -> int:
@@ -52,10 +40,6 @@ def default_jobs() -> int:
 
 def is_batch(sources: Sequence[Path], each: Options) -> bool:
     """Whether `sources` are more than a run takes, or the outputs of a film name folders."""
-    from tracker.batch.plan import SLOT, holds_films, is_pattern
-    from tracker.batch.storage import is_url
-    from tracker.sources.images import SUFFIXES
-
     if len(sources) != 1:
         return bool(sources)
     (source,) = sources
@@ -74,9 +58,6 @@ def run_batch(batch: Batch) -> int:
     Raises FkpError before any film is begun where sources are missing, outputs would replace each other, or outputs
     exist that no batch made, or made of another film or under other settings, unless `overwrite` allows it.
     """
-    from tracker.batch.plan import plan
-    from tracker.batch.report import open_report
-
     trees = _trees(batch.each)
     tasks = plan(batch.sources, trees)
     settings = _settings(batch.each)
@@ -96,22 +77,18 @@ def run_batch(batch: Batch) -> int:
 
 
 def _worked_off(
-    tasks: "list[Task]", batch: Batch, progressed: Callable[[int], object]
-) -> "Generator[tuple[Task, Outcome], None, None]":
+    tasks: list[Task], batch: Batch, progressed: Callable[[int], object]
+) -> Generator[tuple[Task, Outcome], None, None]:
     """Each task with its outcome, as they end, wherever the batch is done."""
     if batch.ray is not None and tasks:
         from tracker.batch.ray import on_ray
 
         return on_ray(tasks, batch.each, batch.ray, batch.jobs, progressed)
-    from tracker.batch.processes import in_processes
 
     return in_processes(tasks, batch.each, batch.jobs or default_jobs(), progressed)
 
 
-def _trees(each: Options) -> "list[Tree]":
-    from tracker.batch.plan import tree_of
-    from tracker.sinks.film import FORMATS
-
+def _trees(each: Options) -> list[Tree]:
     films = [] if each.out is None else [tree_of("out", each.out, FORMATS)]
     return [*films, *(tree_of("keypoints", path, RECORDS, format=each.format or "jsonl") for path in each.keypoints)]
 
@@ -121,8 +98,6 @@ def _settings(each: Options) -> dict[str, Any]:
 
     Without the defaults, so that a batch goes on under a version that has more options.
     """
-    from tracker.backends.weights import load
-
     shaping = {name for name, said in declared(each).items() if said.shapes}
     told = {
         field.name: str(value)
@@ -132,13 +107,11 @@ def _settings(each: Options) -> dict[str, Any]:
     return told | {"weights_sha256": load(each.weights).sha256}
 
 
-def _origin(task: "Task", settings: dict[str, Any]) -> dict[str, Any]:
+def _origin(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
     """What has to be the same for outputs of before to be those of now: the film's size and date, and the settings.
 
     Of a film that is not there, the settings alone: what was made while it was there still is what was asked for.
     """
-    from tracker.batch.plan import is_picture
-
     looked_at = filter(is_picture, task.source.iterdir()) if task.source.is_dir() else [task.source]
     facts = [fact for fact in map(_looked_up, looked_at) if fact is not None]
     if not facts:
@@ -159,12 +132,8 @@ def _looked_up(path: Path) -> os.stat_result | None:
 
 
 @contextmanager
-def _open_ledgers(trees: "Sequence[Tree]") -> "Iterator[dict[Path, Ledger]]":
+def _open_ledgers(trees: Sequence[Tree]) -> Iterator[dict[Path, Ledger]]:
     """The records of all output folders, by folder; what killed batches left half done there is removed."""
-    from tracker.batch.ledger import open_ledger
-    from tracker.batch.storage import remove
-    from tracker.batch.work import STAGING
-
     with ExitStack() as stack:
         ledgers = {root: stack.enter_context(open_ledger(root)) for root in dict.fromkeys(tree.root for tree in trees)}
         for root in ledgers:
@@ -174,8 +143,8 @@ def _open_ledgers(trees: "Sequence[Tree]") -> "Iterator[dict[Path, Ledger]]":
 
 
 def _unfinished(
-    origins: "Mapping[Task, dict[str, Any]]", ledgers: "Mapping[Path, Ledger]", *, overwrite: bool
-) -> "dict[Task, dict[str, Any]]":
+    origins: Mapping[Task, dict[str, Any]], ledgers: Mapping[Path, Ledger], *, overwrite: bool
+) -> dict[Task, dict[str, Any]]:
     """The tasks that still have something to make, reduced to that.
 
     Raises SinkError when that would replace what exists, without `overwrite`.
@@ -200,7 +169,7 @@ _IN_THE_WAY = {
 """The states of outputs that only `overwrite` replaces, in words."""
 
 
-def _explanation(in_the_way: "Sequence[tuple[Output, str]]") -> str:
+def _explanation(in_the_way: Sequence[tuple[Output, str]]) -> str:
     output, state = in_the_way[0]
     more = Counter(state for _, state in in_the_way)
     counted = " and ".join(f"{count} {state}" for state, count in more.items())
@@ -211,16 +180,12 @@ def _explanation(in_the_way: "Sequence[tuple[Output, str]]") -> str:
 
 
 def _settle(
-    task: "Task", outcome: "Outcome", origin: dict[str, Any], ledgers: "Mapping[Path, Ledger]", *, overwrite: bool
-) -> "Outcome":
+    task: Task, outcome: Outcome, origin: dict[str, Any], ledgers: Mapping[Path, Ledger], *, overwrite: bool
+) -> Outcome:
     """Write down how a task ended and give what it made its names; returns the outcome, a failure where that fails.
 
     Where a name is taken, `done` is written last: before, it would vouch for the old file until the new one is there.
     """
-    from tracker.batch.storage import move
-    from tracker.batch.work import discard, staged
-    from tracker.support.process import undisturbed
-
     with undisturbed():
         taken = [str(output.path) for output in task.outputs if output.path.exists()]
         if outcome.failure is None and taken and not overwrite:
@@ -239,20 +204,18 @@ def _settle(
     return outcome
 
 
-def _failed(outcome: "Outcome", failure: str) -> "Outcome":
+def _failed(outcome: Outcome, failure: str) -> Outcome:
     return replace(outcome, failure=failure, code=SinkError.exit_code)
 
 
-def _note(task: "Task", outcome: "Outcome", origin: dict[str, Any], ledgers: "Mapping[Path, Ledger]") -> None:
+def _note(task: Task, outcome: Outcome, origin: dict[str, Any], ledgers: Mapping[Path, Ledger]) -> None:
     """Write down how a task ended, in the folder of each of its outputs."""
     entry = _entry(task, outcome) | origin
     for root in dict.fromkeys(output.root for output in task.outputs):
         ledgers[root].write(entry | {"outputs": [output.name for output in task.outputs if output.root == root]})
 
 
-def _entry(task: "Task", outcome: "Outcome") -> dict[str, Any]:
-    from tracker import __version__
-
+def _entry(task: Task, outcome: Outcome) -> dict[str, Any]:
     about = {"status": "done" if outcome.failure is None else "failed", "film": task.name, "source": str(task.source)}
     told = {
         "failure": outcome.failure,

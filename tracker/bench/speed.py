@@ -20,21 +20,35 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
+
+import cv2
 
 from tracker.app.progress import FIRST_KEYPOINTS
+from tracker.backends.contract import Backend, Looks
+from tracker.backends.registry import open_backend
 from tracker.backends.settings import BackendName
+from tracker.backends.settings import Settings as BackendSettings
+from tracker.backends.weights import load
+from tracker.bench.mediapipe_baseline import Peer, followed_by_peer, open_peer
 from tracker.bench.peers import PeerName
-from tracker.detectors.registry import DetectorName
+from tracker.bench.steadiness import Follow, Steadiness, follower, measure_film, portrait_of, record_paths
+from tracker.bench.steadiness import measure as measure_paths
+from tracker.bench.steadiness import steadiness as steadiness_of
+from tracker.core.association import Identity
+from tracker.core.landmarks import Locate
+from tracker.core.loop import Identify, track
+from tracker.core.schedule import Schedule, schedule_of
+from tracker.core.smoothing import PoseAndShape
+from tracker.detectors.registry import DetectorName, open_detector
+from tracker.drawing.draw import draw
 from tracker.errors import FkpError, SourceError
+from tracker.sinks.film import open_video
+from tracker.sources.contract import SourceInfo
+from tracker.sources.registry import open_source
+from tracker.sources.synthetic import Portrait, astronaut
 from tracker.support.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
 from tracker.types import Frame, Tracked
-
-if TYPE_CHECKING:
-    from tracker.bench.mediapipe_baseline import Peer
-    from tracker.bench.steadiness import Follow, Steadiness
-    from tracker.sources.contract import SourceInfo
-    from tracker.sources.synthetic import Portrait
 
 FRAMES_BYTES = 512 * 2**20
 """Frames held in memory at most: 580 of 640x480, 194 of 1280x720."""
@@ -86,7 +100,7 @@ class Meter:
 class Recording:
     """Frames in memory."""
 
-    info: "SourceInfo"
+    info: SourceInfo
     frames: list[Frame]
     decode: Timed[[], Frame | None]
     """What fetched them."""
@@ -122,8 +136,6 @@ class Process:
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --json` prints.  Raises FkpError."""
-    import cv2
-
     cv2.setNumThreads(settings.threads)
     with tempfile.TemporaryDirectory(prefix="fkp-bench-") as folder:
         film = Path(folder) / "in.mp4"
@@ -148,8 +160,6 @@ def measure_in_memory(settings: Settings, film: Path) -> dict[str, Any]:
     with ExitStack() as stack:
         peer = None
         if settings.peer is not None:
-            from tracker.bench.mediapipe_baseline import open_peer
-
             peer = stack.enter_context(closing(open_peer(settings.peer_model)))
         stages = run_stages(settings, recording.frames, peer)
     draw = time_draw(stages.tracked)
@@ -184,8 +194,6 @@ def _compared(name: str, peer: Meter, ours: Meter) -> dict[str, Any]:
 
 def read(settings: Settings) -> Recording:
     """The first frames of the source, as many as were asked for and fit into FRAMES_BYTES."""
-    from tracker.sources.registry import open_source
-
     with open_source(settings.source, demo=settings.source is None) as source:
         frame_bytes = source.info.width * source.info.height * 3
         fit = FRAMES_BYTES // frame_bytes
@@ -205,19 +213,8 @@ def read(settings: Settings) -> Recording:
     return Recording(source.info, recorded, decode)
 
 
-def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None") -> StageTimes:
+def run_stages(settings: Settings, frames: Sequence[Frame], peer: Peer | None) -> StageTimes:
     """The tracking loop over frames in memory, each stage timed, and beside it the `peer`."""
-    from tracker.backends.contract import Backend, Looks
-    from tracker.backends.registry import open_backend
-    from tracker.backends.settings import Settings as BackendSettings
-    from tracker.backends.weights import load
-    from tracker.core.association import Identity
-    from tracker.core.landmarks import Locate
-    from tracker.core.loop import Identify, track
-    from tracker.core.schedule import Schedule, schedule_of
-    from tracker.core.smoothing import PoseAndShape
-    from tracker.detectors.registry import open_detector
-
     weights = load(settings.weights)
     with (
         closing(open_backend(settings.backend, weights, BackendSettings(threads=settings.threads))) as backend,
@@ -246,14 +243,6 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: "Peer | None")
 
 def measure_steadiness(settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --steadiness --json` prints; see `tracker.bench.steadiness`.  Raises FkpError."""
-    import cv2
-
-    from tracker.backends.registry import open_backend
-    from tracker.backends.settings import Settings as BackendSettings
-    from tracker.backends.weights import load
-    from tracker.bench.steadiness import follower
-    from tracker.detectors.registry import open_detector
-
     cv2.setNumThreads(settings.threads)
     weights = load(settings.weights)
     with (
@@ -266,31 +255,24 @@ def measure_steadiness(settings: Settings) -> dict[str, Any]:
     return _rounded(results) | {"machine": _machine(), "settings": asked | used | {"threads": settings.threads}}
 
 
-def _steadiness(settings: Settings, follow: "Follow") -> dict[str, Any]:
+def _steadiness(settings: Settings, follow: Follow) -> dict[str, Any]:
     """Move the portrait that ships or the picture that was given; of a film tell the jitter."""
-    from tracker.bench.steadiness import measure, portrait_of
-    from tracker.sources.registry import open_source
-    from tracker.sources.synthetic import astronaut
-
     portrait = astronaut()
     if settings.source is not None:
         with open_source(settings.source) as source:
             if source.info.kind == "film":
                 return {"film_jitter_pct_iod": _film_jitter(settings, settings.source, follow)}
             portrait = portrait_of(follow, next(iter(source)).image)
-    results = asdict(measure(follow, portrait, settings.frames))
+    results = asdict(measure_paths(follow, portrait, settings.frames))
     for path, steadiness in _peers_paths(settings, portrait):
         results["paths"][path][settings.peer] = asdict(steadiness)
     return results
 
 
-def _film_jitter(settings: Settings, film: Path, follow: "Follow") -> dict[str, float | None]:
+def _film_jitter(settings: Settings, film: Path, follow: Follow) -> dict[str, float | None]:
     """Variant or peer -> jitter of the film's faces, % of IOD."""
-    from tracker.bench.mediapipe_baseline import followed_by_peer
-    from tracker.bench.steadiness import measure_film
-    from tracker.sources.registry import open_source
 
-    def jitter(follow: "Follow") -> dict[str, float | None]:
+    def jitter(follow: Follow) -> dict[str, float | None]:
         with open_source(film) as source:
             return measure_film(follow, islice(source, settings.frames))
 
@@ -300,19 +282,16 @@ def _film_jitter(settings: Settings, film: Path, follow: "Follow") -> dict[str, 
     return results
 
 
-def _peers_paths(settings: Settings, portrait: "Portrait") -> Iterator[tuple[str, "Steadiness"]]:
+def _peers_paths(settings: Settings, portrait: Portrait) -> Iterator[tuple[str, Steadiness]]:
     """How steady the peer is on each path, judged against its own answer on the unmoved portrait as we are."""
-    from tracker.bench.mediapipe_baseline import followed_by_peer
-    from tracker.bench.steadiness import record_paths, steadiness
-
     if settings.peer is None:
         return
     follow = partial(followed_by_peer, model=settings.peer_model)
     for path, recording in record_paths(follow, portrait, settings.frames):
-        yield path, steadiness(recording, recording.tracked)
+        yield path, steadiness_of(recording, recording.tracked)
 
 
-def in_turn(frames: Sequence[Frame], ours: Meter, peer: "Peer | None", theirs: Meter) -> Iterator[Frame]:
+def in_turn(frames: Sequence[Frame], ours: Meter, peer: Peer | None, theirs: Meter) -> Iterator[Frame]:
     """The frames for our tracker, `ours` started at each; the `peer` gets every other one before and the rest after it.
 
     So neither always finds the other's frames, or its own, in the processor's caches.
@@ -335,18 +314,14 @@ def in_turn(frames: Sequence[Frame], ours: Meter, peer: "Peer | None", theirs: M
 
 def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
     """Draw every frame and throw the picture away."""
-    from tracker.drawing.draw import draw
-
     stage = timed("draw", draw)
     for each in tracked:
         stage(each)
     return stage
 
 
-def time_encode(film: Path, tracked: Sequence[Tracked], info: "SourceInfo") -> Timed[..., Any]:
+def time_encode(film: Path, tracked: Sequence[Tracked], info: SourceInfo) -> Timed[..., Any]:
     """Write the bare frames to `film`.  Encoding runs behind a bounded queue, so what is timed is its pace."""
-    from tracker.sinks.film import open_video
-
     with closing(open_video(film, replace(info, path=None), overwrite=False)) as sink:
         stage = timed("encode", sink.write)
         for each in tracked:
@@ -426,7 +401,6 @@ def _rounded(value: Any) -> Any:
 
 def _machine() -> dict[str, Any]:
     import av
-    import cv2
     import numpy as np
     import onnxruntime as ort
 

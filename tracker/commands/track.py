@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from tracker.batch.run import Batch, is_batch, run_batch
+from tracker.batch.settings import Batch
 from tracker.batch.storage import place
 from tracker.commands.help import CONTEXT, PlainCommand
 from tracker.commands.parameters import filled_in, keyword, parameters, taking, values
@@ -98,6 +98,8 @@ def command(**words: Any) -> None:
     _refuse_two_sources(named, options)
     _refuse_idle_lead(named, options)
     _refuse_camera_options(named, options)
+    from tracker.batch.run import is_batch
+
     split = values(Batch, words)
     if split or is_batch(named, options):
         _run_batch(Batch(sources=named, each=options, **split))
@@ -203,6 +205,8 @@ def _run_batch(batch: Batch) -> None:
         )
     if not batch.each.writes_files:
         raise typer.BadParameter("several films need --keypoints DIR, --out DIR or both")
+    from tracker.batch.run import run_batch
+
     if run_batch(batch):
         raise typer.Exit(FkpError.exit_code)
 

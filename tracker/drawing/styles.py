@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.drawing.skeleton import CHAINS
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
 
 Weights = NDArray[np.floating]
@@ -52,9 +53,7 @@ def _point(name: str) -> Weights:
 
 def _links() -> tuple[Weights, ...]:
     """Eyes and brows straight, each lip an arc; the nose stays a dot."""
-    eye = _straight("left_eye_inner_corner", "left_eye_center", "left_eye_outer_corner")
-    brow = _straight("left_eyebrow_inner_end", "left_eyebrow_outer_end")
-    return (*_both_sides([eye, brow]), *_lips())
+    return (*(_straight(*chain) for chain in CHAINS if "mouth_left_corner" not in chain), *_lips())
 
 
 def _lips() -> tuple[Weights, ...]:

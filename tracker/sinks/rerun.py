@@ -16,7 +16,6 @@ A file gets every frame and is moved into place when it is whole.  A viewer gets
 
 import ctypes
 import dataclasses
-import itertools
 import logging
 import socket
 from pathlib import Path
@@ -28,6 +27,7 @@ import rerun.blueprint as rrb
 from numpy.typing import NDArray
 
 from tracker.drawing.draw import PALETTE
+from tracker.drawing.skeleton import PAIRS
 from tracker.errors import SinkError
 from tracker.sinks.contract import Sink
 from tracker.spec import INDEX, KEYPOINTS
@@ -46,13 +46,6 @@ ANSWER_S = 3.0
 PATIENCE_S = 5.0
 """How long a viewer may take for the last frames when we leave."""
 CORNER_PX = np.float32(0.5)
-
-CHAINS = (
-    *(tuple(f"{side}_eye_{part}" for part in ("inner_corner", "center", "outer_corner")) for side in ("left", "right")),
-    *(tuple(f"{side}_eyebrow_{part}" for part in ("inner_end", "outer_end")) for side in ("left", "right")),
-    ("mouth_left_corner", "mouth_center_top_lip", "mouth_right_corner", "mouth_center_bottom_lip", "mouth_left_corner"),
-)
-"""Keypoints joined by lines."""
 
 
 class Recording:
@@ -225,7 +218,6 @@ def _layout() -> rrb.Blueprint:
 def _introduce(stream: rr.RecordingStream, name: str) -> None:
     """Say once what the recording shows, and how the 15 points belong together."""
     labels = [rr.AnnotationInfo(id=INDEX[keypoint], label=keypoint) for keypoint in KEYPOINTS]
-    pairs = [(INDEX[one], INDEX[next_]) for chain in CHAINS for one, next_ in itertools.pairwise(chain)]
-    face = rr.ClassDescription(info=(0, "face"), keypoint_annotations=labels, keypoint_connections=pairs)
+    face = rr.ClassDescription(info=(0, "face"), keypoint_annotations=labels, keypoint_connections=PAIRS)
     stream.send_recording_name(name)
     stream.log("camera", rr.AnnotationContext(face), static=True)

@@ -8,24 +8,18 @@ The annotations come first, because they are written as they come; the images wa
 """
 
 import dataclasses
-import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+from tracker.drawing.skeleton import PAIRS
 from tracker.sinks.contract import Sink
 from tracker.sinks.keypoints.record import Header, Output, open_output, record_of
-from tracker.spec import INDEX, KEYPOINTS
+from tracker.spec import KEYPOINTS
 from tracker.types import Tracked
 
 VISIBLE = 2
 CATEGORY_ID = 1
-CHAINS = (
-    *((f"{side}_eye_inner_corner", f"{side}_eye_center", f"{side}_eye_outer_corner") for side in ("left", "right")),
-    *((f"{side}_eyebrow_inner_end", f"{side}_eyebrow_outer_end") for side in ("left", "right")),
-    *(("mouth_left_corner", f"mouth_center_{lip}_lip", "mouth_right_corner") for lip in ("top", "bottom")),
-)
-"""Keypoints that viewers connect."""
 
 
 class Coco:
@@ -62,7 +56,7 @@ class Coco:
 def open_coco(path: Path, header: Header, overwrite: bool) -> Sink:
     """Begin a COCO document.  Raises SinkError when `path` exists without `overwrite`, or cannot be written."""
     output = open_output(path, overwrite=overwrite)
-    skeleton = [[INDEX[start] + 1, INDEX[end] + 1] for chain in CHAINS for start, end in itertools.pairwise(chain)]
+    skeleton = [[start + 1, end + 1] for start, end in PAIRS]
     face = {"id": CATEGORY_ID, "name": "face", "supercategory": "person", "keypoints": KEYPOINTS, "skeleton": skeleton}
     info = {"description": "facial keypoints by fkp", **dataclasses.asdict(header)}
     output.write(f'{{"info": {_json(info)},\n"categories": {_json([face])},\n"annotations": [')
