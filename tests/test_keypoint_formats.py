@@ -11,7 +11,8 @@ import pytest
 
 from tracker.batch.run import is_batch
 from tracker.options import Options
-from tracker.sinks.keypoints.registry import FORMATS, RECORDS, STDOUT, FormatName, format_of
+from tracker.sinks.keypoints.registry import FORMATS, RECORDS, FormatName, format_of
+from tracker.support.address import STDOUT
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from tracker.drawing.draw import draw
 from tracker.options import Options
 from tracker.sinks.contract import Annotate, Sink
 from tracker.sinks.keypoints.record import Header
-from tracker.sinks.keypoints.registry import STDOUT
 from tracker.sinks.playback import Paced
 from tracker.sinks.registry import OUTPUTS, Output, Request
 from tracker.sources.contract import SourceInfo
+from tracker.support.address import STDOUT
 from tracker.support.atomic import clear_leftovers, open_partial
 from tracker.support.process import undisturbed
 

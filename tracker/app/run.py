@@ -17,9 +17,9 @@ from tracker.backends.weights import load
 from tracker.core.head_pose import posed
 from tracker.options import Options
 from tracker.sinks.contract import Quit
-from tracker.sinks.keypoints.registry import STDOUT
 from tracker.sources.camera import Wish
 from tracker.sources.registry import open_source
+from tracker.support.address import STDOUT
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,9 @@ from tracker.batch.work import STAGING, Outcome, discard, staged
 from tracker.errors import SinkError
 from tracker.options import Options, declared
 from tracker.sinks.film import FORMATS
-from tracker.sinks.keypoints.registry import RECORDS, STDOUT
+from tracker.sinks.keypoints.registry import RECORDS
 from tracker.sources.images import SUFFIXES
+from tracker.support.address import STDOUT
 from tracker.support.process import undisturbed
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from tracker.commands.help import CONTEXT, PlainCommand
 from tracker.commands.parameters import filled_in, keyword, parameters, taking, values
 from tracker.errors import FkpError
 from tracker.options import INPUT, MACHINE, Options
-from tracker.sinks.keypoints.registry import RECORDS, STDOUT, format_of
+from tracker.sinks.keypoints.registry import RECORDS, format_of
+from tracker.support.address import STDOUT
 from tracker.support.process import run_program
 
 log = logging.getLogger(__name__)

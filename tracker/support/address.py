@@ -1,6 +1,7 @@
-"""HOST:PORT as people type it, for the outputs that go over a network.  Nothing is looked up here."""
+"""Places as people type them, if they are no files: HOST:PORT and standard output.  Nothing is looked up here."""
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 _LABEL = r"[^\s:\[\].]{1,63}"
@@ -9,6 +10,9 @@ _SHAPE = re.compile(
 )
 
 LOOPBACK = "127.0.0.1"
+
+STDOUT = Path("-")
+"""A name that means standard output."""
 
 
 class Address(NamedTuple):

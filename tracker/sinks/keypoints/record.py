@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tracker.errors import PipeClosed, SinkError
-from tracker.sinks.keypoints.registry import STDOUT
 from tracker.spec import COLUMNS, KEYPOINTS
+from tracker.support.address import STDOUT
 from tracker.support.atomic import PartialFile, open_partial
 from tracker.types import Pose, Tracked
 

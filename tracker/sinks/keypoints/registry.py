@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tracker.errors import SinkError
+from tracker.support.address import STDOUT
 
 if TYPE_CHECKING:
     from tracker.sinks.contract import Sink
     from tracker.sinks.keypoints.record import Header
 
 FormatName = Literal["jsonl", "csv", "parquet", "openface", "coco"]
-
-STDOUT = Path("-")
-"""A name that means standard output."""
 
 
 class Format(NamedTuple):
