@@ -224,7 +224,7 @@ main()
 @pytest.mark.parametrize(
     ("package", "owner", "name", "made"),
     [
-        ("tracker.sinks", "video", "_add_picture", ["out.jsonl"]),  # no frame, no film
+        ("tracker.sinks", "film", "_add_picture", ["out.jsonl"]),  # no frame, no film
         ("tracker.sinks.film", "Video", "_flush", ["out.jsonl", "out.mp4"]),
     ],
     ids=["opened", "closed"],
@@ -240,6 +240,102 @@ def test_a_stop_while_outputs_are_opened_or_closed_leaves_nothing_half_done(
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == made
+
+
+@pytest.mark.parametrize("failure", [SinkError("the disk is full"), ZeroDivisionError()])
+def test_an_output_that_fails_leaves_all_others_under_their_partial_names(
+    failure: Exception, film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ("out.jsonl", "out.csv", "out.coco.json")
+    options = Options(source=film, keypoints=tuple(tmp_path / name for name in names), out=tmp_path / "out.mp4")
+    with pytest.raises(type(failure)):
+        run(options, Failing(failure, frames=10), bar=False)
+    left = {re.sub(r"-\d+", "-PID", path.name): path for path in tmp_path.iterdir()}
+    assert set(left) == {f"{stem}.partial-PID{end}" for stem, end in map(parted, (*names, "out.mp4"))}
+    assert len(frames_of(left["out.partial-PID.mp4"])) == 10
+    assert len(left["out.partial-PID.jsonl"].read_text().splitlines()) == 11
+    assert len(json.loads(left["out.coco.partial-PID.json"].read_text())["images"]) == 10
+    assert [path.name for path in left.values() if str(path) not in caplog.text] == []
+
+
+def parted(name: str) -> tuple[str, str]:
+    return name.rpartition(".")[0], "." + name.rpartition(".")[2]
+
+
+class Failing(Tally):
+    """Fails after some frames, as an output does that comes last."""
+
+    def __init__(self, failure: Exception, frames: int) -> None:
+        super().__init__()
+        self._failure = failure
+        self._limit = frames
+
+    def count(self, tracked: Tracked, kind: Kind) -> None:
+        super().count(tracked, kind)
+        if self.frames == self._limit:
+            raise self._failure
+
+
+CLOSED_TERMINAL = """
+import signal, sys
+if {ignored}: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+from tracker.app.progress import Tally
+original = Tally.count
+
+def count(self, *args):
+    original(self, *args)
+    if self.frames == 10:
+        signal.raise_signal(signal.SIGHUP)
+
+Tally.count = count
+from tracker.commands.track import main
+main()
+"""
+
+
+@posix
+@pytest.mark.parametrize(("ignored", "code", "frames"), [(False, 129, 10), (True, 0, FRAMES)])
+def test_a_closed_terminal_finishes_the_outputs_unless_nohup_said_otherwise(
+    ignored: bool, code: int, frames: int, film: Path, tmp_path: Path
+) -> None:
+    args = [str(film), "--out", "out.mp4", "--keypoints", "out.jsonl", "--backend", "cpu", "--smooth", "live"]
+    command = [sys.executable, "-c", CLOSED_TERMINAL.format(ignored=ignored), *args]
+    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert len(frames_of(tmp_path / "out.mp4")) == frames
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1 + frames
+
+
+IMPATIENT = """
+import ctypes, signal, sys, threading, time
+from tracker.support import process
+process.PATIENCE_S = 0.5
+
+def app():
+    for after_s in (0.3, 0.5, {last_s}):
+        threading.Timer(after_s, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    with process.undisturbed():
+        if {in_library}:
+            ctypes.CDLL(None).sigsuspend  # exists
+            ctypes.CDLL(None).usleep.restype = None
+            while ctypes.CDLL(None).usleep(4_000_000): pass
+        else:
+            threading.Event().wait(4)
+
+process.run_program(app, "fkp-track")
+"""
+
+
+@posix
+@pytest.mark.parametrize("in_library", [False, True])
+@pytest.mark.parametrize(("last_s", "ends_at_once"), [(0.7, False), (1.5, True)])
+def test_a_second_ctrl_c_after_a_while_ends_at_once(last_s: float, ends_at_once: bool, in_library: bool) -> None:
+    script = IMPATIENT.format(last_s=last_s, in_library=in_library)
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 130
+    assert ("ended at once" in done.stderr) == ends_at_once
+    assert (time.monotonic() - began < 3.5) == ends_at_once
 
 
 @pytest.mark.skipif(

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tracker.spec import KEYPOINTS
 from tracker.support.address import Address
 from tracker.types import Box, Face, Frame, Pose, Region, Tracked
 
-pytest.importorskip("rerun", reason="needs the extra rerun")
+rr = pytest.importorskip("rerun", reason="needs the extra rerun")
 
 from tracker.sinks.rerun import open_rerun
 
@@ -107,6 +108,27 @@ def test_an_existing_file_is_refused_untouched_or_replaced_at_the_end(tmp_path):
 def test_without_a_frame_there_is_no_file(tmp_path):
     write_all(open_rerun(tmp_path / "x.rrd", "talk.mp4", overwrite=False), [])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("waits", ["log", "flush"])
+def test_a_file_that_takes_nothing_any_more_is_given_up(waits, tmp_path, monkeypatch):
+    """Rerun's own file thread ends on a full disk, and some of its calls then wait for it without end."""
+    ended = threading.Event()
+
+    def wait(*_, timeout_sec=None, **__):
+        if not ended.wait(timeout_sec if timeout_sec is not None else 30):
+            raise RuntimeError("timed out")
+
+    monkeypatch.setattr("tracker.sinks.rerun.FINISH_S", 0.3)
+    sink = open_rerun(tmp_path / "x.rrd", "demo", overwrite=False)
+    monkeypatch.setattr(rr.RecordingStream, waits, wait)
+    sink.write(tracked(0))
+    began = time.monotonic()
+    with pytest.raises(SinkError, match=r"cannot write .*x\.rrd.*what was written until then is in"):
+        sink.close()
+    assert time.monotonic() - began < 5
+    ended.set()
+    assert not (tmp_path / "x.rrd").exists()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The exported files: what ONNX Runtime answers is what torch answers, and nothing but whole weights is believed."""
 
+import errno
 import json
 import logging
 import shutil
@@ -185,11 +186,21 @@ def test_a_form_that_is_missing_is_added_to_finished_weights_and_nothing_else_ch
 
 
 @pytest.mark.parametrize("blocked", ["fkp-schemes.onnx", "fkp-fp16.onnx", "fkp-cpu.onnx", "fkp.json"])
-def test_a_folder_whose_writing_was_cut_short_is_refused(folder: Path, tmp_path: Path, blocked: str) -> None:
+def test_a_folder_whose_writing_was_cut_short_is_refused(
+    folder: Path, tmp_path: Path, blocked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "weights"))
     load(copy)
-    (copy / f"{blocked}.partial").mkdir()  # in the way of the next writing
-    with pytest.raises(SinkError, match=f"cannot write .*{blocked}"):
+    original = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.name.startswith(f"{Path(blocked).stem}.partial") and path.suffix == Path(blocked).suffix:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SinkError, match=f"cannot write .*{blocked}: No space"):
         write_weights(shaken(TINY, seed=1), copy, {})
+    assert not list(copy.glob("*.partial*"))
     with pytest.raises(WeightsError, match="is not the file its card describes"):
         load(copy)

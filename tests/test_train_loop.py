@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -104,7 +105,9 @@ def test_a_handful_of_faces_is_learnt(make_faces: MakeFaces) -> None:
     assert ((points - bank.targets) * 48).square().mean().sqrt() < untrained_px / 6
 
 
-def test_a_checkpoint_is_written_in_one_move_and_holds_no_code(banks: list[Bank], tmp_path: Path) -> None:
+def test_a_checkpoint_is_written_in_one_move_and_holds_no_code(
+    banks: list[Bank], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fit = fresh(banks)
     fit.run(1)
     path = tmp_path / "checkpoint.safetensors"
@@ -113,10 +116,15 @@ def test_a_checkpoint_is_written_in_one_move_and_holds_no_code(banks: list[Bank]
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert header["step_count"]["dtype"] == "I64"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    (tmp_path / "checkpoint.partial").mkdir()  # now nothing can be written
-    with pytest.raises(SinkError, match=r"cannot write .*checkpoint.safetensors.*--resume"):
+
+    def full(*_: object) -> None:
+        raise safetensors.SafetensorError("No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(SinkError, match=r"no checkpoint in .*checkpoint.safetensors .*No space.*--resume"):
         fit.save(path)
     assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tracker.sinks.playback import Paced
 from tracker.sinks.registry import OUTPUTS, Output, Request
 from tracker.sources.contract import SourceInfo
 from tracker.support.address import STDOUT
-from tracker.support.atomic import clear_leftovers, open_partial
+from tracker.support.atomic import all_or_none, clear_leftovers, open_partial
 from tracker.support.process import undisturbed
 
 
@@ -46,7 +46,7 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
     request = Request(info, header, options.overwrite, options.format, pace=not options.writes_files)
     plain: list[Sink] = []
     pictures: list[Sink] = []
-    with ExitStack() as afterwards, ExitStack() as stack:
+    with ExitStack() as afterwards, all_or_none(), ExitStack() as stack:
 
         def use(row: Output, place: Any) -> None:
             (pictures if row.pictures else plain).append(stack.enter_context(closing(row.open(place, request))))

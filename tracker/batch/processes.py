@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
@@ -20,6 +20,12 @@ from tracker.app.progress import Tally
 from tracker.batch.plan import Task
 from tracker.batch.work import Outcome, perform, speak_of
 from tracker.options import Options
+from tracker.support.process import STOPS
+
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as Connection
+else:
+    from multiprocessing.connection import Connection
 
 BEAT_S = 1.0
 """How often a worker says how far it is."""
@@ -101,7 +107,8 @@ def _cause_of_death(code: int | None) -> str:
 
 def _work(connection: Connection, task: Task, each: Options, level: int) -> None:
     """The worker's life: one task."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent decides what it means
+    for number in set(STOPS) - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all; the parent decides what they mean
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with_parent, name="fkp-parent", daemon=True).start()
     speak_of(task, level)
@@ -138,7 +145,7 @@ def _end_with_parent() -> None:
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
     """A process started meanwhile does not hear Ctrl-C, not even before its own first line; this one hears it later."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tracker.errors import SinkError, SourceError
+from tracker.support.atomic import move_patiently
 
 BLOCK = 1 << 20
 """Bytes copied at a time."""
@@ -77,7 +78,7 @@ def move(made: Path, target: Path) -> None:
     elif is_url(made):
         made.fs.mv(made.path, target.path, recursive=made.is_dir())  # type: ignore[attr-defined]
     else:
-        made.replace(target)
+        move_patiently(made, target)
 
 
 def remove(folder: Path) -> None:

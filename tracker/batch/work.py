@@ -75,6 +75,7 @@ def perform(task: Task, each: Options, tally: Tally) -> Outcome:
             ended = Outcome(failure=told, code=1, details=traceback.format_exc())
     if ended.failure is not None:
         discard(task, stage)
+        warnings[:] = [each for each in warnings if stage not in each]  # they name files that are not kept
         stage = ""
     return replace(
         ended,

@@ -373,6 +373,8 @@ def _peak_mb(pid: int) -> float | None:
 
 def _cpu_s(pid: int) -> float | None:
     """Processor time so far of a running process, all threads; None where /proc does not tell."""
+    if sys.platform == "win32":
+        return None
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

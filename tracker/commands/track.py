@@ -188,12 +188,15 @@ def _run_and_report(options: Options) -> None:
     from tracker.app.progress import Tally
     from tracker.app.run import run
 
-    tally = Tally()
+    tally, made = Tally(), options.files
     try:
         run(options, tally)
+    except Exception:
+        made = ()
+        raise
     finally:
         if tally.frames:
-            outputs = ", ".join("stdout" if path == STDOUT else str(path) for path in options.files)
+            outputs = ", ".join("stdout" if path == STDOUT else str(path) for path in made)
             log.info("%s%s", tally, f" -> {outputs}" if outputs else "")
 
 

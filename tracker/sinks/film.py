@@ -150,7 +150,7 @@ class Video:
 
     def _keep(self) -> None:
         if self._last_ticks is not None:
-            self._file.move_into_place()
+            self._file.deliver()
         else:
             self._file.discard()
             log.warning("no frame came, so there is no %s", self._file.target)

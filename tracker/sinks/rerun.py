@@ -45,6 +45,8 @@ ANSWER_S = 3.0
 """How long a viewer may take to answer when we come."""
 PATIENCE_S = 5.0
 """How long a viewer may take for the last frames when we leave."""
+FINISH_S = 60.0
+"""How long a file may take for the last frames; on a full disk Rerun can wait without end."""
 CORNER_PX = np.float32(0.5)
 
 
@@ -125,17 +127,18 @@ class RerunFile:
         if self._closed:
             return
         self._closed = True
-        self._behind.close()
         try:
-            self._stream.flush()
+            if not self._behind.close(FINISH_S):
+                raise RuntimeError("it takes nothing")
+            self._stream.flush(timeout_sec=FINISH_S)
         except RuntimeError as error:
+            _abandon(self._stream)
             raise SinkError(
                 f"cannot write {self._file.target}: {error}; what was written until then is in {self._file.path}"
             ) from error
-        finally:
-            self._stream.disconnect()
+        self._stream.disconnect()
         if self._begun:
-            self._file.move_into_place()
+            self._file.deliver()
         else:
             self._file.discard()
 

@@ -1,45 +1,71 @@
-"""Files that bear their name only once they are whole.
+"""Files that get their name only when they are whole.
 
-While it is written, `talk.mp4` is called `talk.partial-<process id>.mp4`, in the same folder; closing moves it into
-place in one step.  A run that is killed leaves the partial file behind, with everything written so far: a film plays,
-records end with a whole line.  No other run takes its name; the next one into the same file clears it away, unless it
-is a recording that cannot be made again.
+While a file is written, `talk.mp4` is called `talk.partial-<process id>.mp4`, in the same folder.  One move gives it
+its name.  Inside `all_or_none` that happens at the end of the block, for all files or, if the run failed, for none.
+A run that fails or is killed leaves its partial files behind, with everything written so far: a film plays, records
+end with a whole line.  The writer holds a lock on its partial file, so no other run deletes it.  The next run into the
+same file deletes partial files that nobody holds, unless they are a recording that cannot be made again.
 """
 
+import io
 import itertools
 import logging
 import os
 import re
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple
 
-from tracker.errors import SinkError
+from tracker.errors import PipeClosed, SinkError
+from tracker.support.lock import try_lock
 
 log = logging.getLogger(__name__)
 
-PARTIAL_STEM = re.compile(r"(?P<stem>.+)\.partial-(?P<pid>\d+)(-\d+)?")
-"""What a file is called, before its suffix, while process `pid` writes it."""
+PARTIAL_STEM = re.compile(r"(?P<stem>.+)\.partial-\d+(-\d+)?")
+"""The name of a file while it is written, before its suffix."""
+
+BUSY_S = 2.0
+"""How long a move is tried again: on Windows a virus scanner opens files just after they were closed."""
+
+_begun: ContextVar["list[PartialFile] | None"] = ContextVar("_begun", default=None)
+"""The files of the innermost `all_or_none`."""
 
 
-class PartialFile(NamedTuple):
-    """A file on its way to its name."""
+class PartialFile:
+    """A file on its way to its name, held by this process until then."""
 
-    path: Path
-    """Where to write; exists and is empty when it is handed out."""
-    target: Path
-    overwrite: bool
+    def __init__(self, path: Path, target: Path, lock: io.FileIO, *, overwrite: bool) -> None:
+        self.path = path
+        """Where to write; exists and is empty when it is handed out."""
+        self.target = target
+        self.waits = False
+        """Whether it is whole and gets its name at the end of `all_or_none`."""
+        self.has_frames = True
+        """Whether it is worth keeping if the run fails."""
+        self._lock = lock
+        self._overwrite = overwrite
+
+    def deliver(self, *, has_frames: bool = True) -> None:
+        """Say that the file is whole: it gets its name now, or at the end of `all_or_none`.  Raises SinkError."""
+        if _begun.get() is None:
+            self.move_into_place()
+        else:
+            self.waits, self.has_frames = True, has_frames
 
     def move_into_place(self) -> Path:
-        """Give the finished file its name, and return it.
+        """Give the file its name now, and return it.
 
-        When something has taken that name meanwhile and may not be replaced, ours gets a free one and a warning says
-        so.  Raises SinkError when it cannot be moved; it then stays at `path`.
+        If another file took that name meanwhile and must not be replaced, ours gets a free one and a warning says so.
+        Raises SinkError when it cannot be moved; it then stays at `path`.
         """
-        target = self.target if self.overwrite else free_name(self.target)
+        target = self.target if self._overwrite else free_name(self.target)
+        if sys.platform == "win32":
+            self._lock.close()  # Windows moves no file that is open
         try:
-            self.path.replace(target)
+            move_patiently(self.path, target)
         except OSError as error:
             if not self.path.exists():
                 raise SinkError(
@@ -48,13 +74,64 @@ class PartialFile(NamedTuple):
             raise SinkError(
                 f"cannot move the finished {self.path} to {target}: {_reason(error)}; it is whole, rename it yourself"
             ) from error
+        finally:
+            self.release()
         if target != self.target:
             log.warning("%s appeared while it was being written and stays as it is; ours is %s", self.target, target)
         return target
 
     def discard(self) -> None:
         """Delete the file, for when nothing was written to it."""
+        if sys.platform == "win32":
+            self._lock.close()
         self.path.unlink(missing_ok=True)
+        self.release()
+
+    def release(self) -> None:
+        """Hold the file no longer; it stays at `path`."""
+        self._lock.close()
+        self.waits = False
+
+    def __del__(self) -> None:
+        self._lock.close()
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """Files that are begun and delivered in this block get their names at its end; if it fails, none of them does.
+
+    A failure is any Exception but PipeClosed: a run that was stopped, or whose reader left, delivers what it has.
+    Raises SinkError if a file cannot be moved; the others are moved.
+    """
+    files: list[PartialFile] = []
+    token = _begun.set(files)
+    failed = False
+    try:
+        yield
+    except Exception as error:
+        failed = not isinstance(error, PipeClosed)
+        raise
+    finally:
+        _begun.reset(token)
+        with ExitStack() as stack:
+            for file in files:
+                stack.callback(_keep if failed else _settle, file)
+
+
+def _settle(file: PartialFile) -> None:
+    if file.waits:
+        file.move_into_place()
+    else:
+        file.release()
+
+
+def _keep(file: PartialFile) -> None:
+    """Leave the file under its partial name; if nobody else told the user where it is, say so."""
+    if file.waits and not file.has_frames:
+        file.discard()
+    elif file.waits:
+        log.warning("the run failed, so there is no new %s; what it wrote until then is %s", file.target, file.path)
+    file.release()
 
 
 def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
@@ -63,16 +140,30 @@ def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
     Raises SinkError when `target` exists without `overwrite`, is a folder, or its folder is missing or read-only.
     """
     if os.path.islink(target):
-        target = target.resolve()  # what it stands for is replaced, not the link
+        target = target.resolve()  # what the link stands for is replaced, not the link
     refuse_existing(target, overwrite=overwrite)
-    path = free_name(target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}"))
     try:
-        path.open("xb").close()
+        path, lock = _claim(target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}"))
     except FileNotFoundError as error:
         raise SinkError(f"cannot write {target}: there is no folder {target.parent}; create it first") from error
     except OSError as error:
         raise SinkError(f"cannot write {target}: {_reason(error)}; choose a place you may write to") from error
-    return PartialFile(path, target, overwrite)
+    file = PartialFile(path, target, lock, overwrite=overwrite)
+    files = _begun.get()
+    if files is not None:
+        files.append(file)
+    return file
+
+
+def _claim(path: Path) -> tuple[Path, io.FileIO]:
+    """Create and lock `path`, or the first free `path-2`, `path-3`, ...  Raises OSError."""
+    for name in _numbered(path):
+        with suppress(FileExistsError):
+            lock = io.FileIO(name, "x+")
+            if try_lock(lock) is not False and name.exists():
+                return name, lock
+            lock.close()  # a run that clears leftovers was faster than our lock
+    raise AssertionError("the numbers never end")
 
 
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
@@ -88,15 +179,15 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
 
 
 def clear_leftovers(targets: Collection[Path], *, keep: bool) -> None:
-    """Delete what runs that were killed have left of these files; with `keep` only say where it is.
+    """Delete partial files of these targets that no run holds any more; with `keep` only say where they are.
 
-    It is left over when no process of this machine has the number in its name.
+    Where the file system has no locks nobody can know whether a run holds them, so they stay.
     """
     wanted = {(target.parent, target.stem, target.suffix) for target in targets}
     for folder in {target.parent for target in targets}:
         for path in _entries(folder):
             name = PARTIAL_STEM.fullmatch(path.stem)
-            if name and (folder, name["stem"], path.suffix) in wanted and not _runs(int(name["pid"])):
+            if name and (folder, name["stem"], path.suffix) in wanted and path.is_file():
                 _clear(path, keep=keep)
 
 
@@ -109,47 +200,72 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _clear(path: Path, *, keep: bool) -> None:
-    if keep:
-        log.warning("%s is what a run recorded before it was killed; rename or delete it", path)
-        return
     try:
-        path.unlink()
+        with io.FileIO(path, "r+") as file:
+            free = try_lock(file)
+            if free and not keep and sys.platform != "win32":
+                path.unlink()  # while we hold the lock, so that nobody else takes it for theirs
+        if free and not keep and sys.platform == "win32":
+            path.unlink()
+    except FileNotFoundError:
+        return
     except OSError as error:
         log.warning("%s is left of a run that was killed, and cannot be deleted: %s", path, _reason(error))
-    else:
+        return
+    if free is None:
+        log.warning("%s may be left of a run that was killed; delete it if nothing writes it any more", path)
+    elif free and keep:
+        log.warning("%s is what a run recorded before it was killed; rename or delete it", path)
+    elif free:
         log.info("deleted %s, left of a run that was killed", path)
 
 
-def _runs(pid: int) -> bool:
-    if sys.platform == "win32":
-        return False  # the question would end it; and Windows deletes nothing that a process has open
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True  # somebody else's
-    return True
+def write_whole(target: Path, content: bytes | Callable[[Path], object], *, overwrite: bool) -> Path:
+    """Write a file in one step, so that nobody ever sees half of it; returns its name.
 
-
-def write_whole(target: Path, content: bytes, *, overwrite: bool) -> Path:
-    """Write a small file in one step, so that nobody ever sees half of it; returns its name.
-
-    Raises SinkError as `open_partial` does, and when the disk is full.
+    `content` may be a function that writes to the path it gets.  Raises SinkError as `open_partial` does, and when
+    the disk is full.
     """
-    partial = open_partial(target, overwrite=overwrite)
+    token = _begun.set(None)
     try:
-        partial.path.write_bytes(content)
-    except OSError as error:
-        partial.discard()
-        raise SinkError(f"cannot write {target}: {_reason(error)}") from error
+        partial = open_partial(target, overwrite=overwrite)
+    finally:
+        _begun.reset(token)
+    try:
+        if callable(content):
+            content(partial.path)
+        else:
+            partial.path.write_bytes(content)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.discard()
+        if isinstance(error, OSError):
+            raise SinkError(f"cannot write {target}: {_reason(error)}") from error
+        raise
     return partial.move_into_place()
+
+
+def move_patiently(source: Path, target: Path) -> None:
+    """`source.replace(target)`; a file that another program has open just now is tried again.  Raises OSError."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            source.replace(target)
+        except PermissionError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def free_name(path: Path) -> Path:
     """`path`, or where that exists the first of `name-2`, `name-3`, ... that does not."""
-    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
-    return next(name for name in itertools.chain([path], numbered) if not os.path.exists(name))
+    return next(name for name in _numbered(path) if not os.path.exists(name))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    return itertools.chain([path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2)))
 
 
 def _reason(error: OSError) -> str:

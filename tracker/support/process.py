@@ -1,20 +1,28 @@
 """How each of our programs starts and ends: signals, exit codes, and one message for what a user can mend."""
 
+import ctypes
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from tracker.errors import FkpError, PipeClosed
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+HANGUP = {"win32": "SIGBREAK"}.get(sys.platform, "SIGHUP")
+"""What a closed terminal or a lost connection sends."""
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.Signals[HANGUP])
+
+PATIENCE_S = 3.0
+"""A second signal that comes so long after the first ends the program at once."""
 
 
 class Stopped(BaseException):
-    """Ctrl-C or SIGTERM arrived.  No `Exception`, so that nothing takes it for a failure it can handle."""
+    """One of `STOPS` arrived.  No `Exception`, so that nothing takes it for a failure it can handle."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -27,8 +35,11 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
     `extra` is the optional part of the installation whose packages the program needs.
     """
     for number in STOPS:
-        signal.signal(number, _stop)
+        if number in STOPS[:2] or signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants no hangup
+            signal.signal(number, _stop)
     _occupy_standard_streams()
+    _watch_for_impatience(name)
+    _outlive_the_console()
     try:
         app()
     except PipeClosed as quiet:
@@ -66,22 +77,69 @@ def _way_out(error: ImportError, extra: str | None) -> str:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is through, so that they leave nothing half changed."""
+    """Signals wait until the block is through, so that they leave nothing half changed."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return
     arrived: list[int] = []
-    handlers = {each: signal.signal(each, lambda number, _frame: arrived.append(number)) for each in STOPS}
+    wanted = [each for each in STOPS if callable(signal.getsignal(each))]
+    handlers: dict[int, Any] = {each: signal.signal(each, lambda number, _: arrived.append(number)) for each in wanted}
     try:
         yield
     finally:
         for each, handler in handlers.items():
             signal.signal(each, handler)
     for number in arrived[:1]:
-        signal.raise_signal(number)
+        handlers[number](number, None)  # raised again it would look like a second one
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
     for each in STOPS:
-        signal.signal(each, signal.SIG_IGN)  # from here on the outputs are being finished; a second Ctrl-C must not
+        signal.signal(each, _ignore)  # from here on the outputs are being finished, which a second Ctrl-C must not end
     raise Stopped(number)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Unlike SIG_IGN this still wakes the watcher."""
+
+
+def _watch_for_impatience(name: str) -> None:
+    """Let a late second signal end the program at once, even while the main thread waits inside a library."""
+    hears, speaks = os.pipe()
+    if sys.platform != "win32":
+        os.set_blocking(speaks, False)
+    signal.set_wakeup_fd(speaks, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(name, hears), name="fkp-signals", daemon=True).start()
+
+
+def _watch(name: str, hears: int) -> None:
+    first_s: float | None = None
+    while byte := os.read(hears, 1):
+        if byte[0] not in STOPS:
+            continue
+        now = time.monotonic()
+        if first_s is not None and now - first_s > PATIENCE_S:
+            os.write(2, f"{name}: ended at once; unfinished files keep their partial names\n".encode())
+            os._exit(128 + byte[0])
+        first_s = now if first_s is None else first_s
+
+
+def _outlive_the_console() -> None:
+    """Windows ends a program as soon as its handler for the closing window returns: finish the outputs first."""
+    if sys.platform != "win32":
+        return
+    import _thread
+
+    def handle(event: int) -> bool:
+        if event < 2:  # Ctrl-C and Ctrl-Break, which Python hears itself
+            return False
+        _thread.interrupt_main(signal.SIGTERM)
+        time.sleep(60)  # Windows grants 5 s, or until the program has ended
+        return True
+
+    global _console_handler  # noqa: PLW0603, Windows calls it until the end
+    _console_handler = ctypes.WINFUNCTYPE(ctypes.c_bool, ctypes.c_uint32)(handle)
+    ctypes.windll.kernel32.SetConsoleCtrlHandler(_console_handler, True)
+
+
+_console_handler: Any = None

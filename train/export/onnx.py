@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, Weights, load
-from tracker.errors import SinkError
 from tracker.spec import KEYPOINTS, SIZE
+from tracker.support.atomic import write_whole
 from train.export.cpu_form import blocked
 from train.export.fp16_form import in_half
 from train.learn.model import HEADS, Block, Net, mac_count, parameter_count
@@ -48,7 +48,7 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
     forms = _forms("fkp", networks["fkp.onnx"])
     networks |= {entry["file"]: content for entry, content in forms.values()}
     for name, content in networks.items():
-        _replace(folder / name, content)
+        write_whole(folder / name, content, overwrite=True)
     card = {
         "fkp_card": CARD_VERSION,
         "sha256": hashlib.sha256(networks["fkp.onnx"]).hexdigest(),
@@ -73,7 +73,7 @@ def add_forms(weights: Weights) -> Weights:
     for entry, content in forms.values():
         path = weights.path.with_name(entry["file"])
         if not path.is_file() or path.read_bytes() != content:
-            _replace(path, content)
+            write_whole(path, content, overwrite=True)
     card = weights.card | {kind: entry for kind, (entry, _) in forms.items()}
     if card != weights.card:
         _write_card(weights.path.with_suffix(".json"), card)
@@ -188,13 +188,4 @@ def _forget_source_paths(model: onnx.ModelProto) -> None:
 
 
 def _write_card(path: Path, card: dict[str, Any]) -> None:
-    _replace(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror or error}") from error
+    write_whole(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode(), overwrite=True)

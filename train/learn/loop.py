@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tracker.errors import DataError, SinkError
+from tracker.support.atomic import write_whole
 from tracker.support.process import undisturbed
 from train.learn.augment import Augmentation, Bank, draw
 from train.learn.losses import LossConfig, loss
@@ -96,14 +97,12 @@ class Fit:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint (safetensors), in one move.  Raises SinkError when it cannot be written."""
-        partial = path.with_suffix(".partial")
         tensors = {name: tensor.contiguous() for name, tensor in self._state().items()}
         notes = {"settings": json.dumps(self._settings()), "seconds": str(self.seconds)}
         try:
-            safetensors.torch.save_file(tensors, partial, notes)
-            partial.replace(path)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise SinkError(f"cannot write {path}: {error}; make room and go on with --resume") from error
+            write_whole(path, lambda partial: safetensors.torch.save_file(tensors, partial, notes), overwrite=True)
+        except (SinkError, safetensors.SafetensorError) as error:
+            raise SinkError(f"no checkpoint in {path} ({error}); make room and go on with --resume") from error
 
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint; raises DataError when it is none, or one of a run with other settings."""

@@ -8,13 +8,13 @@ same one at once, and no reader ever meets half a file.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from tracker.errors import SinkError
+from tracker.support.atomic import write_whole
 from tracker.support.cachedir import cache_dir
 
 log = logging.getLogger(__name__)
@@ -62,16 +62,11 @@ class Kept:
     def write(self, name: str, facts: Facts, content: bytes) -> None:
         path = self._path(name)
         label = {"magic": MAGIC, "facts": dict(facts), "sha256": hashlib.sha256(content).hexdigest()}
-        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(json.dumps(label).encode() + b"\n" + content)
-            partial.replace(path)
-        except OSError as error:
-            log.warning("%s cannot be kept (%s); the next start makes it again", path, error.strerror or error)
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
+            write_whole(path, json.dumps(label).encode() + b"\n" + content, overwrite=True)
+        except (OSError, SinkError) as error:
+            log.warning("%s cannot be kept (%s); the next start makes it again", path, error)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{SUFFIX}"

@@ -159,7 +159,7 @@ class Output:
         if self._partial is None:
             return
         if self.has_frames or not os.path.exists(self._partial.target):
-            self._partial.move_into_place()
+            self._partial.deliver(has_frames=self.has_frames)
         else:
             self._partial.discard()
 

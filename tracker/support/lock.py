@@ -1,0 +1,54 @@
+"""Locks on open files.  The system releases them when the holder ends, however it ends.
+
+Process numbers cannot replace them: in another container or on another machine they mean another process.
+"""
+
+import errno
+import io
+import os
+import sys
+
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
+"""What file systems without locks answer: Lustre mounted without them, some of FUSE and NFS."""
+
+FAR_BYTE = 1 << 40
+"""The byte that is locked.  Nobody writes it: Windows and SMB shares refuse access to locked bytes."""
+
+
+def try_lock(file: io.FileIO) -> bool | None:
+    """Lock `file` until it is closed.  False if another open file holds the lock, None if no locks exist there."""
+    try:
+        _lock(file)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return None
+    return True
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: io.FileIO) -> None:
+        file.seek(FAR_BYTE)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        finally:
+            file.seek(0)
+
+elif sys.platform == "linux":
+    import fcntl
+    import struct
+
+    def _lock(file: io.FileIO) -> None:
+        # Unlike flock this locks one byte, so that the file can still be written on an SMB share.
+        region = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, FAR_BYTE, 1, 0)
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, region)
+
+else:
+    import fcntl
+
+    def _lock(file: io.FileIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
