@@ -19,7 +19,7 @@ from tracker.types import Box, Face, Frame, Pose, Region, Tracked
 
 rr = pytest.importorskip("rerun", reason="needs the extra rerun")
 
-from tracker.sinks.rerun import open_rerun
+from tracker.sinks.rerun import open_rerun  # noqa: E402
 
 BLUE = (200, 60, 20)
 PATIENCE_S = 60
@@ -186,7 +186,7 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 from test_sinks_rerun import tracked
 from tracker.support.address import Address
-from tracker.sinks.rerun import open_rerun
+from tracker.sinks.rerun import open_rerun  # noqa: E402
 
 sink = open_rerun(Address("127.0.0.1", int(sys.argv[2])), "talk.mp4", overwrite=False)
 sink.write(tracked(0))
