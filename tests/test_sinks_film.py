@@ -409,7 +409,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from threading import Event
-from test_sinks_video import tracked
+from test_sinks_film import tracked
 from tracker.sinks.film import open_video
 from tracker.sources.registry import open_film
 

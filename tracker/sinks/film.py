@@ -24,6 +24,7 @@ from tracker.sinks.contract import Sink
 from tracker.sinks.film_sound import Sound, open_sound, silence
 from tracker.sources.contract import SourceInfo
 from tracker.sources.film import open_container
+from tracker.sources.fit import fitted
 from tracker.support.atomic import PartialFile, open_partial
 from tracker.support.behind import Behind
 from tracker.types import Frame, Tracked
@@ -183,11 +184,11 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
     name, options = FORMATS[suffix]
     container = av.open(f"file:{file.path}", "w", format=name, options=options)
     rate = info.rate or Fraction(30)
-    stream = _add_picture(container, encoder, (width, height), rate)
+    stream = _add_picture(container, encoder, (width, height), rate, info.sample_aspect)
     sound = silence()
     if info.kind == "film" and info.path is not None:
-        _look_like(info.path, info, stream)
-        sound = open_sound(info.path, container, suffix)
+        picture = _look_like(info.path, info, stream)
+        sound = open_sound(info.path, picture, container, suffix)
     return Video(container, stream, sound, file, period_s=float(1 / rate))
 
 
@@ -235,7 +236,7 @@ def _probe(encoder: str, width: int, height: int) -> None:
     context.open()
 
 
-def _add_picture(container: Any, encoder: str, size: tuple[int, int], rate: Fraction) -> Any:
+def _add_picture(container: Any, encoder: str, size: tuple[int, int], rate: Fraction, aspect: Fraction) -> Any:
     pixels = size[0] * size[1]
     options = X264 if encoder == "libx264" else {"b": str(round(0.15 * pixels * rate))}
     stream = container.add_stream(encoder, rate=rate, options=options)
@@ -246,22 +247,21 @@ def _add_picture(container: Any, encoder: str, size: tuple[int, int], rate: Frac
     context.time_base = DEFAULT_TICK
     context.gop_size = max(1, round(KEYFRAME_INTERVAL_S * rate))
     context.colorspace, context.color_range = BT601, LIMITED_RANGE
+    context.sample_aspect_ratio = aspect
     return stream
 
 
-def _look_like(path: Path, info: SourceInfo, stream: Any) -> None:
-    """Take over what the source film says of its clock, the shape of its pixels and its colours."""
+def _look_like(path: Path, info: SourceInfo, stream: Any) -> int:
+    """Take over what the source film says of its clock and its colours; returns the number of its picture."""
     with open_container(path) as film:
-        source = film.streams.best("video")
+        source = film.streams[info.stream] if info.stream is not None else film.streams.video[0]
         stream.codec_context.time_base = _tick(source.time_base)
-        aspect = source.sample_aspect_ratio or Fraction(1)
-        turned = (source.width, source.height) != (info.width, info.height)
-        stream.codec_context.sample_aspect_ratio = 1 / aspect if turned else aspect
         stream.codec_context.color_primaries = source.codec_context.color_primaries
         stream.codec_context.color_trc = source.codec_context.color_trc
         if source.codec_context.colorspace == UNSPECIFIED:
             # It was decoded by BT.601 like all unmarked films; a player that guesses otherwise shall guess so for both.
             stream.codec_context.colorspace = UNSPECIFIED
+        return int(source.index)
 
 
 def _tick(time_base: Fraction) -> Fraction:
@@ -279,12 +279,7 @@ def _fitted(image: Image, width: int, height: int) -> Image:
     if down in (0, 1) and across in (0, 1):
         padded: Image = cv2.copyMakeBorder(image, 0, down, 0, across, cv2.BORDER_REPLICATE)
         return padded
-    scale = min(width / image.shape[1], height / image.shape[0])
-    fitted = np.zeros((height, width, 3), np.uint8)
-    size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    cv2.resize(image, size, dst=fitted[top : top + size[1], left : left + size[0]], interpolation=cv2.INTER_AREA)
-    return fitted
+    return fitted(image, width, height)
 
 
 def _failure_of(action: Callable[[], object]) -> Exception | None:

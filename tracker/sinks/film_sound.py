@@ -1,20 +1,23 @@
-"""The sound of the source film, carried into the annotated one.
+"""The sounds of the source film, carried into the annotated one.
 
-In: the film's audio packets.  Out: the same packets where the new container can hold their codec, else AAC.  Their
-times count from the container's start, as the frames' timestamps do, so sound and picture keep their distance.
+In: the film's audio packets, on its common clock.  Out: the same packets where the new container can hold their codec,
+else AAC.  What is decoded counts, not what the container claims: layout, rate and format may change at any packet.
 """
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 
 from tracker.errors import SourceError
-from tracker.sources.film import open_container
+from tracker.sources.film import clocked, open_container
+from tracker.sources.timeline import Reader, open_reader
 
 log = logging.getLogger(__name__)
 
@@ -32,141 +35,321 @@ SYNC_TOLERANCE_S = 0.05
 """Where decoded sound and its time stamps drift further apart, silence fills in or sound is cut; WMA's stamps jump by
 28 ms, and its first one is 64 ms off."""
 
+PACKETS_TRIED = 200
+"""How many packets of a sound may fail to decode before it counts as undecodable: some seconds of it."""
+
+PATIENCE_S = 60.0
+"""When that much sound has come without a picture, the picture is over."""
+
+
+class _Track(Protocol):
+    """One sound on its way: packets of the source in, packets of the output out."""
+
+    def take(self, packet: Any) -> Iterator[Any]:
+        """What one packet of the source gives.  Raises FFmpeg's errors and ValueError where it gives nothing more."""
+        ...
+
+    def end(self) -> Iterator[Any]:
+        """What is left when no packet follows."""
+        ...
+
+
+class _Carried:
+    """A track, and what became of it."""
+
+    def __init__(self, name: str, track: _Track) -> None:
+        self.name = name
+        self.written = 0
+        self.seen = 0
+        self.failure: str | None = None
+        self._track = track
+        self._reached_s = 0.0
+
+    def take(self, packet: Any | None) -> Iterator[Any]:
+        """Packets for the output; none after a failure.  None asks for what is left."""
+        if self.failure is not None:
+            return
+        self.seen += packet is not None
+        try:
+            for ready in self._track.end() if packet is None else self._track.take(packet):
+                self.written += 1
+                self._reached_s = float(ready.dts * ready.time_base)
+                yield ready
+        except (av.FFmpegError, ValueError) as error:
+            self.failure = getattr(error, "strerror", None) or str(error)
+            if self.written:
+                log.warning("%s ends at %.2f s: %s", self.name, self._reached_s, self.failure)
+
+    def tell_loss(self) -> None:
+        """Say so where there was a sound and nothing of it arrived."""
+        if self.seen and not self.written:
+            why = self.failure or f"none of its {self.seen} packets can be decoded"
+            log.warning("%s is lost altogether: %s", self.name, why)
+
 
 class Sound:
     """Puts the film's audio packets between the picture's, as far as the picture has come."""
 
     def __init__(
-        self, packets: Iterator[Any], mux: Callable[[Any], None], close: Callable[[], None], film_end_s: float
+        self, reader: Reader | None, tracks: dict[int, _Carried], picture: int, mux: Callable[[Any], None]
     ) -> None:
-        self._packets = packets
+        """`tracks` by the source's stream numbers; `picture` is that of the picture."""
+        self._reader = reader
+        self._tracks = tracks
+        self._picture = picture
         self._mux = mux
-        self._close = close
-        self._film_end_s = film_end_s
+        self._picture_s = -math.inf
+        """How far the source's picture has come that was passed over."""
+        self._packets = self._read()
         self._reached_s = -math.inf
 
     def write_until(self, time_s: float) -> None:
         """Write packets until one lies past `time_s`.  Raises FFmpeg's errors when the output cannot be written."""
         while self._reached_s <= time_s:
-            packet = self._next()
+            packet = next(self._packets, None)
             if packet is None:
                 self._reached_s = math.inf
                 return
-            self._reached_s = float(packet.dts * packet.time_base)
-            self._mux(packet)
+            self._write(packet)
 
     def finish(self, picture_end_s: float, period_s: float) -> None:
         """Write the rest: all of it where the picture has run to the film's end, else none past the picture."""
-        stopped_early = picture_end_s < self._film_end_s - period_s
-        self.write_until(picture_end_s if stopped_early else math.inf)
+        self.write_until(picture_end_s)
+        held = []
+        for packet in self._packets:
+            if self._picture_s > picture_end_s + period_s:
+                break  # the run was stopped early
+            held.append(packet)
+            if packet.dts * packet.time_base > picture_end_s + PATIENCE_S:
+                held += self._packets
+        else:
+            for packet in held:
+                self._write(packet)
 
     def close(self) -> None:
-        self._close()
+        """Free the source, and say what was lost of it."""
+        for track in self._tracks.values():
+            track.tell_loss()
+        if self._reader is not None:
+            self._reader.container.close()
 
-    def _next(self) -> Any:
-        """The next packet; None at the end, and where the sound is damaged beyond reading on."""
+    def _write(self, packet: Any) -> None:
+        self._reached_s = float(packet.dts * packet.time_base)
+        self._mux(packet)
+
+    def _read(self) -> Iterator[Any]:
         try:
-            return next(self._packets, None)
-        except av.FFmpegError as error:
-            log.warning("the sound ends at %.2f s: %s", max(self._reached_s, 0), error.strerror)
-            return None
+            for packet in self._reader or ():
+                if packet.stream_index == self._picture:
+                    if packet.dts is not None:
+                        self._picture_s = max(self._picture_s, float(packet.dts * packet.time_base))
+                elif packet.size and packet.stream_index in self._tracks:
+                    yield from self._tracks[packet.stream_index].take(packet)
+        except SourceError as error:
+            log.warning("the sound ends: %s", error)
+        for track in self._tracks.values():
+            yield from track.take(None)
 
 
 def silence() -> Sound:
     """For sources without sound."""
-    return Sound(iter(()), lambda packet: None, lambda: None, math.inf)
+    return Sound(None, {}, -1, lambda packet: None)
 
 
-def open_sound(film: Path, output: Any, suffix: str) -> Sound:
-    """Add the first choice of the film's audio streams to `output`, a PyAV container not yet begun with `suffix`.
+def open_sound(film: Path, picture: int, output: Any, suffix: str) -> Sound:
+    """Add the film's audio streams to `output`, a PyAV container not yet begun with `suffix`, the main one first.
 
-    Without an audio stream, or where it cannot be read, the answer is silent, with a warning in the second case.
+    `picture` is the number of the stream that is tracked.  Without an audio stream, or where it cannot be read, the
+    answer is silent, with a warning in the second case.
     """
     try:
         source = open_container(film)
     except SourceError as error:
         log.warning("no sound: %s", error)
         return silence()
-    stream = source.streams.best("audio")
-    if stream is None or stream.codec_context is None:
-        if stream is not None:
-            log.warning("%s: its sound is left out, because its codec is unknown", film)
-        source.close()
-        return silence()
-    origin_s = (source.start_time or 0) / av.time_base
-    packets = _packets(source, stream, output, suffix, origin_s)
-    return Sound(packets, output.mux, source.close, _picture_end_s(source) - origin_s)
+    streams = clocked(source, source.streams[picture])
+    unknown = [stream for stream in source.streams.audio if stream.codec_context is None]
+    if unknown:
+        log.warning("%s: %d of its sounds left out, because the codec is unknown", film, len(unknown))
+    tracks = {}
+    for number, stream in enumerate(streams[1:], start=1):
+        name = "the sound" if number == 1 else f"sound {number}"
+        track = _track(film, stream, output, suffix, name)
+        if track is not None:
+            tracks[stream.index] = _Carried(name, track)
+    return Sound(open_reader(source, film, streams, tell=False), tracks, picture, output.mux)
 
 
-def _picture_end_s(source: Any) -> float:
-    """Where the film's picture ends, s on its own clock; of the whole container where the picture does not say."""
-    video = source.streams.best("video")
-    if video is not None and video.duration is not None:
-        end = ((video.start_time or 0) + video.duration) * video.time_base
-    elif source.duration is not None:
-        end = ((source.start_time or 0) + source.duration) / av.time_base
-    else:
-        return math.inf
-    return float(end)
-
-
-def _packets(source: Any, stream: Any, output: Any, suffix: str, origin_s: float) -> Iterator[Any]:
-    """Prepare a stream of `output` now, and yield its packets when asked for."""
+def _track(film: Path, stream: Any, output: Any, suffix: str, name: str) -> _Track | None:
+    """Prepare a stream of `output` for one of the source; None, and a warning, where that cannot be."""
     codec = stream.codec_context.codec.canonical_name
     if codec in CARRIED[suffix]:
-        return _copied(source, stream, output.add_stream_from_template(stream), origin_s)
-    way = _way_to_aac(stream)
-    if way is None:
-        log.warning("the sound is left out, because %s of %s cannot become AAC", codec, stream.layout.name)
-        return iter(())
-    log.info("the sound becomes AAC, because %s is not for %s files", codec, suffix)
-    encoder, graph = way
-    return _as_aac(source, stream, graph, _add_like(encoder, output), origin_s)
+        target = output.add_stream_from_template(stream)
+        _name_alike(stream, target)
+        return _Copied(stream, target)
+    first = _first_frame(film, stream.index)
+    encoder = None if first is None else _aac_for(first)
+    if encoder is None:
+        layout = stream.layout.name if first is None else first.layout.name
+        log.warning("%s is left out, because %s of %s cannot become AAC", name, codec, layout)
+        return None
+    log.info("%s becomes AAC, because %s is not for %s files", name, codec, suffix)
+    target = output.add_stream("aac", rate=encoder.sample_rate, layout=encoder.layout.name)
+    target.bit_rate = AAC_BITS_PER_CHANNEL * encoder.layout.nb_channels
+    _name_alike(stream, target)
+    return _Encoded(encoder, target.encode)
 
 
-def _copied(source: Any, stream: Any, target: Any, origin_s: float) -> Iterator[Any]:
-    for packet in _lasting(_unframed(source, stream)):
-        shift = round(origin_s / packet.time_base)
-        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-        packet.stream = target
-        yield packet
+def _name_alike(stream: Any, target: Any) -> None:
+    for key in ("language", "title"):
+        if key in stream.metadata:
+            target.metadata[key] = stream.metadata[key]
 
 
-def _lasting(packets: Iterator[Any]) -> Iterator[Any]:
-    """The packets with rising times, each as long as until the next where its container does not say: Matroska's do
-    not, and the last one of a fragment would have no length."""
-    held = None
-    for packet in packets:
-        if packet.dts is None or (held is not None and packet.dts <= held.dts):
-            continue  # the empty packet at the end, and repeated times, which no container takes
-        if held is not None:
-            held.duration = held.duration or packet.dts - held.dts
-            yield held
-        held = packet
-    if held is not None:
-        yield held
-
-
-def _unframed(source: Any, stream: Any) -> Iterator[Any]:
-    """The stream's packets; AAC as broadcast, each packet with its own ADTS header, becomes AAC as in a file."""
-    if stream.codec_context.codec.canonical_name != "aac" or stream.codec_context.extradata:
-        yield from source.demux(stream)
-        return
-    without_headers = av.BitStreamFilterContext("aac_adtstoasc", stream)
-    for packet in source.demux(stream):
-        yield from without_headers.filter(packet if packet.size else None)
-
-
-def _way_to_aac(stream: Any) -> tuple[Any, Any] | None:
-    """An AAC encoder that opens for such sound, and the filter from decoded frames to it; None where no layout works.
-
-    The encoder is not the output's own: that one opens only with the first packet, when it cannot be left out any more.
-    """
-    for layout in _layouts(stream.layout):
-        with suppress(av.FFmpegError, ValueError):  # the second where a damaged film has no channels or rate
-            encoder = _aac(stream.sample_rate, layout)
-            return encoder, _to_format_of(stream, encoder)
+def _first_frame(film: Path, index: int) -> Any | None:
+    """What the decoder makes of the first packet that decodes: containers claim another layout, rate or format."""
+    with open_container(film) as container, suppress(av.FFmpegError):
+        for number, packet in zip(count(), container.demux(container.streams[index]), strict=False):
+            with suppress(av.InvalidDataError):
+                for frame in packet.decode():
+                    return frame
+            if number == PACKETS_TRIED:
+                break
     return None
+
+
+class _Copied:
+    """Packets as they are, with rising times.
+
+    Each lasts until the next one where its container does not say how long: Matroska does not, and the last packet of a
+    fragment would have no length.  Broadcast AAC has a header in each packet, AAC in a file has one for all: if the
+    headers change in mid-film, the rest is encoded again.
+    """
+
+    def __init__(self, stream: Any, target: Any) -> None:
+        self._stream = stream
+        self._target = target
+        self._held: Any = None
+        self._again: _Encoded | None = None
+        self._kind: bytes | None = None
+        context = stream.codec_context
+        self._is_aac = context.codec.canonical_name == "aac"
+        framed = self._is_aac and not context.extradata
+        self._without_headers = av.BitStreamFilterContext("aac_adtstoasc", stream) if framed else None
+
+    def take(self, packet: Any) -> Iterator[Any]:
+        if self._again is None and self._is_aac and self._has_changed(packet):
+            self._again = _Encoded(_aac(self._stream.sample_rate, self._stream.layout.name))
+            log.info("the sound changes in mid-film and becomes %s there", self._stream.layout.name)
+        if self._again is not None:
+            yield from self._lasting(self._again.take(packet))
+        elif self._without_headers is not None:
+            yield from self._lasting(self._without_headers.filter(packet))
+        else:
+            yield from self._lasting([packet])
+
+    def end(self) -> Iterator[Any]:
+        if self._again is not None:
+            yield from self._lasting(self._again.end())
+        elif self._without_headers is not None:
+            yield from self._lasting(self._without_headers.filter(None))
+        if self._held is not None:
+            yield self._held
+
+    def _has_changed(self, packet: Any) -> bool:
+        """Whether AAC is coded in another way from this packet on than it was at first."""
+        if self._without_headers is None:
+            is_first, self._kind = self._kind is None, b""
+            return not is_first and packet.has_sidedata("new_extradata")
+        header = bytes(memoryview(packet)[2:4])
+        kind = bytes((header[0] & 0xFD, header[1] & 0xC0)) if len(header) == 2 else b""  # profile, rate, channels
+        self._kind = self._kind or kind
+        return kind != self._kind
+
+    def _lasting(self, packets: Iterator[Any] | Sequence[Any]) -> Iterator[Any]:
+        for packet in packets:
+            held = self._held
+            if packet.dts is None or (held is not None and _start(packet) <= _start(held)):
+                continue  # repeated times, which no container takes
+            if held is not None:
+                held.duration = held.duration or round((_start(packet) - _start(held)) / held.time_base)
+                yield held
+            packet.stream = self._target
+            self._held = packet
+
+
+def _start(packet: Any) -> Any:
+    return packet.dts * packet.time_base
+
+
+class _Encoded:
+    """Decoded, brought into the encoder's form whatever form it has, laid on the clock, and encoded."""
+
+    def __init__(self, encoder: Any, encode: Callable[[Any], Sequence[Any]] | None = None) -> None:
+        """`encode` is that of the output's own encoder, which opens like `encoder`; without it `encoder` encodes."""
+        self._encoder = encoder
+        self._encode = encode or encoder.encode
+        self._graph = _filling_gaps(encoder)
+        self._resampler: Any = None
+        self._form: tuple[Any, ...] = ()
+        self._next_pts: int | None = None
+
+    def take(self, packet: Any) -> Iterator[Any]:
+        for frame in self._decoded(packet):
+            form = frame.format.name, frame.layout.name, frame.sample_rate, frame.time_base
+            if form != self._form:
+                yield from self._pushed(self._rest())
+                self._form, self._resampler = form, _resampler_to(self._encoder)
+            yield from self._pushed(self._resampler.resample(frame))
+
+    def end(self) -> Iterator[Any]:
+        yield from self._pushed([*self._rest(), None])
+        yield from self._encode(None)
+
+    def _rest(self) -> list[Any]:
+        """What the resampler of the form until now still holds."""
+        if self._resampler is None:
+            return []
+        return [frame for frame in self._resampler.resample(None) if frame is not None]
+
+    def _pushed(self, frames: Sequence[Any]) -> Iterator[Any]:
+        """Through the filter and the encoder, as far as both have something ready."""
+        tick = Fraction(1, self._encoder.sample_rate)
+        for frame in frames:
+            if frame is not None:
+                frame.pts, frame.time_base = round(frame.pts * frame.time_base / tick), tick
+            self._graph.push(frame)
+            with suppress(av.BlockingIOError, av.EOFError):
+                while True:
+                    yield from self._encode(self._graph.pull())
+
+    def _decoded(self, packet: Any) -> Iterator[Any]:
+        """The frames, each with a time; a corrupt packet gives none, and its gap is filled later."""
+        with suppress(av.InvalidDataError):
+            for frame in packet.decode():
+                if frame.pts is None:
+                    frame.pts = self._next_pts  # as decoders leave the last ones
+                if frame.pts is not None:
+                    self._next_pts = frame.pts + round(frame.samples / frame.sample_rate / frame.time_base)
+                    yield frame
+
+
+def _aac_for(frame: Any) -> Any | None:
+    """An AAC encoder for sound like that of `frame`; None where no layout works.
+
+    It is not the output's own: that one opens only with the first packet, when it cannot be left out any more.
+    """
+    for name in _layouts(frame.layout):
+        with suppress(av.FFmpegError, ValueError):  # the second where a damaged film has no channels or rate
+            encoder = _aac(frame.sample_rate, name)
+            _resampler_to(encoder).resample(frame)
+            return encoder
+    return None
+
+
+def _resampler_to(encoder: Any) -> Any:
+    """What brings frames of one form into the encoder's."""
+    return av.AudioResampler(encoder.format, encoder.layout, encoder.sample_rate)
 
 
 def _layouts(layout: Any) -> list[str]:
@@ -184,54 +367,19 @@ def _aac(rate_hz: int, layout: str) -> Any:
     rates = [rate for rate in encoder.codec.audio_rates if rate <= AAC_MAX_RATE_HZ]
     encoder.sample_rate = min(rates, key=lambda rate: abs(rate - rate_hz))
     encoder.layout, encoder.format = layout, encoder.codec.audio_formats[0]
+    encoder.bit_rate = AAC_BITS_PER_CHANNEL * encoder.layout.nb_channels
     encoder.open()
     return encoder
 
 
-def _add_like(encoder: Any, output: Any) -> Any:
-    target = output.add_stream("aac", rate=encoder.sample_rate, layout=encoder.layout.name)
-    target.bit_rate = AAC_BITS_PER_CHANNEL * encoder.layout.nb_channels
-    return target
-
-
-def _as_aac(source: Any, stream: Any, graph: Any, target: Any, origin_s: float) -> Iterator[Any]:
-    for frame in _decoded(source, stream):
-        frame.pts -= round(origin_s / frame.time_base)
-        graph.push(frame)
-        yield from _encoded(graph, target)
-    graph.push(None)
-    yield from _encoded(graph, target)
-    yield from target.encode(None)
-
-
-def _to_format_of(stream: Any, encoder: Any) -> Any:
-    """A filter from decoded frames to the encoder's format that fills gaps with silence, so that sync survives them."""
+def _filling_gaps(encoder: Any) -> Any:
+    """A filter for frames in the encoder's form that fills gaps with silence, so that sync survives them."""
     graph = av.filter.Graph()
-    formats = f"sample_fmts={encoder.format.name}:sample_rates={encoder.sample_rate}"
+    form = {"sample_rate": encoder.sample_rate, "format": encoder.format.name, "layout": encoder.layout.name}
     graph.link_nodes(
-        graph.add_abuffer(template=stream),
+        graph.add_abuffer(**form, time_base=f"1/{encoder.sample_rate}"),
         graph.add("aresample", f"async=1:min_hard_comp={SYNC_TOLERANCE_S}"),
-        graph.add("aformat", f"{formats}:channel_layouts={encoder.layout.name}"),
+        graph.add("aformat", f"sample_fmts={encoder.format.name}:channel_layouts={encoder.layout.name}"),
         graph.add("abuffersink"),
     ).configure()
     return graph
-
-
-def _decoded(source: Any, stream: Any) -> Iterator[Any]:
-    """The frames, each with a time; corrupt packets give none, and their gap is filled later."""
-    next_pts = None
-    for packet in source.demux(stream):
-        with suppress(av.InvalidDataError):
-            for frame in packet.decode():
-                if frame.pts is None:
-                    frame.pts = next_pts  # as decoders leave the last ones
-                if frame.pts is not None:
-                    next_pts = frame.pts + round(frame.samples / frame.sample_rate / frame.time_base)
-                    yield frame
-
-
-def _encoded(graph: Any, target: Any) -> Iterator[Any]:
-    """What the filter has ready, encoded."""
-    with suppress(av.BlockingIOError, av.EOFError):
-        while True:
-            yield from target.encode(graph.pull())

@@ -33,6 +33,10 @@ class SourceInfo:
     """About how many frames will come, for progress; None when nobody knows."""
     path: Path | None = None
     """The film, for its audio; the picture or folder; None for camera and demo."""
+    stream: int | None = None
+    """Film: FFmpeg's number of the picture that is read."""
+    sample_aspect: Fraction = Fraction(1)
+    """Width of a px of the upright picture as it is meant to be shown, in heights."""
     clock_zero: float | None = None
     """Camera: `time.perf_counter()` at timestamp 0, so that latency = now - clock_zero - timestamp.  Else None."""
 

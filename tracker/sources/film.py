@@ -1,13 +1,17 @@
 """Films through PyAV (FFmpeg): every frame, upright, at its true presentation time.
 
 In: any file FFmpeg can read.  Out: Frames, BGR uint8, all of the first one's size, timestamps in seconds since the
-film's start and strictly increasing, so variable frame rates survive.  Decoding runs a few frames ahead in a thread.
+film's start and strictly increasing, so variable frame rates survive.  What the decoder gives counts, frame by frame: a
+picture that changes its size, rotation or shape is fitted into the first one's.  Decoding runs a few frames ahead in a
+thread.
 """
 
+import heapq
 import itertools
 import logging
+import math
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +24,8 @@ from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo, existing
+from tracker.sources.fit import fitted
+from tracker.sources.timeline import open_reader
 from tracker.support.threads import Background
 from tracker.types import Frame
 
@@ -34,8 +40,8 @@ MAX_THREADS = 4
 MAX_RATE = 300
 """Faster nominal rates are a container's clock (browser recordings say 1000), not a frame rate."""
 
-MAX_UNREADABLE = 1000
-"""Errors in a row after which the rest of a damaged container is given up."""
+LONGEST_DELAY_S = 0.5
+"""No decoder keeps a picture longer than that; a time that waits longer belongs to a picture that was lost."""
 
 _LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """A title that is no UTF-8 must not cost the film; since version 19 PyAV sees to that itself."""
@@ -65,13 +71,18 @@ class Film(Source):
             self._decoder.close()
 
 
-def open_film(path: Path) -> Film:
-    """Open a film and decode its first frame.
+def open_film(path: Path, stream: int | None = None) -> Film:
+    """Open a film and decode its first frame.  `stream` is FFmpeg's number of the picture; None takes the main one.
 
-    Raises SourceError when the file is missing, no film, cut off before its index, without a video stream, or when
+    Raises SourceError when the file is missing, no film, cut off before its index, without that picture, or when
     nothing in it decodes.
     """
-    decoder = _Decoder(path, open_container(path))
+    container = open_container(path)
+    try:
+        decoder = _Decoder(path, container, chosen_picture(path, container, stream))
+    except BaseException:
+        container.close()
+        raise
     try:
         frames = decoder.frames()
         first = next(frames, None)
@@ -81,7 +92,17 @@ def open_film(path: Path) -> Film:
         decoder.close()
         raise
     height, width = first.image.shape[:2]
-    info = SourceInfo("film", str(path), width, height, decoder.rate, decoder.frame_count(), path)
+    info = SourceInfo(
+        "film",
+        str(path),
+        width,
+        height,
+        decoder.rate,
+        decoder.frame_count(),
+        path,
+        stream=decoder.stream.index,
+        sample_aspect=decoder.first_aspect,
+    )
     return Film(info, decoder, _with_first(first, frames))
 
 
@@ -117,42 +138,100 @@ class Orientation(NamedTuple):
         return image
 
 
-class _Clock:
-    """Presentation times in seconds since `start`, strictly increasing whatever the film claims."""
+class Rising:
+    """Times in seconds that only ever rise, whatever is claimed.
 
-    def __init__(self, start: float, period: float) -> None:
-        self._start = start
+    A missing time is one frame period after the last one.  A time that does not rise is half a period after it, so that
+    a picture that was held up catches up with its sound.
+    """
+
+    def __init__(self, period: float) -> None:
         self._period = period
         self._last: float | None = None
 
     def __call__(self, claimed: float | None) -> float:
-        """`claimed` is the film's own time, s, or None.  Missing or repeated times go on by one frame period."""
-        time = None if claimed is None else claimed - self._start
+        """`claimed` is the frame's own time, s, or None; anything but a finite number counts as None."""
+        time = claimed if claimed is not None and math.isfinite(claimed) else None
         if self._last is None:
             time = max(time or 0.0, 0.0)
-        elif time is None or time <= self._last:
+        elif time is None:
             time = self._last + self._period
+        elif time <= self._last:
+            time = self._last + self._period / 2
         self._last = time
         return time
 
 
-class _Decoder:
-    """One container, its video stream, and what was wrong with it so far."""
+class _View(NamedTuple):
+    """How a decoded picture is to be shown."""
 
-    def __init__(self, path: Path, container: Any) -> None:
-        self.skipped = 0
+    width: int
+    """px, as stored."""
+    height: int
+    orientation: Orientation
+    aspect: Fraction
+    """Width of a px of the upright picture, in heights."""
+
+    def __str__(self) -> str:
+        width, height = (self.height, self.width) if self.orientation.transpose else (self.width, self.height)
+        return f"{width}x{height}" + ("" if self.aspect == 1 else f" (pixels {self.aspect} as wide as high)")
+
+
+class _DisplayTimes:
+    """The times of an AVI's pictures.  Its packets say when they are decoded only, and pictures with B-frames come in
+    another order: the first one shown takes the first time, and so on."""
+
+    def __init__(self) -> None:
+        self._waiting: list[int] = []
+
+    def coming(self, packet: Any) -> None:
+        """A packet goes into the decoder."""
+        if packet.dts is not None:
+            heapq.heappush(self._waiting, packet.dts)
+
+    def lost(self, packet: Any) -> None:
+        """It could not be decoded."""
+        if packet.dts in self._waiting:
+            self._waiting.remove(packet.dts)
+            heapq.heapify(self._waiting)
+
+    def give(self, picture: Any) -> None:
+        """Set the time of a picture that comes out."""
+        if self._waiting:
+            picture.pts = heapq.heappop(self._waiting)
+        while self._waiting and picture.dts is not None and self._is_stale(picture):
+            picture.pts = heapq.heappop(self._waiting)
+
+    def _is_stale(self, picture: Any) -> bool:
+        return (picture.dts - picture.pts) * picture.time_base > LONGEST_DELAY_S
+
+
+class _Decoder:
+    """One container, its picture, and what was wrong with it so far."""
+
+    def __init__(self, path: Path, container: Any, stream: Any) -> None:
+        self.stream = stream
+        self.first_aspect = Fraction(1)
+        """Of the first picture; known once it is decoded."""
+        self._undecoded = 0
         self._path = path
         self._container = container
-        self._stream = _video_stream(path, container)
-        self._stream.thread_type = "AUTO"
-        self._stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
-        self.rate = _nominal_rate(self._stream)
+        self._reader = open_reader(container, path, clocked(container, stream), tell=True)
+        self.stream.thread_type = "AUTO"
+        self.stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+        self._container_aspect = stream.sample_aspect_ratio or Fraction(1)
+        self._coded_aspect = stream.codec_context.sample_aspect_ratio
+        self.rate = _nominal_rate(self.stream)
+
+    @property
+    def skipped(self) -> int:
+        return self._undecoded + self._reader.skipped
 
     def frame_count(self) -> int | None:
         """What the container's header says, or its duration allows."""
-        if self._stream.frames > 0:
-            return int(self._stream.frames)
-        rate = self._stream.average_rate or self.rate
+        if self.stream.frames > 0:
+            return int(self.stream.frames)
+        rate = self.stream.average_rate or self.rate
         if self._container.duration is None or rate is None:
             return None
         frames: int = round(self._container.duration / av.time_base * float(rate))
@@ -160,48 +239,61 @@ class _Decoder:
 
     def frames(self) -> Generator[Frame, None, None]:
         """Decode the film.  One reformatter for all frames: a new one each costs ten times the conversion."""
-        start, reformatter = self._container.start_time, VideoReformatter()
-        clock = _Clock((start or 0) / av.time_base, 1 / float(self.rate or 30))
-        size, orientation = None, Orientation()
+        reformatter, rising = VideoReformatter(), Rising(1 / float(self.rate or 30))
+        first = last = None
         for index, picture in enumerate(self._pictures()):
-            if size is None:
-                size, orientation = (picture.width, picture.height), Orientation.of(picture)
-            bgr = reformatter.reformat(picture, *size, format="bgr24", threads=1)
-            yield Frame(orientation.apply(_pixels(bgr)), index, clock(picture.time))
+            view = self._view(picture)
+            bgr = reformatter.reformat(picture, format="bgr24", threads=1)
+            image = view.orientation.apply(_pixels(bgr))
+            if first is None:
+                first, size = view, (image.shape[1], image.shape[0])
+                self.first_aspect = view.aspect
+            time = rising(picture.time)
+            if view != (last or view):
+                log.warning(
+                    "%s: its picture changes to %s at %.2f s; it is fitted into %s", self._path, view, time, first
+                )
+            last = view
+            if view != first:
+                image = fitted(image, *size, shape=view.aspect / first.aspect)
+            yield Frame(image, index, time)
         if self.skipped:
             log.warning("%s: %d corrupt packets skipped", self._path, self.skipped)
 
     def close(self) -> None:
         self._container.close()
 
-    def _pictures(self) -> Iterator[Any]:
-        for packet in self._packets():
-            try:
-                pictures = packet.decode()
-            except av.FFmpegError as error:
-                self.skipped += 1
-                log.debug("%s: packet at %s s skipped: %s", self._path, packet.dts, error)
-                continue
-            yield from pictures
+    def _view(self, picture: Any) -> _View:
+        """What the container says of the shape of pixels holds until the picture itself says something new."""
+        coded = self.stream.codec_context.sample_aspect_ratio
+        aspect = self._container_aspect if coded == self._coded_aspect else coded or Fraction(1)
+        orientation = Orientation.of(picture)
+        return _View(picture.width, picture.height, orientation, 1 / aspect if orientation.transpose else aspect)
 
-    def _packets(self) -> Iterator[Any]:
-        """The video packets; damage that the container's reader notices is stepped over."""
-        in_a_row = 0
-        while in_a_row < MAX_UNREADABLE:
-            try:
-                for packet in self._container.demux(self._stream):
-                    in_a_row = 0
-                    yield packet
-                return
-            except IndexError:  # PyAV 18, at the very end: a stream that showed up while reading is unknown to it
-                return
-            except av.InvalidDataError:
-                in_a_row += 1
-                self.skipped += 1
-            except av.FFmpegError as error:
-                raise SourceError(
-                    f"{self._path}: reading broke off: {error.strerror}; is the disk still there?"
-                ) from error
+    def _pictures(self) -> Iterator[Any]:
+        times = _DisplayTimes() if self._container.format.name == "avi" else None
+        for packet in self._reader:
+            if packet.stream.index != self.stream.index:  # its own number is 0 in the empty packet at the end
+                continue
+            if times is not None:
+                times.coming(packet)
+            for picture in self._decoded(packet, times):
+                if times is not None:
+                    times.give(picture)
+                yield picture
+        if self._reader.gave_up:
+            yield from self._decoded(None, times)
+
+    def _decoded(self, packet: Any | None, times: _DisplayTimes | None) -> Sequence[Any]:
+        """The pictures that a packet gives; None asks for those that the decoder still holds."""
+        try:
+            return self.stream.decode(packet)
+        except av.FFmpegError as error:
+            self._undecoded += 1
+            log.debug("%s: packet skipped: %r: %s", self._path, packet, error)
+            if times is not None and packet is not None:
+                times.lost(packet)
+            return ()
 
 
 def open_container(path: Path) -> Any:
@@ -227,15 +319,48 @@ def _reason(path: Path, error: av.FFmpegError) -> str:
     return "its content is no film format that FFmpeg knows; check that it is what its name says"
 
 
-def _video_stream(path: Path, container: Any) -> Any:
-    """The first moving picture: an album cover is not one, nor a stream that FFmpeg has no decoder for."""
-    for stream in container.streams.video:
-        cover = stream.disposition & av.stream.Disposition.attached_pic
-        if stream.codec_context is not None and not cover:
-            return stream
-    kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-    container.close()
-    raise SourceError(f"{path} holds no video that can be decoded (it holds: {kinds}); give a film with a picture")
+def chosen_picture(path: Path, container: Any, number: int | None) -> Any:
+    """The stream with FFmpeg's number `number`; for None the first one marked as default, else the first.
+
+    An album cover is no picture here, nor a stream that FFmpeg has no decoder for.  Raises SourceError where there is
+    no such picture; says so where there are others.
+    """
+    pictures = [stream for stream in container.streams.video if _moves(stream)]
+    if not pictures:
+        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
+        raise SourceError(f"{path} holds no video that can be decoded (it holds: {kinds}); give a film with a picture")
+    if number is None:
+        main = [stream for stream in pictures if stream.disposition & av.stream.Disposition.default]
+        chosen = (main or pictures)[0]
+    else:
+        chosen = next((stream for stream in pictures if stream.index == number), None)
+        if chosen is None:
+            raise SourceError(f"{path} has no picture with number {number}; it has {_listed(pictures)}")
+    if number is None and len(pictures) > 1:
+        others = [stream for stream in pictures if stream is not chosen]
+        log.warning(
+            "%s has several pictures: %s is tracked, not %s; choose with --stream",
+            path,
+            _listed([chosen]),
+            _listed(others),
+        )
+    return chosen
+
+
+def clocked(container: Any, picture: Any) -> list[Any]:
+    """The streams that make a film's clock: its picture and all its sounds that can be decoded, the main one first."""
+    main = container.streams.best("audio", related=picture)
+    sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    return [picture, *sorted(sounds, key=lambda stream: stream is not main)]
+
+
+def _moves(stream: Any) -> bool:
+    still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    return stream.codec_context is not None and not stream.disposition & still
+
+
+def _listed(pictures: Sequence[Any]) -> str:
+    return ", ".join(f"{stream.index} ({stream.width}x{stream.height})" for stream in pictures)
 
 
 def _nominal_rate(stream: Any) -> Fraction | None:
