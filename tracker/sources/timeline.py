@@ -64,6 +64,11 @@ class _Progress:
     by_display: bool = False
     """Whether its last packet only said when it is shown, not when it is decoded."""
 
+    @property
+    def end_s(self) -> float:
+        """When its last packet ends; it lasts no longer than the one before, whatever it claims."""
+        return min(self.next_s, self.last_s + self.step_s) if self.step_s > 0 else self.next_s
+
 
 @dataclass(slots=True)
 class Timeline:
@@ -97,7 +102,7 @@ class Timeline:
         offset_s = self.offsets_s[progress.stretch]
         at_s = claimed_s + offset_s
         progress.step_s, progress.last_s = at_s - progress.last_s, at_s
-        progress.next_s, progress.by_display = at_s + min(length_s, AHEAD_S), by_display
+        progress.next_s, progress.by_display = at_s + length_s, by_display
         shift = round(offset_s / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + shift
         packet.dts = None if packet.dts is None else packet.dts + shift
@@ -114,7 +119,7 @@ class Timeline:
 
     @property
     def _end_s(self) -> float:
-        return max((each.next_s for each in self._progress.values()), default=0.0)
+        return max((each.end_s for each in self._progress.values()), default=0.0)
 
     @property
     def _limit_s(self) -> float:
@@ -136,30 +141,30 @@ class Timeline:
     def _follows(self, claimed_s: float, progress: _Progress, back_s: float) -> bool:
         """Whether the packet follows the last one of its stream; a kept gap is reported."""
         at_s = claimed_s + self.offsets_s[progress.stretch]
-        jump_s = at_s - progress.next_s
+        jump_s = at_s - progress.end_s
         if at_s < progress.last_s - back_s:
             return False
         if jump_s <= AHEAD_S or jump_s < 4 * progress.step_s or self._others_are_at(at_s, progress):
             return True
         if jump_s > self._limit_s:
             return False
-        self._tell(f"nothing comes for {jump_s:.1f} s at {progress.next_s:.2f} s; the gap is kept")
+        self._tell(f"nothing comes for {jump_s:.1f} s at {progress.end_s:.2f} s; the gap is kept")
         return True
 
     def _others_are_at(self, at_s: float, progress: _Progress) -> bool:
         """Whether another stream has come as far by the same clock: then this one was only silent."""
         others = (each for each in self._progress.values() if each is not progress)
-        return any(each.stretch == progress.stretch and abs(each.next_s - at_s) < AHEAD_S for each in others)
+        return any(each.stretch == progress.stretch and abs(each.end_s - at_s) < AHEAD_S for each in others)
 
     def _other_stretch(self, claimed_s: float, progress: _Progress) -> int:
         """The stretch that the packet belongs to: a known one whose clock fits, or a new one after all others."""
         for stretch in reversed(range(len(self.offsets_s))):
-            jump_s = claimed_s + self.offsets_s[stretch] - progress.next_s
+            jump_s = claimed_s + self.offsets_s[stretch] - progress.end_s
             back_s = JOIN_S if stretch > progress.stretch else BACK_S
             if stretch != progress.stretch and -back_s <= jump_s <= AHEAD_S:
                 return stretch
         own_s = self.offsets_s[progress.stretch]
-        jump_s = claimed_s + own_s - progress.next_s
+        jump_s = claimed_s + own_s - progress.end_s
         if self.breaks and -BACK_S <= jump_s + WRAP_S <= AHEAD_S:
             self.offsets_s.append(own_s + WRAP_S)
         else:

@@ -1,0 +1,122 @@
+"""Films whose picture and sound tell which moment they are, for tests of times and sync."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+RATE = 20
+SOUND_HZ = 48_000
+WRAP_S = 2**33 / 90_000
+
+
+def noise(seed: int, seconds: float) -> NDArray[np.float32]:
+    """Sound that is different at every moment, 48 kHz."""
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * SOUND_HZ)).astype(np.float32)
+
+
+def write_part(
+    path: Path,
+    *,
+    seed: int = 1,
+    gray: int = 60,
+    seconds: float = 2.0,
+    picture: str = "libx264",
+    sound: str | None = "aac",
+    size: tuple[int, int] = (160, 120),
+    layout: str = "stereo",
+    rate_hz: int = SOUND_HZ,
+    options: dict[str, str] | None = None,
+    aspect: Fraction = Fraction(1),
+    form: str | None = None,
+) -> Path:
+    """A film of one gray whose sound is `noise(seed)`."""
+    with av.open(str(path), "w", format=form) as container:
+        frames = container.add_stream(picture, rate=RATE, options=options or {})
+        frames.width, frames.height, frames.pix_fmt = *size, "yuv420p"
+        frames.codec_context.sample_aspect_ratio = aspect
+        tone = None if sound is None else container.add_stream(sound, rate=rate_hz, layout=layout)
+        for index in range(round(seconds * RATE)):
+            image = np.full((size[1], size[0], 3), gray, np.uint8)
+            image[:16, : 8 + 2 * (index % 32)] = 255 - gray
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, RATE)
+            container.mux(frames.encode(frame))
+        container.mux(frames.encode(None))
+        if tone is not None:
+            for packet in encoded(tone, noise(seed, seconds)):
+                container.mux(packet)
+    return path
+
+
+def encoded(stream: Any, samples: NDArray[np.float32]) -> Iterator[Any]:
+    """48 kHz mono samples as packets of `stream`, whatever its codec takes."""
+    context = stream.codec_context
+    to_encoder = av.AudioResampler(context.format, context.layout, context.sample_rate)
+    for start in range(0, len(samples), 1024):
+        frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="flt", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = SOUND_HZ, Fraction(1, SOUND_HZ), start
+        for ready in to_encoder.resample(frame):
+            yield from stream.encode(ready)
+    yield from stream.encode(None)
+
+
+def remuxed(source: Path, target: Path, clock: Callable[[float], float]) -> Path:
+    """`source` in another container with each packet at `clock(its time)`, s."""
+    with av.open(str(source)) as film, av.open(str(target), "w") as copy:
+        copies = {stream.index: copy.add_stream_from_template(stream) for stream in film.streams}
+        for packet in film.demux(list(film.streams)):
+            if packet.dts is None:
+                continue
+            shift = round((clock(packet.dts * packet.time_base) - packet.dts * packet.time_base) / packet.time_base)
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = copies[packet.stream.index]
+            copy.mux(packet)
+    return target
+
+
+def joined(target: Path, *parts: Path) -> Path:
+    """The parts one after the other, byte by byte, as `cat` joins broadcasts."""
+    target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+def pictures(path: Path) -> list[tuple[float, int]]:
+    """(time, s, gray of the lower half) of each picture, in order."""
+    with av.open(str(path)) as container:
+        frames = container.decode(container.streams.video[0])
+        return [(frame.time, round(float(frame.to_ndarray(format="gray")[60:].mean()))) for frame in frames]
+
+
+def samples_of(path: Path, seconds: float = 20.0, track: int = 0) -> NDArray[np.float32]:
+    """Mono, 48 kHz, each sample at its time on the container's own clock, which may count by milliseconds only."""
+    found = np.zeros(round(seconds * SOUND_HZ), np.float32)
+    with av.open(str(path)) as container:
+        end, form, to_mono = 0, (), None
+        for frame in container.decode(container.streams.audio[track]):
+            if (frame.format.name, frame.layout.name, frame.sample_rate) != form:
+                form = (frame.format.name, frame.layout.name, frame.sample_rate)
+                to_mono = av.AudioResampler("flt", "mono", SOUND_HZ)
+            at = end if frame.time is None else round(frame.time * SOUND_HZ)
+            at = end if abs(at - end) < 0.01 * SOUND_HZ else at
+            frame.pts = None
+            for mono in to_mono.resample(frame):
+                chunk = mono.to_ndarray()[0][max(0, -at) :]
+                at, end = max(at, 0), max(at, 0) + len(chunk)
+                found[at : at + len(chunk)] = chunk[: max(0, len(found) - at)]
+                at = end
+    return found
+
+
+def heard_at(samples: NDArray[np.float32], part: NDArray[np.float32]) -> float:
+    """When `part`, 48 kHz, begins in `samples`, s: where the two agree best.  NaN where they do not."""
+    length = 1 << int(np.ceil(np.log2(len(samples) + len(part))))
+    agreement = np.fft.irfft(np.fft.rfft(samples, length) * np.conj(np.fft.rfft(part, length)), length)
+    best = int(np.argmax(agreement))
+    if agreement[best] < 0.2 * float(part @ part):
+        return float("nan")
+    return (best if best < length // 2 else best - length) / SOUND_HZ
