@@ -6,18 +6,24 @@ process, where a watchdog ends what hangs: `python tests/test_damaged_films.py F
 """
 
 import faulthandler
+import itertools
 import logging
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import av
 import cv2
 import numpy as np
 import pytest
+from films import write_part
 from numpy.typing import NDArray
 
 from tracker.app.progress import Tally
@@ -25,6 +31,7 @@ from tracker.app.run import run
 from tracker.errors import FkpError
 from tracker.options import Options
 from tracker.sources.registry import open_film
+from tracker.sources.timeline import Reader, Timeline
 
 FRAMES, RATE, SOUND_RATE = 12, 12, 48_000
 LONGEST_S = 300
@@ -73,6 +80,28 @@ def test_a_damaged_film_is_tracked_as_far_as_it_goes_or_refused(
     told = done.stdout.splitlines()
     assert len(told) == count + 1
     assert told[0].startswith(f"whole: {FRAMES} frames, 1 face")
+
+
+def test_a_damaged_index_costs_only_what_lies_behind_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = write_part(tmp_path / "a.avi", picture="mpeg4", sound="libmp3lame")
+    calls: list[Any] = []
+
+    def broken(film: Any, *streams: Any) -> Iterator[Any]:
+        calls.append(streams)
+        yield from itertools.islice(film.demux(), 30 if len(calls) == 1 else 0)
+        raise av.MemoryError(12, "Cannot allocate memory", "a.avi")
+
+    container = SimpleNamespace(demux=partial(broken, av.open(str(whole))))
+    reader = Reader(container, [0, 1], Timeline("a.avi", 0.0, breaks=False, told=0))
+    assert len(list(reader)) == 30
+    assert (reader.gave_up, reader.skipped) == (True, 1)
+    assert re.search(r"a\.avi: damaged from \d\.\d\d s on", caplog.text)
+    assert "disk" not in caplog.text
+
+
+def test_the_case_of_a_damaged_index_gives_every_frame_before_it(shared: Path) -> None:
+    with open_film(shared / "cases" / "films" / "damaged_index.avi") as film:
+        assert len(list(film)) == 35
 
 
 def write_film(path: Path, film: Film, portrait: NDArray[np.uint8]) -> None:

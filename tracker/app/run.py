@@ -35,7 +35,9 @@ def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
     wish = Wish(options.width, options.height, options.fps, options.backend_api)
     settings = Settings(threads=options.threads, precision=options.precision, keep=options.keep_compiled)
     with (
-        open_source(options.source, camera=options.camera or 0, demo=options.demo, wish=wish) as source,
+        open_source(
+            options.source, camera=options.camera or 0, demo=options.demo, wish=wish, stream=options.stream
+        ) as source,
         closing((chosen := choose_backend(options.backend, weights, settings)).backend) as backend,
         closing(open_detector_for(options)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,

@@ -219,7 +219,7 @@ class _Decoder:
         self._reader = open_reader(container, path, clocked(container, stream), tell=True)
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
-        self._container_aspect = stream.sample_aspect_ratio or Fraction(1)
+        self._aspect = stream.sample_aspect_ratio or Fraction(1)
         self._coded_aspect = stream.codec_context.sample_aspect_ratio
         self.rate = _nominal_rate(self.stream)
 
@@ -264,9 +264,12 @@ class _Decoder:
         self._container.close()
 
     def _view(self, picture: Any) -> _View:
-        """What the container says of the shape of pixels holds until the picture itself says something new."""
+        """What the container says of the shape of pixels holds until a key frame says something new: what the decoder
+        knows then may already be about pictures to come."""
         coded = self.stream.codec_context.sample_aspect_ratio
-        aspect = self._container_aspect if coded == self._coded_aspect else coded or Fraction(1)
+        if picture.key_frame and coded != self._coded_aspect:
+            self._aspect, self._coded_aspect = coded or Fraction(1), coded
+        aspect = self._aspect
         orientation = Orientation.of(picture)
         return _View(picture.width, picture.height, orientation, 1 / aspect if orientation.transpose else aspect)
 

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from tracker.sources.camera import Wish
 
 
-def open_source(source: Path | None, *, camera: int = 0, demo: bool = False, wish: "Wish | None" = None) -> Source:
+def open_source(
+    source: Path | None,
+    *,
+    camera: int = 0,
+    demo: bool = False,
+    wish: "Wish | None" = None,
+    stream: int | None = None,
+) -> Source:
     """The demo when asked for; else the film, picture or folder at `source`; else camera number `camera`.
 
-    `wish` says how a camera should send its pictures.
+    `wish` says how a camera should send its pictures, `stream` which picture of a film with several is meant.
     """
     if demo:
         return open_demo()
@@ -29,14 +36,14 @@ def open_source(source: Path | None, *, camera: int = 0, demo: bool = False, wis
 
     if os.path.isdir(source) or source.suffix.lower() in SUFFIXES:
         return open_images(source)
-    return open_film(source)
+    return open_film(source, stream)
 
 
-def open_film(path: Path) -> Source:
+def open_film(path: Path, stream: int | None = None) -> Source:
     """A film with every frame at its true time; see `tracker.sources.film`."""
     from tracker.sources import film  # PyAV is loaded only for films
 
-    return film.open_film(path)
+    return film.open_film(path, stream)
 
 
 def open_images(path: Path) -> Source:

@@ -1,0 +1,154 @@
+"""Films whose picture is not one thing: it changes its size, shape or range, or there are several."""
+
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from films import joined, pictures, write_part
+from numpy.typing import NDArray
+
+from tracker.errors import SourceError
+from tracker.sinks.film import open_video
+from tracker.sources.film import open_film
+from tracker.sources.fit import fitted
+from tracker.types import Frame, Tracked
+
+Image = NDArray[np.uint8]
+NOBODY = ((), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
+
+
+NO_B = {"bf": "0"}
+
+
+def read(path: Path) -> list[Frame]:
+    with open_film(path) as film:
+        return list(film)
+
+
+def write_disc(path: Path, size: tuple[int, int], aspect: Fraction, codec: str, seconds: float = 0.5) -> Path:
+    """A film that shows a round disc in its middle whatever the shape of its pixels; `size` as stored."""
+    width, height = size
+    radius = height * 0.35
+    rows, columns = np.mgrid[:height, :width]
+    inside = ((columns - width / 2) * float(aspect)) ** 2 + (rows - height / 2) ** 2 < radius**2
+    image = np.where(inside[..., None], 230, 30).astype(np.uint8).repeat(3, 2)
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream(codec, rate=20)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = 2_000_000
+        stream.codec_context.sample_aspect_ratio = aspect
+        for index in range(round(20 * seconds)):
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, 20)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def roundness(image: Image, aspect: Fraction) -> float:
+    """Width of the bright disc over its height, as shown."""
+    rows, columns = np.nonzero(image[..., 1] > 130)
+    return float(np.ptp(columns) * aspect / np.ptp(rows))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+@pytest.mark.parametrize(
+    ("size", "aspect"), [((120, 160), Fraction(1)), ((320, 240), Fraction(1)), ((120, 160), Fraction(16, 9))]
+)
+def test_a_picture_of_another_size_or_shape_is_fitted_into_the_first_one(
+    tmp_path: Path, codec: str, size: tuple[int, int], aspect: Fraction, caplog: pytest.LogCaptureFixture
+):
+    one = write_disc(tmp_path / "1.ts", (160, 120), Fraction(1), codec)
+    other = write_disc(tmp_path / "2.ts", size, aspect, codec)
+    frames = read(joined(tmp_path / "in.ts", one, other))
+    assert {frame.image.shape for frame in frames} == {(120, 160, 3)}
+    assert len(frames) >= 19  # FFmpeg's MPEG-2 decoder drops the last picture before another size
+    assert [roundness(frames[index].image, Fraction(1)) for index in (2, -1)] == pytest.approx([1, 1], abs=0.06)
+    assert caplog.text.count("its picture changes to") == 1
+
+
+def test_a_first_picture_of_pixels_that_are_not_square_gives_the_frame_its_shape(tmp_path: Path):
+    one = write_disc(tmp_path / "1.ts", (80, 120), Fraction(2), "libx264")
+    other = write_disc(tmp_path / "2.ts", (120, 160), Fraction(1), "libx264")
+    frames = read(joined(tmp_path / "in.ts", one, other))
+    assert {frame.image.shape for frame in frames} == {(120, 80, 3)}
+    assert [roundness(frames[index].image, Fraction(2)) for index in (2, -1)] == pytest.approx([1, 1], abs=0.08)
+
+
+@pytest.mark.parametrize(("width", "height"), [(3, 500), (500, 3), (1, 1), (160, 120)])
+def test_any_size_fits_into_any_frame(width: int, height: int):
+    image = np.full((height, width, 3), 200, np.uint8)
+    frame = fitted(image, 160, 120)
+    assert frame.shape == (120, 160, 3)
+    assert frame.max() == 200
+
+
+def test_a_range_that_changes_in_mid_film_shows_no_other_gray(tmp_path: Path):
+    parts = []
+    for number, name in ((1, "tv"), (2, "pc")):
+        with av.open(str(tmp_path / f"{number}.ts"), "w") as container:
+            stream = container.add_stream("libx264", rate=20, options={"x264-params": f"fullrange={int(name == 'pc')}"})
+            stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+            stream.codec_context.color_range = 2 if name == "pc" else 1
+            for index in range(10):
+                shade = 200 if name == "pc" else round(16 + 200 * 219 / 255)
+                planes = np.full((180, 160), 128, np.uint8)
+                planes[:120] = shade
+                frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+                frame.color_range = 2 if name == "pc" else 1
+                frame.pts, frame.time_base = index, Fraction(1, 20)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        parts.append(tmp_path / f"{number}.ts")
+    means = [frame.image.mean() for frame in read(joined(tmp_path / "in.ts", *parts))]
+    assert len(means) == 20
+    # FFmpeg's decoder has some pictures waiting when it learns of the range, and says the new one of them too
+    assert [*means[:7], *means[10:]] == pytest.approx([200] * 17, abs=3)
+
+
+@pytest.fixture
+def two_pictures(tmp_path: Path) -> Path:
+    """A film of a dark picture, 160x120 with wide pixels, and a bright one of 320x180."""
+    one = write_part(tmp_path / "1.mkv", gray=60, aspect=Fraction(4, 3), seconds=1, options=NO_B)
+    other = write_part(tmp_path / "2.mkv", gray=180, size=(320, 180), sound=None, seconds=1, options=NO_B)
+    with av.open(str(one)) as first, av.open(str(other)) as second, av.open(str(tmp_path / "two.mp4"), "w") as both:
+        copies = [(each, both.add_stream_from_template(each)) for each in (*first.streams, *second.streams)]
+        for source, copy in copies:
+            for packet in source.container.demux(source):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    both.mux(packet)
+            source.container.seek(0)
+    return tmp_path / "two.mp4"
+
+
+def test_of_several_pictures_the_main_one_is_tracked_and_described(
+    tmp_path: Path, two_pictures: Path, caplog: pytest.LogCaptureFixture
+):
+    with open_film(two_pictures) as film, closing(open_video(tmp_path / "out.mp4", film.info, overwrite=False)) as sink:
+        assert (film.info.width, film.info.sample_aspect, film.info.stream) == (160, Fraction(4, 3), 0)
+        for frame in film:
+            sink.write(Tracked(frame, *NOBODY))
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert film.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    assert {shade for _, shade in pictures(tmp_path / "out.mp4")} <= set(range(55, 66))
+    assert "0 (160x120) is tracked, not 2 (320x180); choose with --stream" in caplog.text
+
+
+def test_another_picture_can_be_chosen(two_pictures: Path):
+    with open_film(two_pictures, 2) as film:
+        assert (film.info.width, film.info.height) == (320, 180)
+        assert next(iter(film)).image[100:].mean() > 150
+    with pytest.raises(SourceError, match=r"no picture with number 1; it has 0 \(160x120\), 2 \(320x180\)"):
+        open_film(two_pictures, 1)
+
+
+def test_the_case_of_a_person_whose_picture_changes_size(shared: Path):
+    frames = read(shared / "cases" / "films" / "size_change.webm")
+    before, after = (cv2.cvtColor(frames[index].image, cv2.COLOR_BGR2GRAY) for index in (36, 42))
+    assert before.shape == after.shape
+    assert after[:, :100].mean() < 2  # a border, not a stretched picture
