@@ -60,6 +60,14 @@ def train(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR_OR_ONNX",
+            help="Finished weights to go on from instead of chance; with --teachers 0 they teach themselves.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.", rich_help_panel=OUTPUT)] = Path(
         "runs/fkp"
     ),
@@ -69,7 +77,7 @@ def train(
     teachers: Annotated[
         int,
         typer.Option(
-            min=1, metavar="N", help="Large networks that learn first and then teach.", rich_help_panel=TRAINING
+            min=0, metavar="N", help="Large networks that learn first and then teach.", rich_help_panel=TRAINING
         ),
     ] = 3,
     teacher_steps: Annotated[
@@ -109,12 +117,12 @@ def train(
         return
     if data is None:
         raise typer.BadParameter("give --data PATH, or a command", param_hint="--data")
-    if unlabelled and not teacher_steps:
+    if unlabelled and not (teachers and teacher_steps) and start is None:
         raise typer.BadParameter(
-            "only a teacher knows their keypoints; leave out --teacher-steps 0", param_hint="--unlabelled"
+            "only a teacher knows their keypoints; train one, or give --start", param_hint="--unlabelled"
         )
     from train.learn.distill import TeachConfig
-    from train.learn.loop import FitConfig
+    from train.learn.loop import FRESH_RATE, START_RATE, FitConfig
     from train.rebuild import Options
 
     _train_and_show(
@@ -123,13 +131,14 @@ def train(
             index=index,
             extra=tuple(extra or ()),
             unlabelled=tuple(unlabelled or ()),
+            start=start,
             out=out,
             resume=resume,
             overwrite=overwrite,
             device=device,
             report_every=report_every,
-            fit=FitConfig(steps=steps, seed=seed),
-            teach=TeachConfig(steps=teacher_steps, nets=teachers),
+            fit=FitConfig(steps=steps, seed=seed, learning_rate=FRESH_RATE if start is None else START_RATE),
+            teach=TeachConfig(steps=teacher_steps, nets=teachers, views=4 if teachers else 16),
         )
     )
 

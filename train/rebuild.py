@@ -7,12 +7,13 @@ checkpoints; then `report.html`.
 Large networks, the teachers, are trained first; the small one that ships then learns from labels and teachers together.
 """
 
+import copy
 import json
 import logging
 import platform
 import shlex
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -24,12 +25,14 @@ import torch
 from numpy.typing import NDArray
 
 from tracker import __version__
+from tracker.backends.weights import load
 from tracker.errors import DataError, SinkError
 from tracker.spec import HALF_PX
-from train.data.faces68 import read_faces68
+from train.data.faces68 import Crops68, read_faces68
 from train.data.kaggle import SCHEMES, Faces, read_training
-from train.data.split import SPLIT_SEED, hold_out
-from train.export.onnx import write_weights
+from train.data.split import SPLIT_SEED, hold_out, judges_turned
+from train.export.from_onnx import net_of
+from train.export.onnx import SCHEMES_FILE, write_weights
 from train.judge.evaluate import hold_out_sha256, judged
 from train.judge.report import HISTORY, try_report
 from train.learn.augment import Bank
@@ -38,15 +41,16 @@ from train.learn.distill import TeachConfig, taught
 from train.learn.loop import Fit, FitConfig
 from train.learn.model import Net, NetConfig, predicted
 from train.learn.parallel import ALONE, Crew, chosen_device
-from train.learn.targets import faces68_bank, kaggle_bank, unlabelled_bank
+from train.learn.targets import faceless_bank, faces68_bank, kaggle_bank, turned_bank, unlabelled_bank
 from train.metrics import Report
 
 log = logging.getLogger(__name__)
 
 NET = "net"
 """The stage that trains what ships; those before it train teachers."""
-BATCHES = {1: (128,), 2: (100, 28), 3: (84, 22, 22)}
-"""Faces per step from Kaggle's rows, from those with 68 landmarks and from those without labels, by number of banks."""
+PORTIONS = {"kaggle": 84, "landmarks": 18, "unlabelled": 14, "turned": 34, "faceless": 10}
+"""Faces per step of each kind, where all kinds are there; fewer kinds share `FEWEST`."""
+FEWEST = 128
 
 CONVENTION = (
     "Scheme A of Kaggle's labels: nose tip on the tip, lip points on the outer borders of the lips. "
@@ -68,9 +72,11 @@ class Options:
     out: Path
     index: Path | None = None
     extra: tuple[Path, ...] = ()
-    """Faces with 68 landmarks to learn from."""
+    """Faces with 68 landmarks to learn from; those whose tables say what is visible teach turned faces."""
     unlabelled: tuple[Path, ...] = ()
     """Faces in the same layout of which only the teachers say where the keypoints are."""
+    start: Path | None = None
+    """Finished weights to go on from; without teachers they are also their own."""
     resume: bool = False
     overwrite: bool = False
     device: str = "auto"
@@ -123,23 +129,26 @@ def rebuild(options: Options, crew: Crew = ALONE) -> Generator[Progress, None, N
     device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
     extra = [read_faces68(path) for path in options.extra]
+    unlabelled = [read_faces68(path) for path in options.unlabelled]
+    start = net_of(load(options.start)) if options.start else None
     judges = hold_out(faces.group, faces.scheme)
-    labelled = [kaggle_bank(faces, ~judges), *([faces68_bank(extra)] if extra else [])]
+    labelled = {"kaggle": kaggle_bank(faces, ~judges)} | _extra_banks(extra, unlabelled)
     judge = _Judge(faces, judges & ~faces.problem)
     if crew.leads:
-        log.info("%d faces to learn from, %d to judge by", sum(len(bank.images) for bank in labelled), judge.count)
+        count = sum(len(bank.images) for bank in labelled.values())
+        log.info("%d faces to learn from, %d to judge by", count, judge.count)
         if not options.resume:  # what an earlier run left must not be taken for this one's
             for path in (options.out / HISTORY, *_checkpoints(options.out)):
                 path.unlink(missing_ok=True)
-    run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew)
+    run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew, start)
     banks = labelled
-    if options.teach.stages:
-        teachers = []
-        for stage in options.teach.stages:
-            teacher = yield from run.stage(stage, labelled)
-            teachers.append(run.calibrated(teacher).net)
+    teachers = [] if start is None else [start]
+    for stage in options.teach.stages:
+        teacher = yield from run.stage(stage, labelled)
+        teachers.append(run.calibrated(teacher).net)
+    if teachers:
         torch.manual_seed(options.fit.seed)
-        banks = [taught(bank, teachers, options.teach) for bank in (*labelled, *_unlabelled(options))]
+        banks = _taught(labelled, unlabelled, [teacher.to(device) for teacher in teachers], options.teach)
     yield from run.stage(NET, banks)
     if crew.leads:
         run.clear()
@@ -170,15 +179,18 @@ class _Run:
         learned: NDArray[np.bool_],
         device: torch.device,
         crew: Crew,
+        start: Net | None,
     ) -> None:
-        """`learned` (N,) tells which of the faces are trained on."""
+        """`learned` (N,) tells which of the faces are trained on; `start` is what the net goes on from."""
         self._options, self._faces, self._judge, self._learned = options, faces, judge, learned
-        self._device, self._crew = device, crew
+        self._device, self._crew, self._start = device, crew, start
         self._files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
+        if options.start:
+            self._files["start"] = _named([load(options.start).path.with_name(SCHEMES_FILE)])
         """What the card says of the other files learned from."""
         self._seconds = 0.0
 
-    def stage(self, name: str, banks: Sequence[Bank]) -> Generator[Progress, None, Net]:
+    def stage(self, name: str, banks: Mapping[str, Bank]) -> Generator[Progress, None, Net]:
         """Train one network to its end, or go on with it, and return its averaged weights."""
         options = self._options
         fit = self._fit(name, banks)
@@ -210,9 +222,9 @@ class _Run:
         learned = self._faces.only(self._learned)
         return calibrated(net, *predicted(net, torch.from_numpy(learned.images[:, None])), learned)
 
-    def _fit(self, name: str, banks: Sequence[Bank]) -> Fit:
+    def _fit(self, name: str, banks: Mapping[str, Bank]) -> Fit:
         options = self._options
-        config = replace(options.fit, batch=BATCHES[len(banks)], steps=options.steps_of[name])
+        config = replace(options.fit, batch=_batch(banks), steps=options.steps_of[name])
         origin: dict[str, object] = {
             "faces": self._faces.fingerprint,
             "extra": [file["sha256"] for file in self._files["extra"]],
@@ -221,11 +233,14 @@ class _Run:
         if name == NET:
             unlabelled = [file["sha256"] for file in self._files["unlabelled"]]
             origin |= {"unlabelled": unlabelled, "teach": asdict(options.teach)}
+            if self._start is not None:
+                origin |= {"start": self._files["start"][0]["sha256"]}
             torch.manual_seed(config.seed)
-            return Fit(Net(options.net), banks, config, self._device, origin, self._crew)
+            net = Net(options.net) if self._start is None else _begun(self._start)
+            return Fit(net, list(banks.values()), config, self._device, origin, self._crew)
         config = replace(config, seed=config.seed + options.teach.stages.index(name))
         torch.manual_seed(config.seed)
-        return Fit(Net(options.teach.net), banks, config, self._device, origin, self._crew)
+        return Fit(Net(options.teach.net), list(banks.values()), config, self._device, origin, self._crew)
 
     @contextmanager
     def _exported_at_the_end(self, fit: Fit, checkpoint: Path, *, last: bool) -> Iterator[None]:
@@ -283,8 +298,40 @@ class _Run:
         }
 
 
-def _unlabelled(options: Options) -> list[Bank]:
-    return [unlabelled_bank([read_faces68(path) for path in options.unlabelled])] if options.unlabelled else []
+def _extra_banks(extra: Sequence[Crops68], unlabelled: Sequence[Crops68]) -> dict[str, Bank]:
+    """What faces with 68 landmarks teach; those that judge are left out."""
+    plain = [crops for crops in extra if crops.seen is None]
+    turned = [crops.only(~judges_turned(crops)) for crops in extra if crops.seen is not None]
+    banks = {"landmarks": faces68_bank(plain)} if plain else {}
+    if turned:
+        banks |= {"turned": turned_bank(turned), "faceless": faceless_bank([*plain, *unlabelled, *turned])}
+    return banks
+
+
+def _taught(
+    labelled: Mapping[str, Bank], unlabelled: Sequence[Crops68], teachers: Sequence[Net], config: TeachConfig
+) -> dict[str, Bank]:
+    """The banks with the teachers' answers; of turned faces and of none they know less than the labels."""
+    taught_banks = {
+        kind: bank if kind in ("turned", "faceless") else taught(bank, teachers, config)
+        for kind, bank in labelled.items()
+    }
+    if unlabelled:
+        taught_banks["unlabelled"] = taught(unlabelled_bank(unlabelled), teachers, config)
+    return taught_banks
+
+
+def _batch(banks: Mapping[str, Bank]) -> tuple[int, ...]:
+    """Faces per step from each bank."""
+    portions = [PORTIONS[kind] for kind in banks]
+    return tuple(round(portion * max(1.0, FEWEST / sum(portions))) for portion in portions)
+
+
+def _begun(start: Net) -> Net:
+    """A copy of finished weights to train further; its points' offset is found again at the end."""
+    net = copy.deepcopy(start)
+    net.offset.zero_()
+    return net
 
 
 def _refuse_lost_work(options: Options) -> None:
@@ -332,6 +379,7 @@ def _command(options: Options) -> str:
         words += ["--extra", path.name]
     for path in options.unlabelled:
         words += ["--unlabelled", path.name]
+    words += ["--start", options.start.name] if options.start else []
     words += ["--teachers", str(options.teach.nets), "--teacher-steps", str(options.teach.steps)]
     return shlex.join([*words, "--steps", str(options.fit.steps), "--seed", str(options.fit.seed)])
 

@@ -1,7 +1,7 @@
 """Faces with the 68 landmarks of iBUG 300-W, and how those become Kaggle's 15 keypoints.
 
-In: a folder or zip with images and `landmarks68.csv` (columns image, x_0, y_0 .. x_67, y_67).  Out: gray images of any
-size and landmarks in px of each image.
+In: a folder or zip with images and `landmarks68.csv` (columns image, x_0, y_0 .. x_67, y_67; optionally visible, yaw
+and person).  Out: gray images of any size and landmarks in px of each image.
 """
 
 import csv
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +25,8 @@ from train.data import archive
 from train.data.schemes import BEYOND_C
 
 LANDMARKS = 68
+HIDDEN, MACHINE, HUMAN = range(3)
+"""What the column `visible` says of a landmark: hidden or covered, placed by a machine, by a human."""
 TABLE = "landmarks68.csv"
 MAX_FILE_BYTES = 1 << 26
 """Per image or table, declared by the zip; the largest genuine table has 3.5 MB."""
@@ -79,6 +82,24 @@ class Crops68:
     landmarks: NDArray[np.float32]
     """(N, 68, 2) px of each image, NaN where missing."""
     names: list[str]
+    seen: NDArray[np.uint8] | None = None
+    """(N, 68): `HUMAN`, `MACHINE` or `HIDDEN`; None where the table does not say."""
+    yaw: NDArray[np.float32] | None = None
+    """(N,) degrees, positive where the nose points to the picture's right, NaN where unknown."""
+    person: list[str] | None = None
+    """Who each face is, "" where unknown."""
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Crops68":
+        """The faces where `chosen` (N,) is true."""
+        kept = np.flatnonzero(chosen)
+        return Crops68(
+            [self.images[i] for i in kept],
+            self.landmarks[chosen],
+            [self.names[i] for i in kept],
+            None if self.seen is None else self.seen[chosen],
+            None if self.yaw is None else self.yaw[chosen],
+            None if self.person is None else [self.person[i] for i in kept],
+        )
 
 
 def read_faces68(path: Path) -> Crops68:
@@ -88,9 +109,17 @@ def read_faces68(path: Path) -> Crops68:
     """
     with _open_files(path) as read:
         entries = list(_entries(read(TABLE), f"{path}: {TABLE}"))
-        images = [_decoded(read(name), f"{path}: {name}") for name, _ in entries]
-    landmarks = np.array([points for _, points in entries], np.float32)
-    return Crops68(images, landmarks.reshape(-1, LANDMARKS, 2), [name for name, _ in entries])
+        images = [_decoded(read(entry.image), f"{path}: {entry.image}") for entry in entries]
+    landmarks = np.array([entry.points for entry in entries], np.float32)
+    told = bool(entries) and entries[0].seen is not None
+    return Crops68(
+        images,
+        landmarks.reshape(-1, LANDMARKS, 2),
+        [entry.image for entry in entries],
+        np.array([entry.seen for entry in entries], np.uint8) if told else None,
+        np.array([entry.yaw for entry in entries], np.float32),
+        [entry.person for entry in entries],
+    )
 
 
 def keypoints_from_68(landmarks: NDArray[np.floating], scheme: str = "A") -> NDArray[np.float32]:
@@ -112,6 +141,16 @@ def _nearest(landmarks: NDArray[np.floating], source: Mapping[str, int]) -> NDAr
     points[:, INDEX["right_eye_center"]] = landmarks[:, RIGHT_EYE].mean(1)
     for name, ibug in source.items():
         points[:, INDEX[name]] = landmarks[:, ibug]
+    return points
+
+
+def seen_from_68(seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN` -> (N, 15) the same of scheme A's keypoints."""
+    points = np.empty((len(seen), len(KEYPOINTS)), np.uint8)
+    points[:, INDEX["left_eye_center"]] = np.median(seen[:, LEFT_EYE], axis=1)
+    points[:, INDEX["right_eye_center"]] = np.median(seen[:, RIGHT_EYE], axis=1)
+    for name, ibug in IBUG.items():
+        points[:, INDEX[name]] = seen[:, ibug]
     return points
 
 
@@ -198,8 +237,20 @@ def _plain(name: str, path: Path) -> str:
     return name
 
 
-def _entries(content: bytes, place: str) -> Iterator[tuple[str, list[float]]]:
-    """(image name, 136 numbers) of each line."""
+class _Entry(NamedTuple):
+    """One line of the table."""
+
+    image: str
+    points: list[float]
+    """136 numbers."""
+    seen: list[int] | None
+    """68 of `HIDDEN`, `MACHINE`, `HUMAN`."""
+    yaw: float
+    person: str
+
+
+def _entries(content: bytes, place: str) -> Iterator[_Entry]:
+    """Each line."""
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), restval="")
         missing = [name for name in ("image", *_COLUMNS) if name not in (reader.fieldnames or ())]
@@ -207,9 +258,21 @@ def _entries(content: bytes, place: str) -> Iterator[tuple[str, list[float]]]:
             raise DataError(f"{place}: no column {', '.join(missing[:4])}; expected image,x_0,y_0 to x_67,y_67")
         for entry in reader:
             where = f"{place}, line {reader.line_num}"
-            yield entry["image"], [_coordinate(entry[name], name, where) for name in _COLUMNS]
+            yield _Entry(
+                entry["image"],
+                [_coordinate(entry[name], name, where) for name in _COLUMNS],
+                _seen(entry["visible"], where) if "visible" in entry else None,
+                _coordinate(entry.get("yaw", ""), "yaw", where),
+                entry.get("person", ""),
+            )
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{place} is not a csv in UTF-8 ({error})") from error
+
+
+def _seen(text: str, where: str) -> list[int]:
+    if len(text) != LANDMARKS or set(text) - set("012"):
+        raise DataError(f"{where}: column visible is {text[:80]!r}, expected {LANDMARKS} of 0, 1 and 2")
+    return [int(sign) for sign in text]
 
 
 def _coordinate(text: str, column: str, where: str) -> float:

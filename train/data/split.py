@@ -3,8 +3,15 @@
 In: each row's duplicate group and label scheme.  Out: a fold number per row.
 """
 
+import zlib
+
 import numpy as np
 from numpy.typing import NDArray
+
+from train.data.faces68 import Crops68
+
+JUDGE_PREFIX = "afw_"
+"""Begins the names of the pictures made of AFW's faces, which only judge."""
 
 SPLIT_SEED = 0
 """The hold-out stays the same whatever else a run draws at random, so that figures of runs can be compared."""
@@ -31,3 +38,14 @@ def folds(group: NDArray[np.int64], scheme: NDArray[np.uint8], count: int, *, se
 def hold_out(group: NDArray[np.int64], scheme: NDArray[np.uint8], *, seed: int = SPLIT_SEED) -> NDArray[np.bool_]:
     """(N,) bool: the tenth of the rows that training never sees."""
     return folds(group, scheme, 10, seed=seed) == 0
+
+
+def judges_turned(crops: Crops68) -> NDArray[np.bool_]:
+    """(N,) which faces of a table that names persons are never learned from: every tenth person, and AFW's pictures."""
+    persons = crops.person or [""] * len(crops.names)
+    return np.array(
+        [
+            name.startswith(JUDGE_PREFIX) or (bool(person) and zlib.crc32(person.encode()) % 10 == 0)
+            for name, person in zip(crops.names, persons, strict=True)
+        ]
+    )

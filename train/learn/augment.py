@@ -1,7 +1,7 @@
 """Whole batches of training crops, augmented on the device that trains.
 
 In: a `Bank` of faces (uint8 canvases, targets in unit space of the nominal crop).
-Out: crops (N, 1, 96, 96) float 0..255 and targets (N, 34, 2) in unit space of the crop that was cut.
+Out: `Drawn` crops with their targets in unit space of the crop that was cut.
 
 Everything is arithmetic on tensors with fixed shapes and no branch on values, so that a CUDA graph can hold it.
 """
@@ -9,6 +9,7 @@ Everything is arithmetic on tensors with fixed shapes and no branch on values, s
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,9 +30,24 @@ class Bank:
     """(M, 34) float32 >= 0: how much each target counts."""
     chances: Tensor
     """(M,) float32 cumulative: the chance to draw each face, ending in 1."""
+    doubts: Tensor
+    """(M, 34) float32: how much each target teaches sigma.  Below 0 there is no face: sigma must say so."""
 
     def to(self, device: torch.device) -> "Bank":
-        return Bank(*(x.to(device) for x in (self.images, self.targets, self.weights, self.chances)))
+        return Bank(*(x.to(device) for x in (self.images, self.targets, self.weights, self.chances, self.doubts)))
+
+
+class Drawn(NamedTuple):
+    """Augmented faces, N of them."""
+
+    crops: Tensor
+    """(N, 1, 96, 96) float 0..255."""
+    targets: Tensor
+    """(N, 34, 2) unit space."""
+    weights: Tensor
+    """(N, 34): 0 also where the target lies outside of the crop."""
+    doubts: Tensor
+    """(N, 34)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +72,29 @@ class Augmentation:
     noise: float = 6.0
     """Largest common sensor noise, gray levels."""
     jpeg_share: float = 0.2
-    occlude_share: float = 0.15
+    occlude_share: float = 0.2
     calm: float = 0.3
     """Share of crops cut exactly where the nominal one lies, but for the flip."""
+    zoom_share: float = 0.1
+    """Chance that a crop is far too small or too large for its face, as where trackers begin."""
+    zoom: float = 0.6
+    """Furthest such size, as a logarithm: from 0.55 to 1.8 of the nominal side."""
+    exposure_share: float = 0.12
+    """Share of crops that are far too dark or too bright."""
 
 
-def draw(bank: Bank, count: int, settings: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
-    """`count` augmented faces: crops (count, 1, 96, 96) float 0..255, targets (count, 34, 2), weights (count, 34)."""
+def draw(bank: Bank, count: int, settings: Augmentation) -> Drawn:
+    """`count` augmented faces."""
     chosen = torch.searchsorted(bank.chances, torch.rand(count, device=bank.chances.device))
-    crops, targets, weights = warped(bank.images[chosen], bank.targets[chosen], bank.weights[chosen], settings)
-    return disturbed(crops, settings), targets, weights
-
-
-def warped(images: Tensor, targets: Tensor, weights: Tensor, settings: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
-    """Random similarity with a little stretch, and mirroring, of canvases (N, 1, S, S) uint8 and their targets."""
-    placement = placed(len(images), settings, images.device)
-    moved = placement.into_crop(targets)
+    placement = placed(count, settings, bank.images.device)
+    moved = placement.into_crop(bank.targets[chosen])
     inside = (moved.abs().amax(2) < 1.0).float()  # a point pushed out of the crop cannot be read off its heat map
-    return placement.cut(images), moved, placement.reordered(weights) * inside
+    return Drawn(
+        disturbed(placement.cut(bank.images[chosen]), settings),
+        moved,
+        placement.reordered(bank.weights[chosen]) * inside,
+        placement.reordered(bank.doubts[chosen]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +134,9 @@ def placed(count: int, settings: Augmentation, device: torch.device) -> Placemen
     """`count` random placements."""
     stray = (torch.rand(count, device=device) >= settings.calm).float()
     angle = _normal(count, device) * stray * math.radians(settings.rotation_deg)
-    scale = torch.exp(_normal(count, device) * stray * settings.scale)
+    zoomed = (torch.rand(count, device=device) < settings.zoom_share).float() * stray
+    zoom = (torch.rand(count, device=device) * 2 - 1) * settings.zoom * zoomed
+    scale = torch.exp(_normal(count, device) * stray * settings.scale + zoom)
     aspect = torch.exp(_normal(count, device) * stray * settings.aspect)
     shift = torch.stack([_normal(count, device), _normal(count, device)], 1) * stray[:, None] * settings.shift
     mirrored = torch.rand(count, device=device) < settings.flip
@@ -136,6 +159,7 @@ def disturbed(crops: Tensor, settings: Augmentation) -> Tensor:
     crops = (crops - mean) * gain * (1 + slope[0] * x + slope[1] * y).clamp(0.2, 2.5) + mean + offset
     crops = crops + slope[0] * x * mean + slope[1] * y * mean
     level = torch.rand(count, 1, 1, 1, device=device).square() * settings.noise
+    crops = _on_some(crops, settings.exposure_share, _exposed)
     crops = (crops + torch.randn_like(crops) * level).clamp(0, 255)
     return _on_some(crops, settings.jpeg_share, _jpeg).clamp(0, 255)
 
@@ -161,7 +185,7 @@ def _occluded(crops: Tensor) -> Tensor:
     count, device = len(crops), crops.device
     y, x = _grid(device)
     centre = torch.rand(2, count, 1, 1, 1, device=device) * 2 - 1
-    half = torch.rand(2, count, 1, 1, 1, device=device) * 0.4 + 0.08
+    half = torch.rand(2, count, 1, 1, 1, device=device) * 0.5 + 0.08
     angle = torch.rand(count, 1, 1, 1, device=device) * math.pi
     dx, dy = x - centre[0], y - centre[1]
     along = (dx * torch.cos(angle) + dy * torch.sin(angle)).abs() / half[0]
@@ -172,6 +196,12 @@ def _occluded(crops: Tensor) -> Tensor:
     texture = crops.roll(1, 0).roll((SIZE // 3, SIZE // 4), (2, 3))
     filling = torch.where(torch.rand(count, 1, 1, 1, device=device) < 0.5, gray, texture)
     return crops * (1 - cover) + filling * cover
+
+
+def _exposed(crops: Tensor) -> Tensor:
+    """Between a twelfth and two and a half times the light, in whole gray levels."""
+    light = torch.exp(torch.rand(len(crops), 1, 1, 1, device=crops.device) * 3.4 - 2.5)
+    return (crops * light).clamp(0, 255).round()
 
 
 def _on_some(crops: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:

@@ -60,6 +60,7 @@ def taught(bank: Bank, teachers: Sequence[Net], config: TeachConfig) -> Bank:
         torch.where(labelled[..., None], mixed, answers),
         torch.where(labelled, bank.weights, config.trust),
         bank.chances,
+        torch.where(labelled, bank.doubts, config.trust),
     )
 
 

@@ -31,6 +31,10 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 """What AdamW and Muon remember of each parameter."""
 
 
+FRESH_RATE, START_RATE = 1.5e-2, 8e-3
+"""Highest learning rate from chance, and from finished weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class FitConfig:
     """One training run."""
@@ -38,7 +42,7 @@ class FitConfig:
     steps: int = 9_000
     batch: tuple[int, ...] = (100, 28)
     """Faces drawn from each bank per step."""
-    learning_rate: float = 1.5e-2
+    learning_rate: float = FRESH_RATE
     warm_up: float = 0.05
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
     weight_decay: float = 0.01
@@ -142,12 +146,12 @@ class Fit:
                 draw(bank, count, self.config.augmentation)
                 for bank, count in zip(self.banks, self._crew.share(self.config.batch), strict=True)
             ]
-            crops, targets, weights = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+            crops, targets, weights, doubts = (torch.cat(parts) for parts in zip(*drawn, strict=True))
             crops = standardised(crops).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             logits, deepest = self.net.heat(crops)
         points, sigma = self.net.read(logits, deepest)
-        value = loss(points, sigma, logits, self.net.axis, targets, weights, self.config.loss)
+        value = loss(points, sigma, logits, self.net.axis, targets, weights, doubts, self.config.loss)
         self.net.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         self._crew.average(self.net.parameters())

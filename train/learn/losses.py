@@ -1,7 +1,7 @@
 """What training minimises.  All arguments are in unit space; all sums are over weighted targets.
 
 Three terms: how far the points are off, how well the heat maps are concentrated around the target, and how well sigma
-says how far the points are off.
+says how far the points are off.  Where there is no face, sigma says that they are off by as much as a face is wide.
 """
 
 from dataclasses import dataclass
@@ -22,18 +22,28 @@ class LossConfig:
     """That Gaussian's standard deviation, crop px."""
     sigma: float = 0.1
     """Weight of the likelihood that teaches sigma; it does not move the points."""
+    faceless_px: float = 24.0
+    """How far the points of a crop without a face count as off."""
 
 
 def loss(
-    points: Tensor, sigma: Tensor, logits: Tensor, axis: Tensor, targets: Tensor, weights: Tensor, config: LossConfig
+    points: Tensor,
+    sigma: Tensor,
+    logits: Tensor,
+    axis: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    doubts: Tensor,
+    config: LossConfig,
 ) -> Tensor:
-    """Scalar.  points, targets (N, 34, 2); sigma, weights (N, 34); logits (N, 34, h, h);
+    """Scalar.  points, targets (N, 34, 2); sigma, weights, doubts (N, 34) as of `augment.Drawn`; logits (N, 34, h, h);
     axis (h,) the cells' centres."""
     total = weights.sum().clamp(min=1.0)
     error_px = (points - targets) * HALF_PX
     off = (_pseudo_huber(error_px, config.huber_px).sum(2) * weights).sum()
     blur = (_cross_entropy(logits.float(), axis, targets, config.heat_px / HALF_PX) * weights).sum()
-    doubt = (_student_t(error_px.detach(), sigma * HALF_PX).sum(2) * weights).sum()
+    seen_px = torch.where(doubts[..., None] < 0, config.faceless_px, error_px.detach())
+    doubt = (_student_t(seen_px, sigma * HALF_PX).sum(2) * doubts.abs()).sum()
     return (off + config.heat * blur + config.sigma * doubt) / total
 
 

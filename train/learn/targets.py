@@ -4,7 +4,9 @@ In: Kaggle's `Faces` (crop px, one of three schemes a row) and 68-landmark crops
 targets in unit space.
 """
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from tracker.errors import DataError
 from tracker.geometry import cut, region_from_keypoints, unit_from_frame
 from tracker.spec import KEYPOINTS, SIZE, crop_from_unit, unit_from_crop
 from tracker.types import Region
-from train.data.faces68 import Crops68, keypoints_from_68
+from train.data.faces68 import HIDDEN, HUMAN, LANDMARKS, MACHINE, Crops68, keypoints_from_68, seen_from_68
 from train.data.kaggle import SCHEMES, Faces
 from train.learn.augment import Bank
 from train.learn.model import HEADS
@@ -35,6 +37,21 @@ DRAW_CHANCE = {"A": 1.0, "B": 2.0, "C": 1.0}
 
 TRUST_68 = {"A": 1.0, "B": 0.3, "C": 0.3}
 """Weight of targets derived from 68 landmarks, whose convention is only nearly Kaggle's; A's points are shown."""
+
+TRUST_SEEN = {HUMAN: 1.0, MACHINE: 0.5, HIDDEN: 0.4}
+"""Weight of a landmark's target by who placed it; hidden ones are projections of a fitted head."""
+TRUST_COVERED = 0.2
+"""Weight of a hidden landmark that a machine placed: where a mask is, it can only guess."""
+TURNED_CHANCE_DEG = 45.0
+"""A face turned by so much is drawn twice as often as a frontal one, by twice as much three times as often."""
+
+QUARTER_TURNS = (math.pi / 2, math.pi, -math.pi / 2)
+TURNED_SHARE = 0.5
+"""Part of the crops without an upright face that show one turned by a quarter or upside down."""
+PIECE_SIDES = (0.25, 1.0)
+"""Sides of crops of a piece of the picture, in sides of the face's region."""
+LARGEST_INNER_PIECE = 0.3
+"""Such a piece may lie within the face if it is smaller than this."""
 
 TRUST_SHARED = 0.3
 """Weight of a label of scheme A for B's outputs and the reverse, where the two mean the same place.
@@ -79,34 +96,100 @@ def faces68_bank(crops: Sequence[Crops68]) -> Bank:
 
     Faces with too few landmarks to tell that region are left out; raises DataError when none is left.
     """
-    canvases, targets = [], []
-    for canvas, region, points in _framed(crops):
-        by_head = np.stack([points[scheme][keypoint] for scheme, keypoint in HEADS])
-        canvases.append(canvas)
-        targets.append(unit_from_frame(by_head, region))
-    weights = np.array([TRUST_68[scheme] for scheme, _ in HEADS]) * np.isfinite(targets).all(2)
-    return _bank(np.array(canvases), np.nan_to_num(targets), weights, np.ones(len(canvases)))
+    faces = list(_framed(crops))
+    by_head = np.array(
+        [
+            unit_from_frame(np.stack([face.points[scheme][keypoint] for scheme, keypoint in HEADS]), face.region)
+            for face in faces
+        ]
+    )
+    weights = np.array([TRUST_68[scheme] for scheme, _ in HEADS]) * np.isfinite(by_head).all(2)
+    return _bank(_canvases(faces), np.nan_to_num(by_head), weights, np.ones(len(faces)))
+
+
+def turned_bank(crops: Sequence[Crops68]) -> Bank:
+    """Faces of which the table says what is visible: they teach scheme A's points, and sigma where those are hidden."""
+    faces = list(_framed(crops))
+    targets = np.array([unit_from_frame(face.points["A"], face.region)[_HEAD_KEYPOINT] for face in faces])
+    of_a = _HEAD_SCHEME == SCHEMES.index("A")
+    weights = np.array([_trust_of_seen(face.seen)[_HEAD_KEYPOINT] * of_a for face in faces])
+    doubts = np.array([(1.0 if HUMAN in face.seen else TRUST_SEEN[MACHINE]) * of_a for face in faces])
+    chances = np.array([1 + abs(face.yaw) / TURNED_CHANCE_DEG for face in faces])
+    return _bank(_canvases(faces), targets, weights, chances, doubts)
+
+
+def faceless_bank(crops: Sequence[Crops68], seed: int = 0) -> Bank:
+    """What is no upright face, one crop of every face: the face turned by a quarter or upside down, or a piece of the
+    picture too small to hold a face."""
+    random = np.random.default_rng(seed)
+    images = np.array([_faceless(face, random) for face in _framed(crops)])
+    nothing = np.zeros((len(images), len(HEADS), 2))
+    return _bank(images, nothing, nothing[..., 0], np.ones(len(images)), np.full(nothing.shape[:2], -1.0))
 
 
 def unlabelled_bank(crops: Sequence[Crops68]) -> Bank:
     """The same without targets: such landmarks are too coarse to learn from, they only say where the face is."""
-    canvases = np.array([canvas for canvas, _, _ in _framed(crops)])
+    canvases = _canvases(list(_framed(crops)))
     nothing = np.zeros((len(canvases), len(HEADS), 2))
     return _bank(canvases, nothing, nothing[..., 0], np.ones(len(canvases)))
 
 
-def _framed(crops: Sequence[Crops68]) -> Iterator[tuple[NDArray[np.uint8], Region, dict[str, NDArray[np.float32]]]]:
-    """Canvas (1, CANVAS, CANVAS), nominal region and keypoints by scheme of every face that has what these need."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Framed:
+    """A face with 68 landmarks and the region that they give."""
+
+    image: NDArray[np.uint8]
+    region: Region
+    points: dict[str, NDArray[np.float32]]
+    """Scheme -> (15, 2) px of the image."""
+    seen: NDArray[np.uint8]
+    """(15,) of `HIDDEN`, `MACHINE`, `HUMAN`."""
+    yaw: float
+    """Degrees; 0 where unknown."""
+
+
+def _framed(crops: Sequence[Crops68]) -> Iterator[_Framed]:
+    """Every face that has the landmarks which all keypoints need."""
     empty = True
     for crop_set in crops:
         points = {scheme: keypoints_from_68(crop_set.landmarks, scheme) for scheme in SCHEMES}
+        seen = np.full((len(crop_set.names), LANDMARKS), HUMAN) if crop_set.seen is None else crop_set.seen
+        by, yaw = seen_from_68(seen), np.nan_to_num(crop_set.yaw if crop_set.yaw is not None else np.zeros(len(seen)))
         for i in np.flatnonzero(np.isfinite(points["A"]).all((1, 2))):
             region = region_from_keypoints(points["A"][i])
-            wide = Region(region.x, region.y, region.side * CANVAS / SIZE, region.roll)
-            yield cut(crop_set.images[i], [wide], CANVAS)[0], region, {name: each[i] for name, each in points.items()}
+            by_scheme = {name: each[i] for name, each in points.items()}
+            yield _Framed(crop_set.images[i], region, by_scheme, by[i], float(yaw[i]))
             empty = False
     if empty:
         raise DataError("no face of the 68-landmark data has the landmarks that all keypoints need")
+
+
+def _canvases(faces: Sequence[_Framed]) -> NDArray[np.uint8]:
+    """(N, 1, CANVAS, CANVAS)"""
+    wide = [replace(face.region, side=face.region.side * CANVAS / SIZE) for face in faces]
+    return np.array([cut(face.image, [region], CANVAS)[0] for face, region in zip(faces, wide, strict=True)])
+
+
+def _trust_of_seen(seen: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(15,) of `HIDDEN`, `MACHINE`, `HUMAN` -> (15,) weights."""
+    trust = np.array([TRUST_SEEN[int(by)] for by in seen])
+    return trust if HUMAN in seen else np.where(seen == HIDDEN, TRUST_COVERED, trust)
+
+
+def _faceless(face: _Framed, random: np.random.Generator) -> NDArray[np.uint8]:
+    """(1, 96, 96)"""
+    region = face.region
+    if random.random() < TURNED_SHARE:
+        turned = replace(region, roll=region.roll + random.choice(QUARTER_TURNS))
+        return cut(face.image, [turned])[0]
+    size = random.uniform(*PIECE_SIDES)
+    height, width = face.image.shape
+    while True:  # ends, because the piece shrinks until it may lie within the face
+        x, y = random.uniform(0, width), random.uniform(0, height)
+        apart = math.hypot(x - region.x, y - region.y) / region.side
+        if size < LARGEST_INNER_PIECE or apart > 0.55:
+            return cut(face.image, [Region(x, y, size * region.side, random.uniform(-math.pi, math.pi))])[0]
+        size = max(size * 0.95, PIECE_SIDES[0])
 
 
 def head_targets(
@@ -146,7 +229,9 @@ def _bank(
     targets: NDArray[np.floating],
     weights: NDArray[np.floating],
     chance: NDArray[np.floating],
+    doubts: NDArray[np.floating] | None = None,
 ) -> Bank:
+    """`doubts` (N, 34) as of `Bank`; None for the weights."""
     cumulative = np.cumsum(chance / chance.sum())
     cumulative[-1] = 1.0
     return Bank(
@@ -154,4 +239,5 @@ def _bank(
         torch.from_numpy(np.asarray(targets, np.float32)),
         torch.from_numpy(np.asarray(weights, np.float32)),
         torch.from_numpy(cumulative.astype(np.float32)),
+        torch.from_numpy(np.asarray(weights if doubts is None else doubts, np.float32)),
     )

@@ -1,0 +1,49 @@
+"""Weights that ship -> a net that goes on learning from them.
+
+In: a folder with `fkp-schemes.onnx`.  Out: the net whose answers it holds, calibration included.
+"""
+
+import math
+
+import onnx
+import torch
+from onnx import numpy_helper
+
+from tracker.backends.weights import Weights
+from tracker.errors import WeightsError
+from train.export.onnx import SCHEMES_FILE
+from train.learn.model import Block, Net, NetConfig
+
+
+def net_of(weights: Weights) -> Net:
+    """The net of finished weights; the gains that export folded away are taken out of the convolutions again.
+
+    Raises WeightsError for weights of another shape.
+    """
+    path = weights.path.with_name(SCHEMES_FILE)
+    net = Net(NetConfig())
+    try:
+        graph = onnx.load(path).graph
+        held = {value.name: torch.from_numpy(numpy_helper.to_array(value).copy()) for value in graph.initializer}
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                if not name.endswith(".gain"):
+                    parameter.copy_(held[name])
+            net.offset.copy_(held["offset"])
+    except Exception as error:
+        raise WeightsError(f"{path} holds no net of today's shape ({error}); train without --start") from error
+    for module in net.modules():
+        if isinstance(module, Block):
+            _take_out_gain(module)
+    return net
+
+
+@torch.no_grad()
+def _take_out_gain(block: Block) -> None:
+    """Give the last convolution of a block the size at which weights start, so that steps of learning fit it."""
+    weight = block.project.weight
+    gain = float(weight.std()) * math.sqrt(weight[0].numel())
+    block.gain.copy_(torch.tensor(gain))
+    weight /= gain
+    assert block.project.bias is not None
+    block.project.bias /= gain
