@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tracker.spec import INDEX, SIZE
-from train.learn.augment import Augmentation, Bank, disturbed, draw, warped
+from train.learn.augment import Augmentation, Bank, disturbed, draw
 from train.learn.model import HEADS, standardised
 
 torch.set_num_threads(1)
@@ -18,7 +18,7 @@ LEFT, RIGHT = (HEADS.index(("A", INDEX[name])) for name in ("left_eye_center", "
 GRAY = 128
 
 UNDISTURBED = Augmentation(
-    brightness=0, contrast=0, shade=0, blur_share=0, noise=0, jpeg_share=0, occlude_share=0, flip=0
+    brightness=0, contrast=0, shade=0, blur_share=0, noise=0, jpeg_share=0, occlude_share=0, exposure_share=0, flip=0
 )
 """Cut from all over the place, but with the canvas' own pixels."""
 STILL = replace(UNDISTURBED, calm=1.0)
@@ -34,7 +34,7 @@ def dotted(size: int, left: Tensor, right: Tensor) -> Bank:
     targets, weights = torch.zeros(len(left), 34, 2), torch.zeros(len(left), 34)
     targets[:, LEFT], targets[:, RIGHT] = left, right
     weights[:, LEFT], weights[:, RIGHT] = 1, 0.5
-    return Bank(images.round().to(torch.uint8), targets, weights, torch.linspace(1 / len(left), 1, len(left)))
+    return Bank(images.round().to(torch.uint8), targets, weights, torch.linspace(1 / len(left), 1, len(left)), weights)
 
 
 def dots(crops: Tensor, sign: int) -> Tensor:
@@ -49,7 +49,9 @@ def dots(crops: Tensor, sign: int) -> Tensor:
 def bank(make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Bank:
     """Four different faces without labels, each as likely."""
     images = torch.from_numpy(make_faces(4).images[:, None])
-    return Bank(images, torch.zeros(4, 34, 2), torch.zeros(4, 34), torch.tensor([0.25, 0.5, 0.75, 1]))
+    return Bank(
+        images, torch.zeros(4, 34, 2), torch.zeros(4, 34), torch.tensor([0.25, 0.5, 0.75, 1]), torch.zeros(4, 34)
+    )
 
 
 @pytest.mark.parametrize("size", [96, 184])
@@ -58,7 +60,7 @@ def test_targets_lie_on_what_they_name(size: int, flip: float) -> None:
     torch.manual_seed(0)
     left, right = torch.rand(64, 2) - 0.5, torch.rand(64, 2) - 0.5
     left[:, 0], right[:, 0] = left[:, 0].abs() + 0.1, -right[:, 0].abs() - 0.1
-    crops, targets, weights = draw(dotted(size, left, right), 64, replace(UNDISTURBED, flip=flip))
+    crops, targets, weights, _ = draw(dotted(size, left, right), 64, replace(UNDISTURBED, flip=flip))
     bright, dark = (RIGHT, LEFT) if flip else (LEFT, RIGHT)  # the picture of a left eye, mirrored, is a right eye
     seen = weights[:, [LEFT, RIGHT]].min(1).values > 0
     assert seen.sum() > 50
@@ -72,7 +74,7 @@ def test_targets_lie_on_what_they_name(size: int, flip: float) -> None:
 def test_a_point_outside_the_crop_does_not_count_and_one_that_comes_in_does() -> None:
     torch.manual_seed(0)
     edge = torch.tensor([[0.98, 0.0]]).repeat(200, 1)
-    crops, targets, weights = draw(dotted(184, edge, -edge), 200, UNDISTURBED)
+    crops, targets, weights, _ = draw(dotted(184, edge, -edge), 200, UNDISTURBED)
     inside = targets.abs().amax(2) < 1
     for head, full in ((LEFT, 1.0), (RIGHT, 0.5)):
         assert 20 < inside[:, head].sum() < 180
@@ -84,7 +86,7 @@ def test_a_point_outside_the_crop_does_not_count_and_one_that_comes_in_does() ->
 def test_unlabelled_heads_stay_without_weight() -> None:
     torch.manual_seed(0)
     eye = torch.tensor([[0.4, -0.2]]).repeat(16, 1)
-    _, _, weights = draw(dotted(96, eye, -eye), 32, Augmentation())
+    _, _, weights, _ = draw(dotted(96, eye, -eye), 32, Augmentation())
     others = [head for head in range(34) if head not in (LEFT, RIGHT)]
     assert not weights[:, others].any()
 
@@ -94,7 +96,7 @@ def test_a_calm_crop_is_the_nominal_one(size: int) -> None:
     torch.manual_seed(0)
     eye = torch.tensor([[0.4, -0.2]])
     bank = dotted(size, eye, -eye)
-    crops, targets, _ = draw(bank, 4, STILL)
+    crops, targets, *_ = draw(bank, 4, STILL)
     middle = slice((size - SIZE) // 2, (size + SIZE) // 2)
     torch.testing.assert_close(crops, bank.images[:, :, middle, middle].float().repeat(4, 1, 1, 1), atol=0.01, rtol=0)
     torch.testing.assert_close(targets, bank.targets.repeat(4, 1, 1))
@@ -103,14 +105,14 @@ def test_a_calm_crop_is_the_nominal_one(size: int) -> None:
 def test_half_of_the_faces_are_mirrored() -> None:
     torch.manual_seed(0)
     eye = torch.tensor([[0.4, 0.0]])
-    crops, _, _ = draw(dotted(96, eye, -eye), 400, replace(STILL, flip=0.5))
+    crops, *_ = draw(dotted(96, eye, -eye), 400, replace(STILL, flip=0.5))
     assert 160 < (dots(crops, 1)[:, 0] < 0).sum() < 240
 
 
 def test_faces_are_drawn_by_their_chances(bank: Bank) -> None:
     torch.manual_seed(0)
     bank.chances = torch.tensor([0.1, 0.1, 0.9, 1.0])
-    crops, _, _ = draw(bank, 400, STILL)
+    crops, *_ = draw(bank, 400, STILL)
     which = torch.stack([(crops - image).abs().mean((1, 2, 3)) for image in bank.images.float()]).argmin(0)
     counts = torch.bincount(which, minlength=4).tolist()
     assert counts[1] == 0
@@ -123,7 +125,7 @@ def test_pixels_stay_pixels_however_strong_the_disturbance(bank: Bank) -> None:
         rotation_deg=90, scale=1, shift=1, brightness=100, contrast=2, shade=2, noise=80, blur_share=1, jpeg_share=0.7
     )
     for settings in (Augmentation(), wild):
-        crops, targets, _ = draw(bank, 64, settings)
+        crops, targets, *_ = draw(bank, 64, settings)
         assert crops.shape == (64, 1, SIZE, SIZE)
         assert torch.isfinite(targets).all()
         assert crops.min() >= 0
@@ -169,6 +171,32 @@ def test_the_seed_decides_everything(bank: Bank) -> None:
 
 def test_the_bank_is_left_as_it_was(bank: Bank) -> None:
     before = bank.images.clone()
-    warped(bank.images, bank.targets, bank.weights, Augmentation())
     draw(bank, 8, Augmentation())
     assert torch.equal(bank.images, before)
+
+
+def test_a_point_outside_the_crop_still_teaches_sigma() -> None:
+    torch.manual_seed(0)
+    edge = torch.tensor([[0.98, 0.0]]).repeat(200, 1)
+    drawn = draw(dotted(184, edge, -edge), 200, UNDISTURBED)
+    assert not drawn.weights[:, LEFT].all()
+    assert (drawn.doubts[:, LEFT] == 1).all()
+
+
+def test_some_crops_are_far_too_small_or_too_large_for_their_face() -> None:
+    torch.manual_seed(0)
+    eye = torch.tensor([[0.3, 0.0]])
+    drawn = draw(dotted(184, eye, -eye), 400, replace(UNDISTURBED, zoom_share=1.0, scale=0, aspect=0, calm=0))
+    sizes = 0.6 / (drawn.targets[:, LEFT] - drawn.targets[:, RIGHT]).norm(dim=1)
+    assert 0.54 < sizes.min() < 0.6
+    assert 1.7 < sizes.max() < 1.83
+
+
+def test_far_too_dark_and_too_bright_crops_are_drawn(bank: Bank) -> None:
+    torch.manual_seed(0)
+    drawn = draw(bank, 64, replace(STILL, exposure_share=1.0)).crops
+    means = drawn.mean((1, 2, 3)) / bank.images.float().mean()
+    assert means.min() < 0.2
+    assert means.max() > 1.3
+    assert drawn.min() >= 0
+    assert drawn.max() <= 255

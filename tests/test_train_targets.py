@@ -1,6 +1,7 @@
 """Labels of every scheme to the network's outputs and back, and targets on the pixels they name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tracker.errors import DataError
 from tracker.geometry import MEAN_SHAPE
 from tracker.spec import INDEX, KEYPOINTS
-from train.data.faces68 import IBUG, Crops68
+from train.data.faces68 import HIDDEN, IBUG, MACHINE, Crops68
 from train.data.kaggle import SCHEMES, Faces
 from train.data.schemes import BEYOND_C, C_KEYPOINTS
 from train.learn.model import HEADS
@@ -21,12 +22,16 @@ from train.learn.targets import (
     LABEL_OFFSET_PX,
     SCHEME_SPECIFIC,
     TRUST_68,
+    TRUST_COVERED,
+    TRUST_SEEN,
     TRUST_SHARED,
+    faceless_bank,
     faces68_bank,
     head_targets,
     kaggle_bank,
     labels_from_heads,
     sigma_from_heads,
+    turned_bank,
     unlabelled_bank,
 )
 
@@ -202,3 +207,53 @@ def test_several_sets_make_one_bank(make_faces: Callable[..., object]) -> None:
     marks = landmarks(roll=0, iod=64, at=(160, 165))
     one = Crops68([dot_image(marks[30])], marks[None], ["a.jpg"])
     assert len(faces68_bank([one, one, one]).images) == 3
+
+
+def profile(seen: str, *, yaw: float = 70.0, person: str = "") -> Crops68:
+    """One face that looks to the side; `seen` is the table's column `visible`."""
+    marks = landmarks(roll=0, iod=64, at=(160, 165))
+    marks[:, 0] = 160 + 0.4 * (marks[:, 0] - 160)
+    told = np.array([[int(sign) for sign in seen]], np.uint8)
+    return Crops68([dot_image(marks[30])], marks[None], ["a.jpg"], told, np.array([yaw]), [person])
+
+
+def half_seen() -> str:
+    """The subject's left half is hidden."""
+    return "".join("0" if i in (*range(22, 27), *range(42, 48), 54) else "2" for i in range(68))
+
+
+def test_hidden_points_of_turned_faces_teach_little_but_sigma_all() -> None:
+    bank = turned_bank([profile(half_seen())])
+    of = {name: HEADS.index(("A", INDEX[name])) for name in INDEX}
+    hidden = [of[name] for name in INDEX if "left" in name]
+    assert bank.weights[0, hidden].tolist() == pytest.approx([TRUST_SEEN[HIDDEN]] * len(hidden))
+    assert bank.weights[0, [of["nose_tip"], of["right_eye_center"], of["mouth_right_corner"]]].tolist() == [1, 1, 1]
+    assert (bank.doubts[0, :15] == 1).all()
+    assert not bank.weights[0, 15:].any()  # B and C label no such faces
+    assert not bank.doubts[0, 15:].any()
+
+
+def test_what_a_mask_covers_counts_least_and_a_machines_word_half() -> None:
+    bank = turned_bank([profile("".join("0" if i > 47 else "1" for i in range(68)), yaw=0)])
+    eye, lip = (HEADS.index(("A", INDEX[name])) for name in ("left_eye_center", "mouth_center_top_lip"))
+    assert bank.weights[0, [eye, lip]].tolist() == pytest.approx([TRUST_SEEN[MACHINE], TRUST_COVERED])
+
+
+def test_turned_faces_are_drawn_more_often() -> None:
+    shares = np.diff(turned_bank([profile(half_seen(), yaw=-90), profile(half_seen(), yaw=0)]).chances, prepend=0)
+    assert shares[0] == pytest.approx(3 * shares[1])
+
+
+def test_no_visible_point_of_a_profile_lies_outside_of_its_nominal_crop() -> None:
+    bank = turned_bank([profile(half_seen())])
+    assert bank.targets[0, :15].abs().max() < 1
+
+
+def test_crops_without_an_upright_face_ask_for_doubt_and_for_no_point() -> None:
+    face = profile(half_seen())
+    texture = np.random.default_rng(0).integers(0, 256, (320, 320), np.uint8)
+    bank = faceless_bank([replace(face, images=[texture])] * 20)
+    assert bank.images.shape == (20, 1, 96, 96)
+    assert not bank.weights.any()
+    assert (bank.doubts == -1).all()
+    assert len(np.unique(bank.images.numpy(), axis=0)) > 10
