@@ -1,36 +1,42 @@
 """`fkp-train` as a person meets it: files in, weights out, exit codes, messages, and nothing lost."""
 
 import json
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from programs import fkp_train
+from programs import fkp_track, fkp_train
 
 from tracker.backends.weights import load
+from tracker.errors import DataError, SinkError, WeightsError
 from tracker.spec import COLUMNS, KEYPOINTS
 from train.data.schemes import C_KEYPOINTS
 from train.learn.distill import TeachConfig
 from train.learn.loop import FitConfig
-from train.learn.model import HEADS
+from train.learn.model import HEADS, NetConfig
 from train.learn.targets import LABEL_OFFSET_PX
 from train.rebuild import Options, rebuild
 
 torch.set_num_threads(1)
 
 STEPS = 4
+TINY = NetConfig(stem=4, widths=(4, 6), inners=(4, 6), kernels=(3, 3), depths=(0, 1), up_depths=(0,))
+TEACH = TeachConfig(steps=2, nets=2, net=replace(TINY, dense=True), views=1)
 CHECKPOINTS = {"teacher-1.safetensors", "teacher-2.safetensors", "net.safetensors"}
 SCHEMES = "A" * 16 + "B" * 10 + "C" * 12
 C_COLUMNS = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
@@ -61,36 +67,33 @@ def training(data: Path, out: Path, *more: str) -> list[str]:
     return [str(word) for word in ["--data", data, "--out", out, *options, "--device", "cpu", *more]]
 
 
-class Stopped(NamedTuple):
-    """A run after Ctrl-C."""
-
-    folder: Path
-    code: int
-    lines: list[str]
-    """What it said on stderr."""
+def small(data: Path, out: Path, **more: object) -> Options:
+    """The run of `training` with nets that learn in no time."""
+    wanted = {"data": data, "out": out, "device": "cpu", "report_every": 1, "net": TINY, "teach": TEACH}
+    return Options(**(wanted | {"fit": FitConfig(steps=STEPS, seed=4)} | more))
 
 
 @pytest.fixture(scope="module")
-def stopped(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
-    """A process of its own, which gets its Ctrl-C when it has reported the first step of the net that ships."""
+def stopped(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped after the first step of the net that ships."""
     out = tmp_path_factory.mktemp("runs") / "stopped"
-    command = [sys.executable, "-m", "train.cli", *training(training_csv, out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if f"step 1 of {STEPS}" in line:
-                process.send_signal(signal.SIGINT)
-    return Stopped(out, process.returncode, lines)
+    run = rebuild(small(training_csv, out))
+    with closing(run):
+        for progress in run:
+            if (progress.stage, progress.step) == ("net", 1):
+                break
+    return out
 
 
 @pytest.fixture(scope="module")
-def finished(stopped: Stopped, training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the stopped run after `--resume`."""
-    out = Path(shutil.copytree(stopped.folder, tmp_path_factory.mktemp("runs") / "finished"))
-    assert fkp_train(*training(training_csv, out), "--resume") == 0
+def finished(stopped: Path, training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the stopped run after `--resume`, a stop between its last step and its weights, and another."""
+    out = Path(shutil.copytree(stopped, tmp_path_factory.mktemp("runs") / "finished"))
+    run = rebuild(small(training_csv, out, resume=True))
+    assert [next(run).step for _ in range(2, STEPS + 1)] == list(range(2, STEPS + 1))
+    run.close()
+    assert set(contents(out)) == CHECKPOINTS | {"history.jsonl"}
+    assert list(rebuild(small(training_csv, out, resume=True))) == []
     return out
 
 
@@ -103,53 +106,136 @@ def steps_noted(folder: Path, stage: str = "net") -> list[int]:
     return [line["step"] for line in lines if line["stage"] == stage]
 
 
-def test_ctrl_c_leaves_weights_and_what_resume_needs(stopped: Stopped) -> None:
-    assert stopped.code == 130, stopped.lines
-    assert all(line.startswith("fkp-train: ") for line in stopped.lines)
-    training = load(stopped.folder).card["training"]
-    assert 1 <= training["steps"] < STEPS
-    assert training["finished"] is False
-    weights = {"fkp-cpu.onnx", "fkp-fp16.onnx", "fkp-schemes.onnx", "fkp.json", "fkp.onnx"}
-    assert {path.name for path in stopped.folder.glob("*.safetensors")} == CHECKPOINTS
-    assert set(contents(stopped.folder)) == weights | CHECKPOINTS | {"history.jsonl"}
+def test_a_stopped_run_leaves_what_resume_needs_and_nothing_that_tracks(
+    stopped: Path, training_csv: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    assert set(contents(stopped)) == CHECKPOINTS | {"history.jsonl"}
+    caplog.set_level(logging.INFO, "train")
+    run = rebuild(small(training_csv, tmp_path, teach=TeachConfig(0)))
+    next(run)
+    run.close()
+    assert f"stopped after step 1 of {STEPS} of net, which lies in {tmp_path}" in caplog.text
+    assert "go on with --resume" in caplog.text
 
 
 def test_a_run_that_is_stopped_while_the_teacher_learns_goes_on_from_there(training_csv: Path, tmp_path: Path) -> None:
-    fit = FitConfig(steps=2)
-    options = Options(data=training_csv, out=tmp_path, report_every=1, fit=fit, teach=TeachConfig(steps=2, nets=2))
+    options = small(training_csv, tmp_path, fit=FitConfig(steps=1))
     run = rebuild(options)
     assert (next(run).stage, steps_noted(tmp_path, "teacher-1")) == ("teacher-1", [1])
     run.close()
-    card = load(tmp_path).card  # a teacher tracks too
-    assert (card["training"]["finished"], card["training"]["net"]["dense"]) == (False, True)
-    seen = [(progress.stage, progress.step) for progress in rebuild(replace(options, resume=True))]
-    assert seen == [("teacher-1", 2), ("teacher-2", 1), ("teacher-2", 2), ("net", 1), ("net", 2)]
-    card = load(tmp_path).card
-    assert (card["training"]["finished"], card["training"]["net"]["dense"]) == (True, False)
-    assert not list(tmp_path.glob("*.safetensors"))
-
-
-def test_a_run_killed_between_its_last_step_and_its_weights_loses_nothing(training_csv: Path, tmp_path: Path) -> None:
-    options = Options(data=training_csv, out=tmp_path, report_every=2, fit=FitConfig(steps=2), teach=TeachConfig(0))
-    run = rebuild(options)
-    assert next(run).step == 2
+    assert set(contents(tmp_path)) == {"teacher-1.safetensors", "history.jsonl"}
+    run = rebuild(replace(options, resume=True))
+    seen = [(progress.stage, progress.step) for progress, _ in zip(run, range(3), strict=False)]
     run.close()
-    learned = load(tmp_path).sha256
-    for path in tmp_path.glob("fkp*"):  # as a kill would have left them
-        path.unlink()
-    assert list(rebuild(replace(options, resume=True))) == []
-    assert load(tmp_path).sha256 == learned
-    assert not list(tmp_path.glob("*.safetensors"))
+    assert seen == [("teacher-1", 2), ("teacher-2", 1), ("teacher-2", 2)]
 
 
-def test_resume_takes_the_steps_that_were_missing(stopped: Stopped, finished: Path) -> None:
+def test_weights_of_an_unfinished_training_are_not_run(finished: Path, tmp_path: Path) -> None:
+    """Earlier versions left such weights behind."""
+    folder = shutil.copytree(finished, tmp_path / "run")
+    card = json.loads((folder / "fkp.json").read_text())
+    card["training"]["finished"] = False
+    (folder / "fkp.json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match="stopped before its end; finish it with: fkp-train --resume"):
+        load(folder)
+
+
+@pytest.mark.parametrize("training", ["by hand", {"data": "mine", "fit": []}])
+def test_a_card_that_says_something_else_of_its_training_is_taken(
+    finished: Path, training_csv: Path, tmp_path: Path, training: object
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    card = json.loads((folder / "fkp.json").read_text())
+    (folder / "fkp.json").write_text(json.dumps(card | {"training": training}))
+    assert fkp_train("report", folder, "--data", training_csv, "--overwrite") == 0
+
+
+def test_learning_that_diverges_is_one_message_and_replaces_nothing(
+    finished: Path, training_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    before = {name: content for name, content in contents(out).items() if name.startswith("fkp")}
+    options = small(training_csv, out, overwrite=True, teach=TeachConfig(0))
+    run = rebuild(options)
+    next(run)
+    monkeypatch.setattr("train.learn.loop.loss", lambda points, *_: points.sum() * float("nan"))
+    with pytest.raises(DataError, match=r"net has diverged: .* step 2; .*net.safetensors is from before"):
+        next(run)
+    monkeypatch.undo()
+    assert before.items() <= contents(out).items()
+    with closing(rebuild(replace(options, overwrite=False, resume=True))) as again:
+        assert next(again).step == 2
+
+
+def test_two_trainings_never_share_a_folder(training_csv: Path, tmp_path: Path) -> None:
+    run = rebuild(small(training_csv, tmp_path))
+    next(run)
+    before = contents(tmp_path)
+    with pytest.raises(SinkError, match="another training writes to"):
+        next(rebuild(small(training_csv, tmp_path, overwrite=True)))
+    assert contents(tmp_path) == before
+    run.close()
+    with closing(rebuild(small(training_csv, tmp_path, resume=True))) as again:
+        next(again)
+
+
+@pytest.mark.parametrize("damage", ["one bit", "half of it", "foreign"])
+def test_a_checkpoint_that_is_not_as_it_was_written_is_one_message(
+    stopped: Path, training_csv: Path, tmp_path: Path, damage: str
+) -> None:
+    out = shutil.copytree(stopped, tmp_path / "run")
+    path = out / "net.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "one bit":
+        content[-100] ^= 4
+    path.write_bytes(content[: len(content) // 2] if damage == "half of it" else content)
+    if damage == "foreign":
+        safetensors.torch.save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(DataError, match=r"net\.safetensors (is no checkpoint|was damaged).*--overwrite"):
+        list(rebuild(small(training_csv, out, resume=True)))
+
+
+def test_rows_of_one_scheme_are_judged_by_what_is_there(tmp_path: Path, make_training_csv: Callable[..., Path]) -> None:
+    data = make_training_csv(tmp_path / "training.csv", "A" * 16 + "B" * 12)
+    run = rebuild(small(data, tmp_path / "out", teach=TeachConfig(0)))
+    said = str(next(run))
+    run.close()
+    assert re.fullmatch(r"net: hold-out [\d.]+ px over A [\d.]+ B [\d.]+ only", said)
+    (line,) = map(json.loads, (tmp_path / "out" / "history.jsonl").read_text().splitlines())
+    assert line["kaggle_weighted"] is None
+    assert line["rmse"] > 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_answers_at_once_and_leaves_what_resume_needs(training_csv: Path, tmp_path: Path) -> None:
+    """A process of its own, with the nets that ship, which gets its Ctrl-C after the first step of the last net."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "train.cli", *training(training_csv, out, "--teachers", "1", "--steps", "50")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "step 1 of 50" in line:
+                sent = time.monotonic()
+                process.send_signal(signal.SIGINT)
+            if "stop" in line:
+                assert time.monotonic() - sent < 2
+    assert process.returncode == 130, lines
+    assert all(line.startswith("fkp-train: ") for line in lines)
+    assert "go on with --resume" in lines[-1]
+    assert set(contents(out)) == {"teacher-1.safetensors", "net.safetensors", "history.jsonl"}
+    assert fkp_track("--weights", out, "--demo", cwd=tmp_path).returncode == 4
+
+
+def test_resume_takes_the_steps_that_were_missing(finished: Path) -> None:
     card = load(finished).card
     assert (card["training"]["steps"], card["training"]["finished"]) == (STEPS, True)
-    assert card["sha256"] != load(stopped.folder).sha256
-    assert steps_noted(finished)[-1] == STEPS
-    assert steps_noted(finished) == sorted(set(steps_noted(finished)))
+    assert steps_noted(finished) == list(range(1, STEPS + 1))
     assert steps_noted(finished, "teacher-1") == steps_noted(finished, "teacher-2") == [1, 2]
-    assert not list(finished.glob("*.safetensors"))
+    weights = {"fkp-cpu.onnx", "fkp-fp16.onnx", "fkp-schemes.onnx", "fkp.json", "fkp.onnx"}
+    assert set(contents(finished)) == weights | {"history.jsonl", "report.html"}
 
 
 def test_a_training_ends_with_its_report(
@@ -208,14 +294,14 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_stopped_run_is_neither_repeated_nor_replaced_unasked(
-    stopped: Stopped, training_csv: Path, capsys: pytest.CaptureFixture[str]
+    stopped: Path, training_csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = contents(stopped.folder)
-    assert fkp_train(*training(training_csv, stopped.folder)) == 7
+    before = contents(stopped)
+    assert fkp_train(*training(training_csv, stopped)) == 7
     message = one_line(capsys)
     assert "--resume" in message
     assert "--overwrite" in message
-    assert contents(stopped.folder) == before
+    assert contents(stopped) == before
 
 
 def test_a_finished_run_is_not_trained_over_by_resume(
@@ -228,32 +314,31 @@ def test_a_finished_run_is_not_trained_over_by_resume(
     assert contents(finished) == before
 
 
-def test_a_run_is_resumed_only_with_its_own_settings(
-    stopped: Stopped, training_csv: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = contents(stopped.folder)
-    assert fkp_train(*training(training_csv, stopped.folder, "--steps", "9"), "--resume") == 7
-    assert f"of a run with {{'steps': {STEPS}}}, not {{'steps': 9}}" in one_line(capsys)
-    assert contents(stopped.folder) == before
+def test_a_run_is_resumed_only_with_its_own_settings(stopped: Path, training_csv: Path) -> None:
+    before = contents(stopped)
+    options = small(training_csv, stopped, resume=True, fit=FitConfig(steps=9, seed=4))
+    with pytest.raises(DataError, match=f"of a run with {{'steps': {STEPS}}}, not {{'steps': 9}}"):
+        list(rebuild(options))
+    assert contents(stopped) == before
 
 
 def test_overwrite_loses_nothing_when_the_new_data_is_bad(
-    stopped: Stopped, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = contents(stopped.folder)
-    assert fkp_train(*training(tmp_path / "nowhere.csv", stopped.folder, "--overwrite")) == 7
+    before = contents(stopped)
+    assert fkp_train(*training(tmp_path / "nowhere.csv", stopped, "--overwrite")) == 7
     assert "does not exist" in one_line(capsys)
-    assert contents(stopped.folder) == before
+    assert contents(stopped) == before
 
 
 def test_overwrite_keeps_nothing_that_a_later_resume_could_take_for_its_own(
-    stopped: Stopped, training_csv: Path, tmp_path: Path
+    stopped: Path, training_csv: Path, tmp_path: Path
 ) -> None:
-    out = shutil.copytree(stopped.folder, tmp_path / "out")
+    out = shutil.copytree(stopped, tmp_path / "out")
     assert {"teacher-1.safetensors", "teacher-2.safetensors", "net.safetensors"} <= {
         path.name for path in out.iterdir()
     }
-    run = rebuild(Options(data=training_csv, out=out, overwrite=True, device="cpu", teach=TeachConfig(steps=1, nets=1)))
+    run = rebuild(small(training_csv, out, overwrite=True))
     with closing(run):
         next(run)
     assert {path.name for path in out.glob("*.safetensors")} == {"teacher-1.safetensors"}
@@ -379,6 +464,7 @@ def test_our_own_weights_are_as_good_as_their_card_says(
     assert judged["kaggle_weighted"] <= 1.15
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network_and_one_of_them_writes(training_csv: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command = [*torchrun, "train.cli", *training(training_csv, tmp_path / "out")]

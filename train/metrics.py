@@ -122,6 +122,8 @@ class Report:
     faces: int
     faces_by_scheme: dict[str, int]
     kaggle_weighted: float
+    rmse: float
+    """Of all labelled coordinates alike: what is left to say where a scheme is missing."""
     kaggle_weighted_trimmed: float
     """Without the worst 1 % of faces."""
     by_scheme: dict[str, float]
@@ -137,7 +139,7 @@ class Report:
     """Scheme -> the same of its own faces."""
 
     def to_json(self) -> dict[str, Any]:
-        """A dict for `json.dumps(..., allow_nan=False)`: NaN becomes None."""
+        """A dict for `json.dumps(..., allow_nan=False)`: what is not finite becomes None."""
         return {name: json_ready(getattr(self, name)) for name in self.__slots__}
 
     def table(self) -> Table:
@@ -184,6 +186,7 @@ def report(
         faces=len(labels),
         faces_by_scheme={SCHEMES[s]: int((scheme == s).sum()) for s in np.unique(scheme)},
         kaggle_weighted=kaggle_weighted(predicted, labels, scheme),
+        rmse=rmse(predicted, labels),
         kaggle_weighted_trimmed=kaggle_weighted(predicted[keep], labels[keep], scheme[keep]),
         by_scheme=rmse_by_scheme(predicted, labels, scheme),
         by_scheme_trimmed=rmse_by_scheme(predicted[keep], labels[keep], scheme[keep]),
@@ -201,6 +204,14 @@ def report(
     )
 
 
+def figure(report: Report) -> str:
+    """A report in a few words; not weighted as Kaggle does where a scheme is missing."""
+    schemes = " ".join(f"{name} {value:.2f}" for name, value in report.by_scheme.items() if math.isfinite(value))
+    if math.isfinite(report.kaggle_weighted):
+        return f"{report.kaggle_weighted:.3f} px ({schemes})"
+    return f"{report.rmse:.3f} px over {schemes} only" if math.isfinite(report.rmse) else "without a label"
+
+
 def _squares(predicted: Points, labels: Points) -> NDArray[np.float64]:
     """Squared errors of the labelled coordinates, flat.  A prediction must not be NaN where there is a label."""
     labelled = ~np.isnan(labels)
@@ -209,12 +220,12 @@ def _squares(predicted: Points, labels: Points) -> NDArray[np.float64]:
 
 
 def json_ready(value: Any) -> Any:
-    """For `json.dumps(..., allow_nan=False)`: NaN becomes None, also within dicts and tuples."""
+    """For `json.dumps(..., allow_nan=False)`: NaN and infinity become None, also within dicts and tuples."""
     if isinstance(value, dict):
         return {key: json_ready(inner) for key, inner in value.items()}
     if isinstance(value, tuple):
         return [json_ready(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _px(value: float | None) -> str:

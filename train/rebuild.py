@@ -10,11 +10,14 @@ Large networks, the teachers, are trained first; the small one that ships then l
 import copy
 import json
 import logging
+import math
+import os
 import platform
 import shlex
+import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -42,7 +45,7 @@ from train.learn.loop import Fit, FitConfig
 from train.learn.model import Net, NetConfig, predicted
 from train.learn.parallel import ALONE, Crew, chosen_device
 from train.learn.targets import faceless_bank, faces68_bank, kaggle_bank, turned_bank, unlabelled_bank
-from train.metrics import Report
+from train.metrics import Report, figure, json_ready
 
 log = logging.getLogger(__name__)
 
@@ -110,22 +113,27 @@ class Progress:
     faces_per_s: float
 
     def __str__(self) -> str:
-        schemes = " ".join(f"{name} {value:.2f}" for name, value in self.report.by_scheme.items())
-        return f"{self.stage}: hold-out {self.report.kaggle_weighted:.3f} px ({schemes})"
+        return f"{self.stage}: hold-out {figure(self.report)}"
 
 
 def rebuild(options: Options, crew: Crew = ALONE) -> Generator[Progress, None, None]:
-    """Train, yielding as it goes; whatever ends it, the best so far lies in `options.out`, ready for the tracker.
+    """Train, yielding as it goes.  At the end the weights lie in `options.out`; whatever ends it earlier leaves what
+    `resume` needs there, and weights from before as they were.
 
     Of a `crew` only the first process yields and writes.
 
-    Raises DataError for bad data and for an `out` that already holds a run which neither `resume` nor `overwrite`
-    covers, SinkError when `out` cannot be written.
+    Raises DataError for bad data, for learning that diverges, and for an `out` that already holds a run which neither
+    `resume` nor `overwrite` covers, SinkError when `out` cannot be written or another training writes there.
     """
     # Tails of soft-argmax and of averages slow a CPU several times over.  Threads inherit this, so it comes first.
     torch.set_flush_denormal(True)
     _refuse_lost_work(options)
     open_folder(options.out)
+    with _only_run(options.out) if crew.leads else nullcontext():
+        yield from _rebuilt(options, crew)
+
+
+def _rebuilt(options: Options, crew: Crew) -> Generator[Progress, None, None]:
     device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
     extra = [read_faces68(path) for path in options.extra]
@@ -200,16 +208,21 @@ class _Run:
         if not self._crew.leads:
             fit.run(fit.config.steps)
             return fit.averaged
-        with self._exported_at_the_end(fit, checkpoint, last=name == NET):
+        with _kept(fit, checkpoint, name):
             while not fit.done:
                 before, seconds = fit.step_count, fit.seconds
                 loss = fit.run(options.report_every)
+                if not math.isfinite(loss) or not fit.is_finite():
+                    raise _diverged(fit, checkpoint, name)
                 rate = (fit.step_count - before) * sum(fit.config.batch) / (fit.seconds - seconds)
                 progress = Progress(name, fit.step_count, loss, self._judge(fit.averaged), rate)
                 fit.save(checkpoint)
                 _note(options.out / HISTORY, progress)
                 yield progress
         self._seconds += fit.seconds
+        if name == NET:
+            answers = self.calibrated(fit.averaged)
+            write_weights(answers.net, options.out, self._facts(fit, answers))
         return fit.averaged
 
     def clear(self) -> None:
@@ -242,23 +255,6 @@ class _Run:
         torch.manual_seed(config.seed)
         return Fit(Net(options.teach.net), list(banks.values()), config, self._device, origin, self._crew)
 
-    @contextmanager
-    def _exported_at_the_end(self, fit: Fit, checkpoint: Path, *, last: bool) -> Iterator[None]:
-        """Export the averaged weights however the block ends, Ctrl-C included; then also keep what `resume` needs.
-
-        Those of the `last` stage even if nothing was left to learn: the run may have been killed just before.
-        """
-        before = fit.step_count
-        try:
-            yield
-        finally:
-            learned = fit.step_count > before
-            if learned and not fit.done:
-                fit.save(checkpoint)
-            if learned or (last and fit.done):
-                answers = self.calibrated(fit.averaged)
-                write_weights(answers.net, self._options.out, self._facts(fit, answers))
-
     def _facts(self, fit: Fit, answers: Calibrated) -> dict[str, Any]:
         """What the card says of where the weights come from and how good they are."""
         options, faces = self._options, self._faces
@@ -278,8 +274,8 @@ class _Run:
                 **self._files,
                 "rows_left_out": faces.row[faces.problem].tolist(),
                 "steps": fit.step_count,
-                "finished": fit.done and fit.net.config == options.net,
-                "minutes": round((self._seconds + fit.seconds) / 60, 1),
+                "finished": True,
+                "minutes": round(self._seconds / 60, 1),
                 "on": f"{fit.device.type}, torch {torch.__version__}, {platform.machine()}",
                 "fit": asdict(fit.config),
                 "net": asdict(fit.net.config),
@@ -296,6 +292,47 @@ class _Run:
                 "offsets_px_by_head": (answers.offsets * HALF_PX).round(3).tolist(),
             },
         }
+
+
+@contextmanager
+def _kept(fit: Fit, checkpoint: Path, stage: str) -> Iterator[None]:
+    """Keep what `resume` needs however the block ends, Ctrl-C included."""
+    before = fit.step_count
+    try:
+        yield
+    finally:
+        if fit.step_count > before and not fit.done and fit.is_finite():
+            fit.save(checkpoint)
+            log.info(
+                "stopped after step %d of %d of %s, which lies in %s; go on with --resume",
+                *(fit.step_count, fit.config.steps, stage, checkpoint),
+            )
+
+
+def _diverged(fit: Fit, checkpoint: Path, stage: str) -> DataError:
+    kept = f"{checkpoint} is from before" if checkpoint.exists() else "nothing was written"
+    return DataError(
+        f"{stage} has diverged: its loss is not finite any more at step {fit.step_count}; {kept}; look at the labels "
+        "with fkp-train audit, or start again with another --seed"
+    )
+
+
+@contextmanager
+def _only_run(out: Path) -> Iterator[None]:
+    """Hold the folder for this training.  Raises SinkError when another one holds it; a killed one holds nothing."""
+    if sys.platform == "win32":  # folders cannot be locked there
+        yield
+        return
+    import fcntl
+
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise SinkError(f"another training writes to {out}; wait for it, or choose another --out") from error
+    finally:
+        os.close(folder)
 
 
 def _extra_banks(extra: Sequence[Crops68], unlabelled: Sequence[Crops68]) -> dict[str, Bank]:
@@ -365,10 +402,10 @@ def open_folder(path: Path) -> None:
 def _note(path: Path, progress: Progress) -> None:
     line: dict[str, object] = {"stage": progress.stage, "step": progress.step, "loss": round(progress.loss, 5)}
     line |= {"faces_per_s": round(progress.faces_per_s, 1)}
-    line |= {"kaggle_weighted": round(progress.report.kaggle_weighted, 4)}
+    line |= {"kaggle_weighted": round(progress.report.kaggle_weighted, 4), "rmse": round(progress.report.rmse, 4)}
     line |= {scheme: round(value, 4) for scheme, value in progress.report.by_scheme.items()}
     with path.open("a", encoding="ascii") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(json.dumps(json_ready(line), allow_nan=False) + "\n")
 
 
 def _command(options: Options) -> str:

@@ -46,6 +46,13 @@ class Weights:
     sha256: str
     card: dict[str, Any]
 
+    def noted(self, *keys: str) -> dict[str, Any]:
+        """What the card notes under these keys, one within the other; empty where it has no such entry."""
+        entry: Any = self.card
+        for key in keys:
+            entry = entry.get(key) if isinstance(entry, dict) else None
+        return entry if isinstance(entry, dict) else {}
+
     def at(self, precision: Precision) -> bytes:
         """The network as ONNX in this precision.
 
@@ -92,8 +99,8 @@ class Weights:
 def load(path: Path | None = None) -> Weights:
     """Read and verify weights: an ONNX file with its card beside it, a folder with `fkp.onnx`, or None for our own.
 
-    Raises WeightsError when a file is missing, cannot be read, does not match its card's sha256, or when the card's
-    keypoints, crop geometry or contract are not this tracker's.
+    Raises WeightsError when a file is missing, cannot be read, does not match its card's sha256, when the card's
+    keypoints, crop geometry or contract are not this tracker's, or when its training was not finished.
     """
     onnx_path = _onnx_path(DEFAULT_DIR if path is None else path)
     card_path = onnx_path.with_suffix(".json")
@@ -104,7 +111,12 @@ def load(path: Path | None = None) -> Weights:
     _expect(card_path, "keypoints", list(KEYPOINTS), card.get("keypoints"))
     _expect(card_path, "crop", CROP, card.get("crop"))
     _expect(card_path, "contract", CONTRACT, card.get("contract"))
-    return Weights(onnx_path, onnx, sha256, card)
+    weights = Weights(onnx_path, onnx, sha256, card)
+    if weights.noted("training").get("finished") is False:
+        raise WeightsError(
+            f"{onnx_path} is of a training that was stopped before its end; finish it with: fkp-train --resume"
+        )
+    return weights
 
 
 def read_card(path: Path) -> dict[str, Any]:

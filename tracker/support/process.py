@@ -76,14 +76,23 @@ def _way_out(error: ImportError, extra: str | None) -> str:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Signals wait until the block is through, so that they leave nothing half changed."""
+def undisturbed(on_stop: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Signals wait until the block is through, so that they leave nothing half changed.
+
+    `on_stop` is called when the first of them arrives.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return
     arrived: list[int] = []
     wanted = [each for each in STOPS if callable(signal.getsignal(each))]
-    handlers: dict[int, Any] = {each: signal.signal(each, lambda number, _: arrived.append(number)) for each in wanted}
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if not arrived:
+            on_stop()
+        arrived.append(number)
+
+    handlers: dict[int, Any] = {each: signal.signal(each, note) for each in wanted}
     try:
         yield
     finally:

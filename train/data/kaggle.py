@@ -17,6 +17,7 @@ from tracker.spec import COLUMNS, KEYPOINTS, SIZE
 from train.data import archive, duplicates, schemes
 from train.data.cache import Arrays, cached
 from train.data.kaggle_csv import Table, read_table
+from train.data.sanity import refuse_nonsense
 
 SCHEMES = schemes.SCHEMES
 """Names of the label conventions; `Faces.scheme` is an index into them."""
@@ -95,6 +96,7 @@ def read_training(path: Path, *, index: Path | None = None, cache: bool = True) 
     source = archive.find(path, "training.csv")
     arrays = cached(source, lambda: _decoded(source)) if cache else _decoded(source)
     images, points = arrays["images"].astype(np.uint8), arrays["points"].astype(np.float32)
+    refuse_nonsense(points, _place(source, "training.csv"))
     row, group, scheme, problem = _without_index(images, points) if index is None else _with_index(index, points)
     return Faces(images, points, scheme, row, group, problem, str(arrays["sha256"]), source.name)
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, Weights, load
 from tracker.spec import KEYPOINTS, SIZE
-from tracker.support.atomic import write_whole
+from tracker.support.atomic import move_patiently
+from tracker.support.process import undisturbed
 from train.export.cpu_form import blocked
 from train.export.fp16_form import in_half
 from train.learn.model import HEADS, Block, Net, mac_count, parameter_count
@@ -47,8 +48,6 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
     networks = {"fkp.onnx": onnx_bytes(shown), SCHEMES_FILE: onnx_bytes(every)}
     forms = _forms("fkp", networks["fkp.onnx"])
     networks |= {entry["file"]: content for entry, content in forms.values()}
-    for name, content in networks.items():
-        write_whole(folder / name, content, overwrite=True)
     card = {
         "fkp_card": CARD_VERSION,
         "sha256": hashlib.sha256(networks["fkp.onnx"]).hexdigest(),
@@ -61,7 +60,7 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
         "schemes": schemes_entry(networks[SCHEMES_FILE]),
         **facts,
     }
-    _write_card(folder / "fkp.json", card)
+    _replace_all({folder / name: content for name, content in (networks | {"fkp.json": _json(card)}).items()})
 
 
 def add_forms(weights: Weights) -> Weights:
@@ -73,10 +72,10 @@ def add_forms(weights: Weights) -> Weights:
     for entry, content in forms.values():
         path = weights.path.with_name(entry["file"])
         if not path.is_file() or path.read_bytes() != content:
-            write_whole(path, content, overwrite=True)
+            _replace_all({path: content})
     card = weights.card | {kind: entry for kind, (entry, _) in forms.items()}
     if card != weights.card:
-        _write_card(weights.path.with_suffix(".json"), card)
+        _replace_all({weights.path.with_suffix(".json"): _json(card)})
     return load(weights.path)
 
 
@@ -187,5 +186,20 @@ def _forget_source_paths(model: onnx.ModelProto) -> None:
     del model.graph.metadata_props[:]
 
 
-def _write_card(path: Path, card: dict[str, Any]) -> None:
-    write_whole(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode(), overwrite=True)
+def _json(card: dict[str, Any]) -> bytes:
+    return (json.dumps(card, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _replace_all(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: none is replaced before all are on the disk."""
+    partials = {path: path.with_name(path.name + ".partial") for path in contents}
+    try:
+        for path, partial in partials.items():
+            partial.write_bytes(contents[path])
+        with undisturbed():
+            for path, partial in partials.items():
+                move_patiently(partial, path)
+    except OSError as error:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+        raise SinkError(f"cannot write {path}: {error.strerror or error}") from error

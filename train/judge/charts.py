@@ -79,7 +79,8 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> str:
             ships, steps = stage == "net", [line["step"] for line in lines]
             style = "-" if ships else ":"
             for name in ("all", *SCHEMES) if ships else ("all",):
-                values = [line.get(name if name in SCHEMES else "kaggle_weighted", np.nan) for line in lines]
+                key = name if name in SCHEMES else "kaggle_weighted"
+                values = [np.nan if line.get(key) is None else line[key] for line in lines]
                 label = f"scheme {name}" if name in SCHEMES else "Kaggle-weighted"
                 label = label if ships else _teachers_label(stage)
                 error.plot(steps, values, style, color=COLOURS[name], label=label, lw=2.2 if name == "all" else 1.4)

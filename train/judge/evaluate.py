@@ -56,7 +56,7 @@ def is_own_data(weights: Weights, faces: Faces) -> bool:
     Another file, or the same with another index, is dealt into another hold-out, some of whose rows the weights may
     have learned from.
     """
-    data = weights.card.get("training", {}).get("data", {})
+    data = weights.noted("training", "data")
     if data.get("sha256_of_csv") != faces.sha256:
         return False
     return "sha256_of_hold_out" not in data or data["sha256_of_hold_out"] == hold_out_sha256(faces)

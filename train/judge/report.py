@@ -108,11 +108,11 @@ def judge_hold_out(weights: Weights, faces: Faces) -> Judged:
 def _page(weights: Weights, faces: Faces, judged: Judged) -> str:
     report, held = judged.report, judged.faces
     worst = np.argsort(-metrics.face_rmse(judged.predicted, held.points), kind="stable")[:WORST]
-    settings, known = _augmentation(weights.card)
+    settings, known = _augmentation(weights.noted("training", "fit", "augmentation"))
     template = Template(Path(__file__).with_name(FILE).read_text(encoding="utf-8"))
     return template.substitute(
         title=f"Training report: {escape(str(weights.card.get('name', weights.path.stem)))}",
-        origin=_origin(weights.card, judged),
+        origin=_origin(weights, judged),
         warning=_warning(weights, faces),
         tiles=_tiles(weights.card, report),
         learning=_learning(weights.path.with_name(HISTORY)),
@@ -128,12 +128,12 @@ def _page(weights: Weights, faces: Faces, judged: Judged) -> str:
     )
 
 
-def _origin(card: Mapping[str, Any], judged: Judged) -> str:
-    training = card.get("training", {})
+def _origin(weights: Weights, judged: Judged) -> str:
+    training = weights.noted("training")
     words = [str(training["command"])] if "command" in training else []
     words += [f"{training['minutes']} minutes on {training['on']}"] if {"minutes", "on"} <= training.keys() else []
     counts = ", ".join(f"{count} {scheme}" for scheme, count in judged.report.faces_by_scheme.items())
-    words += [f"hold-out of {judged.report.faces} faces ({counts})", f"sha256 {str(card.get('sha256'))[:12]}"]
+    words += [f"hold-out of {judged.report.faces} faces ({counts})", f"sha256 {weights.sha256[:12]}"]
     return " · ".join(map(escape, words))
 
 
@@ -235,9 +235,8 @@ def _missed(name: str, label: NDArray[np.floating], guess: NDArray[np.floating],
     )
 
 
-def _augmentation(card: Mapping[str, Any]) -> tuple[Augmentation, bool]:
-    """The run's own settings, and whether the card names them as this program does."""
-    named = card.get("training", {}).get("fit", {}).get("augmentation", {})
+def _augmentation(named: Mapping[str, Any]) -> tuple[Augmentation, bool]:
+    """The settings that a run noted, and whether it names them as this program does."""
     known = named.keys() == {each.name for each in fields(Augmentation)}
     return (Augmentation(**named) if known else Augmentation()), known
 

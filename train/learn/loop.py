@@ -5,7 +5,9 @@ A checkpoint holds everything that the next step depends on, so a resumed run co
 """
 
 import copy
+import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +28,8 @@ from train.learn.losses import LossConfig, loss
 from train.learn.model import Net, standardised
 from train.learn.muon import Muon
 from train.learn.parallel import ALONE, Crew
+
+log = logging.getLogger(__name__)
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 """What AdamW and Muon remember of each parameter."""
@@ -91,7 +95,7 @@ class Fit:
         started = time.perf_counter()
         try:
             for _ in range(steps):
-                with undisturbed():
+                with undisturbed(self._tell_stop):
                     self._set_rate()
                     self._step()
                     self.step_count += 1
@@ -99,10 +103,18 @@ class Fit:
         finally:
             self.seconds += time.perf_counter() - started
 
+    def is_finite(self) -> bool:
+        """Whether learning has not diverged."""
+        weights = (*self.net.parameters(), *self.averaged.parameters())
+        return all(bool(torch.isfinite(weight).all()) for weight in weights)
+
+    def _tell_stop(self) -> None:
+        log.info("stopping: writing step %d", self.step_count + 1)
+
     def save(self, path: Path) -> None:
         """Write a checkpoint (safetensors), in one move.  Raises SinkError when it cannot be written."""
         tensors = {name: tensor.contiguous() for name, tensor in self._state().items()}
-        notes = {"settings": json.dumps(self._settings()), "seconds": str(self.seconds)}
+        notes = {"settings": json.dumps(self._settings()), "seconds": str(self.seconds), "sha256": _sha256(tensors)}
         try:
             write_whole(path, lambda partial: safetensors.torch.save_file(tensors, partial, notes), overwrite=True)
         except (SinkError, safetensors.SafetensorError) as error:
@@ -111,15 +123,20 @@ class Fit:
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint; raises DataError when it is none, or one of a run with other settings."""
         state, notes = _read(path)
-        before, now = json.loads(notes.get("settings", "{}")), self._settings()
+        before, now = json.loads(notes["settings"]), self._settings()
         differing = [name for name in now if before.get(name, now[name]) != now[name]]
         if differing:
             seen, wanted = ({name: side[name] for name in differing} for side in (before, now))
             raise DataError(f"{path} is of a run with {seen}, not {wanted}; resume it as it was started")
-        self._load_state(state)
+        try:
+            self._load_state(state)
+        except (KeyError, RuntimeError) as error:
+            raise DataError(
+                f"{path} is no checkpoint of this program ({error}); start again with --overwrite"
+            ) from error
         if not self._crew.leads:  # the checkpoint is the first process's, and so are its random numbers
             torch.manual_seed(self._crew.seed(self.config.seed) + self.step_count)
-        self.seconds = float(notes.get("seconds", 0))
+        self.seconds = float(notes["seconds"])
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to continue exactly, as JSON gives it back."""
@@ -196,9 +213,22 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and notes of a checkpoint."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118, no dict
-    except safetensors.SafetensorError as error:
+            tensors, notes = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
         raise DataError(f"{path} is no checkpoint ({error}); start again with --overwrite") from error
+    if not {"settings", "seconds", "sha256"} <= notes.keys():
+        raise DataError(f"{path} is no checkpoint of this program; start again with --overwrite")
+    if notes["sha256"] != _sha256(tensors):
+        raise DataError(f"{path} was damaged since it was written; start again with --overwrite")
+    return tensors, notes
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        content.update(name.encode())
+        content.update(tensors[name].cpu().numpy().tobytes())
+    return content.hexdigest()
 
 
 def _moments(state: dict[str, Tensor], name: str, parameter: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,111 @@
+"""Refuses labels that are numbers but no keypoints, before anything learns from them.
+
+In: labels (N, 15, 2) crop px, NaN where unlabelled, and the name of the file they come from; row i stands in line
+i + 2.  Out: nothing, or one DataError that names file, line and value and says what to do.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import DataError
+from tracker.spec import INDEX, KEYPOINTS, MIRROR, SIZE
+
+PLACEHOLDERS = (0.0, -1.0)
+"""What other programs write for a missing label, as both x and y; Kaggle's labels lie above 0.6."""
+SAME_SHARE = 0.05
+"""Share of all labels that cannot be one and the same point by chance."""
+FRACTIONS = 2.0
+"""Labels whose absolute values nearly all lie below are fractions of the picture, not pixels."""
+SWAPPED_SHARE = 0.2
+"""Of the rows; a single row may be a mistake, which `audit` finds."""
+EYES_APART_PX, EYES_PX, EYES_SLACK_PX = (22.0, 60.0), (48.0, 38.0), 16.0
+"""Where the median face has its eyes in Kaggle's crops: 36 px apart, their middle at (48, 38)."""
+COINCIDE_PX = 0.5
+"""A left and a right keypoint nearer than this are one; Kaggle's are at least 2.8 px apart."""
+
+_LEFT = np.array([i for i, name in enumerate(KEYPOINTS) if name.startswith(("left_", "mouth_left"))])
+_RIGHT = np.array(MIRROR)[_LEFT]
+
+Labels = NDArray[np.floating]
+
+
+def refuse_nonsense(points: Labels, place: str) -> None:
+    """Raises DataError for labels (N, 15, 2) that cannot be keypoints of faces in Kaggle's crops."""
+    _refuse_placeholders(points, place)
+    _refuse_fractions(points, place)
+    _refuse_swapped(points, place)
+    _refuse_coinciding(points, place)
+    _refuse_other_framing(points, place)
+
+
+def _refuse_placeholders(points: Labels, place: str) -> None:
+    for value in PLACEHOLDERS:
+        _refuse_label(points, (points == value).all(2), place)
+    labelled = points[np.isfinite(points).all(2)]
+    if not len(labelled):
+        return
+    values, counts = np.unique(labelled, axis=0, return_counts=True)
+    if counts.max() > max(SAME_SHARE * len(labelled), len(KEYPOINTS)):
+        _refuse_label(points, (points == values[counts.argmax()]).all(2), place)
+
+
+def _refuse_label(points: Labels, wrong: NDArray[np.bool_], place: str) -> None:
+    """`wrong` (N, 15)"""
+    if not wrong.any():
+        return
+    row, keypoint = np.argwhere(wrong)[0]
+    x, y = points[row, keypoint]
+    raise DataError(
+        f"{place}, line {row + 2}: {KEYPOINTS[keypoint]} is at ({x:g}, {y:g}), as are {int(wrong.sum())} labels; "
+        "this looks like a placeholder for a missing label; leave both fields empty instead"
+    )
+
+
+def _refuse_fractions(points: Labels, place: str) -> None:
+    labelled = np.abs(points[np.isfinite(points)])
+    if labelled.size and np.quantile(labelled, 0.98) < FRACTIONS:
+        row, keypoint = np.argwhere(np.isfinite(points).all(2))[0]
+        raise DataError(
+            f"{place}, line {row + 2}: {KEYPOINTS[keypoint]}_x is {points[row, keypoint, 0]:g}, and nearly all labels "
+            f"lie within {FRACTIONS:g} of 0; expected pixels of the {SIZE}x{SIZE} image: multiply coordinates from 0 "
+            f"to 1 by {SIZE}, or those from -1 to 1 by {SIZE // 2} and add {SIZE // 2}"
+        )
+
+
+def _refuse_swapped(points: Labels, place: str) -> None:
+    swapped = points[:, _LEFT, 0] < points[:, _RIGHT, 0]  # NaN is never less
+    rows = np.array(swapped.any(1))
+    if rows.mean() > SWAPPED_SHARE:
+        row, pair = np.argwhere(swapped)[0]
+        left, right = _LEFT[pair], _RIGHT[pair]
+        raise DataError(
+            f"{place}, line {row + 2}: {KEYPOINTS[left]} lies left of {KEYPOINTS[right]} in the picture (x "
+            f"{points[row, left, 0]:g} and {points[row, right, 0]:g}), as in {int(rows.sum())} of {len(rows)} rows; "
+            "left is the subject's own left, which is right in the picture: swap the columns' names"
+        )
+
+
+def _refuse_coinciding(points: Labels, place: str) -> None:
+    apart = np.linalg.norm(points[:, _LEFT] - points[:, _RIGHT], axis=2)
+    if (apart < COINCIDE_PX).any():
+        row, pair = np.argwhere(apart < COINCIDE_PX)[0]
+        x, y = points[row, _LEFT[pair]]
+        raise DataError(
+            f"{place}, line {row + 2}: {KEYPOINTS[_LEFT[pair]]} and {KEYPOINTS[_RIGHT[pair]]} are both at "
+            f"({x:g}, {y:g}); correct that row, or leave it out"
+        )
+
+
+def _refuse_other_framing(points: Labels, place: str) -> None:
+    left, right = points[:, INDEX["left_eye_center"]], points[:, INDEX["right_eye_center"]]
+    both = np.isfinite(left).all(1) & np.isfinite(right).all(1)
+    if not both.any():
+        return
+    apart = float(np.median(np.linalg.norm(left[both] - right[both], axis=1)))
+    middle = np.median((left[both] + right[both]) / 2, axis=0)
+    if not EYES_APART_PX[0] <= apart <= EYES_APART_PX[1] or np.abs(middle - EYES_PX).max() > EYES_SLACK_PX:
+        raise DataError(
+            f"{place}: in the median row the eyes are {apart:.0f} px apart around ({middle[0]:.0f}, {middle[1]:.0f}), "
+            f"in Kaggle's crops 36 px around ({EYES_PX[0]:g}, {EYES_PX[1]:g}); are these pixels of the {SIZE}x{SIZE} "
+            "image, counted from its top left corner? Scale the labels with their images"
+        )
