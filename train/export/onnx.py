@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, Weights, load
+from tracker.errors import SinkError
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.support.atomic import move_patiently
 from tracker.support.process import undisturbed

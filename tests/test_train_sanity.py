@@ -1,0 +1,87 @@
+"""Labels that are numbers but no keypoints are one message that names file, line and value."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from programs import fkp_train
+
+from tracker.errors import DataError
+from tracker.geometry import MEAN_SHAPE
+from tracker.spec import INDEX, MIRROR
+from train.data.kaggle import read_training
+from train.data.sanity import refuse_nonsense
+
+Labels = NDArray[np.float64]
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def labels(count: int = 60) -> Labels:
+    """(N, 15, 2) crop px: faces of all sizes, some with four points."""
+    random = np.random.default_rng(0)
+    sizes = random.uniform(0.7, 1.2, (count, 1, 1))
+    points = 48 + 48 * sizes * MEAN_SHAPE + random.normal(0, 1.5, (count, 15, 2))
+    points[::3, 2:10] = np.nan
+    return points
+
+
+def missing_as(value: float) -> Callable[[Labels], Labels]:
+    return lambda points: np.nan_to_num(points, nan=value)
+
+
+def of_two_faces(points: Labels) -> Labels:
+    points[7, INDEX["left_eye_outer_corner"]] = points[7, INDEX["right_eye_outer_corner"]]
+    return points
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (missing_as(0), r"line 2: left_eye_inner_corner is at \(0, 0\), as are 160 labels; .* leave both fields empty"),
+        (missing_as(-1), r"line 2: left_eye_inner_corner is at \(-1, -1\)"),
+        (missing_as(96), r"line 2: left_eye_inner_corner is at \(96, 96\)"),
+        (lambda points: points / 96, r"line 2: left_eye_center_x is 0\.\d+, .* multiply coordinates from 0 to 1 by 96"),
+        (lambda points: points / 48 - 1, r"those from -1 to 1 by 48 and add 48"),
+        (lambda points: points[:, list(MIRROR)], r"line 2: left_eye_center lies left of right_eye_center"),
+        (lambda points: points * [-1, 1] + [96, 0], r"left is the subject's own left"),
+        (lambda points: points / 2, r"the eyes are 1\d px apart around \(24, 19\), in Kaggle's crops 36 px"),
+        (lambda points: points * 1.4 - 4, r"the eyes are \d+ px apart"),
+        (lambda points: points[..., ::-1], r"of the 96x96 image, counted from its top left corner|lies left of"),
+        (lambda points: points * [1, -1] + [0, 96], r"counted from its top left corner"),
+        (of_two_faces, r"line 9: left_eye_outer_corner and right_eye_outer_corner are both at .* correct that row"),
+    ],
+    ids=["0", "-1", "96", "0..1", "-1..1", "names", "mirror", "half", "larger", "transposed", "y up", "coincide"],
+)
+def test_labels_that_are_no_keypoints_are_refused(spoil: Callable[[Labels], Labels], said: str) -> None:
+    with pytest.raises(DataError, match=rf"training\.csv.*{said}"):
+        refuse_nonsense(spoil(labels()), "training.csv")
+
+
+def test_faces_of_all_sizes_with_gaps_and_a_mistake_are_taken() -> None:
+    points = labels()
+    points[3] = points[3, list(MIRROR)]  # one row swapped is for the audit to find
+    points[4] = np.nan
+    refuse_nonsense(points, "training.csv")
+    refuse_nonsense(points[:0], "training.csv")
+    refuse_nonsense(np.full((3, 15, 2), np.nan), "training.csv")
+
+
+def test_a_training_on_such_labels_ends_before_its_first_step(
+    tmp_path: Path, make_training_csv: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_training_csv(tmp_path / "training.csv", "ABCC")
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(row.replace(",,", ",0,").replace(",,", ",0,") for row in rows)]) + "\n")
+    for command in (["--out", tmp_path / "out"], ["evaluate"], ["audit", "--out", tmp_path / "out"]):
+        assert fkp_train(*command, "--data", path) == 7
+        assert "looks like a placeholder for a missing label" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["missing_as_zero", "coords_0_to_1", "left_right_swapped"])
+def test_given_cases_are_refused(shared: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"training\.csv, line \d+: "):
+        read_training(shared / "cases" / "training" / f"{name}.zip", cache=False)
