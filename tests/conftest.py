@@ -1,6 +1,7 @@
 """Real inputs that every test may ask for: a face, films written by a real encoder, the clips when they are at hand."""
 
 import math
+import os
 import shutil
 import signal
 import struct
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +35,38 @@ KERNELS = Path(tracker.__file__).parent / "backends" / "tensorrt"
 CLOCK = 60_000
 """Ticks per second of written films: divides by every common rate, and MPEG-4 takes no finer one."""
 AUDIO_RATE = 44_100
+
+MOST_WORKERS = 4
+"""Processes that the whole suite is divided among; each takes some 500 MB."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Divide the whole suite among processes, if pytest-xdist is installed and no `-n` says otherwise; single files run
+    in one process, where they start sooner.
+    """
+    whole = config.args_source != pytest.Config.ArgsSource.ARGS
+    debugging = config.option.usepdb or config.option.collectonly
+    inside = "PYTEST_XDIST_WORKER" in os.environ  # a worker must not start workers of its own, without end
+    if whole and not inside and not debugging and getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses = min(MOST_WORKERS, os.cpu_count() or 1)
+        config.option.dist = "worksteal"
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """What to expect of the time."""
+    if "not slow" in config.option.markexpr:
+        return "fkp: without the slow tests, about 1 minute on two cores"
+    return 'fkp: the whole suite takes about 4 minutes on two cores; pytest -m "not slow" takes 1'
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes a GPU or many minutes, unless -m names it."""
+    special = [name for name in ("gpu", "long") if name not in config.option.markexpr]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in special)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture
@@ -206,12 +240,14 @@ def _write_display_matrix(path: Path, rotation: int, mirror: bool) -> None:
 def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Compiles tests/standin/libcuda.cpp, a driver for machines without a GPU, to a folder for LD_LIBRARY_PATH.
 
-    INIT, VERSION, COUNT, MAJOR and MINOR say what it answers; all is in order where they are not given.
+    The same answers are compiled once.  INIT, VERSION, COUNT, MAJOR and MINOR are what it answers, by default that all
+    is in order.
     """
     compiler = shutil.which("g++")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs g++ on Linux")
 
+    @cache
     def compiled(**answers: int) -> Path:
         folder = tmp_path_factory.mktemp("driver")
         macros = {"INIT": 0, "VERSION": 13000, "COUNT": 1, "MAJOR": 8, "MINOR": 9} | answers

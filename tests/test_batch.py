@@ -82,6 +82,7 @@ def lines_of(path: Path) -> int:
     return len(path.read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_a_folder_of_films_becomes_trees_of_outputs_and_one_corrupt_film_costs_the_others_nothing(
     film: Path, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_folder_of_films_becomes_trees_of_outputs_and_one_corrupt_film_costs_t
     assert record(tmp_path / "points")[-1]["film"] == "bad.mp4"
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_made(film: Path, tmp_path: Path) -> None:
     lay(tmp_path / "films", film, "a.mp4", "b.mp4")
     assert fkp_track("films", "--keypoints", "points", cwd=tmp_path).returncode == 0
@@ -132,6 +134,7 @@ def test_only_what_is_missing_is_made(film: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "tables") == ["a.csv", "b.csv", NAME]
 
 
+@pytest.mark.slow
 def test_other_settings_replace_what_was_made_only_when_asked(film: Path, tmp_path: Path) -> None:
     lay(tmp_path / "films", film, "a.mp4")
     assert fkp_track("films", "--keypoints", "points", cwd=tmp_path).returncode == 0
@@ -147,6 +150,7 @@ def test_other_settings_replace_what_was_made_only_when_asked(film: Path, tmp_pa
     assert "1 done before" in fkp_track("films", "--keypoints", "points", "--smooth", "off", cwd=tmp_path).stderr
 
 
+@pytest.mark.slow
 def test_an_old_file_that_could_not_be_replaced_is_not_taken_for_the_new_one(film: Path, tmp_path: Path) -> None:
     lay(tmp_path / "films", film, "a.mp4")
     lay(tmp_path / "points" / "a.jsonl", film, "in_the_way")  # a folder, whose name no file can take
@@ -172,6 +176,7 @@ def test_a_replacement_is_done_when_the_record_says_so_after_it(tmp_path: Path) 
         assert ledger.state("a.jsonl", {"size": 1}) == "done"
 
 
+@pytest.mark.slow
 def test_a_link_to_nothing_is_one_film_that_failed_and_what_was_made_of_it_before_stays(
     film: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +192,7 @@ def test_a_link_to_nothing_is_one_film_that_failed_and_what_was_made_of_it_befor
     assert "of 2 films 1 done before, 1 failed" in again.stderr
 
 
+@pytest.mark.slow
 def test_files_that_are_no_pictures_do_not_change_a_folder_of_pictures(
     film: Path, portrait: np.ndarray, tmp_path: Path
 ) -> None:
@@ -210,6 +216,7 @@ def made_by_nobody_we_know(points: Path) -> None:
     (points / NAME).touch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "says"),
     [(made_of_what_the_film_was_before, "a film that has changed since"), (made_by_nobody_we_know, "made by no batch")],
@@ -228,6 +235,7 @@ def test_an_output_that_is_not_this_films_stops_the_batch_before_it_begins(
     assert (tmp_path / "points" / "a.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_several_sources_may_be_films_patterns_and_folders_of_pictures(
     film: Path, portrait: np.ndarray, tmp_path: Path
 ) -> None:
@@ -240,6 +248,7 @@ def test_several_sources_may_be_films_patterns_and_folders_of_pictures(
     assert tree(tmp_path / "o") == sorted([NAME, *made])
 
 
+@pytest.mark.slow
 def test_films_and_outputs_may_be_urls(film: Path, tmp_path: Path) -> None:
     pytest.importorskip("upath")
     lay(tmp_path / "films", film, "p/a.mp4", "p/b.mp4")
@@ -270,6 +279,7 @@ def test_urls_and_clusters_name_the_extra_that_they_need(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_one_film_into_a_folder_is_a_batch_of_one(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--keypoints", "points", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -277,12 +287,14 @@ def test_one_film_into_a_folder_is_a_batch_of_one(film: Path, tmp_path: Path) ->
     assert "tracker.app.run: " not in done.stderr
 
 
+@pytest.mark.slow
 def test_who_asks_for_more_hears_what_each_process_does(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--keypoints", "points", "--verbose", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "short.mp4: tracker.app.run: backend onnxruntime" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
@@ -386,6 +398,7 @@ def test_a_file_system_without_locks_is_worked_on_with_a_warning(
     assert "nothing keeps a second batch out" in warning
 
 
+@pytest.mark.slow
 @posix
 def test_a_killed_batch_leaves_no_process_and_goes_on_where_it_was(film: Path, long_film: Path, tmp_path: Path) -> None:
     lay(tmp_path / "films", film, "1.mp4")
@@ -406,6 +419,7 @@ def test_a_killed_batch_leaves_no_process_and_goes_on_where_it_was(film: Path, l
     assert stamps(tmp_path / "points")["1.jsonl"] == before["1.jsonl"]
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_batch_keeps_what_is_whole_and_nothing_else(
@@ -424,6 +438,7 @@ def test_a_stopped_batch_keeps_what_is_whole_and_nothing_else(
     assert tree(tmp_path / "annotated") == ["1.mp4", NAME]
 
 
+@pytest.mark.slow
 @posix
 def test_a_worker_that_dies_is_a_film_that_failed(film: Path, long_film: Path, tmp_path: Path) -> None:
     def task(source: Path, name: str) -> Task:
@@ -442,6 +457,7 @@ def test_a_worker_that_dies_is_a_film_that_failed(film: Path, long_film: Path, t
     assert (second[1].failure, second[1].frames) == (None, FRAMES)
 
 
+@pytest.mark.slow
 @posix
 def test_a_full_disk_ends_the_batch_and_not_only_the_film(film: Path, long_film: Path, tmp_path: Path) -> None:
     lay(tmp_path / "films", long_film, "1.mp4", "2.mp4")

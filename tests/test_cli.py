@@ -94,6 +94,7 @@ def test_the_keypoints_lie_on_the_face(film: Path, tmp_path: Path) -> None:
         assert points[INDEX[name]] == pytest.approx(truth, abs=4), name
 
 
+@pytest.mark.slow
 def test_a_film_becomes_the_same_file_whether_smoothing_without_lag_is_asked_for_or_not(
     film: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_film_becomes_the_same_file_whether_smoothing_without_lag_is_asked_for
     assert [line.get("time") for line in lines["default"]] == [line.get("time") for line in lines["off"]]
 
 
+@pytest.mark.slow
 def test_points_that_lead_are_where_the_face_will_be(
     portrait: np.ndarray, make_film: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -118,6 +120,7 @@ def test_points_that_lead_are_where_the_face_will_be(
     assert np.median(last["80"] - last["0"], axis=0) == pytest.approx((4, 0), abs=0.8)
 
 
+@pytest.mark.slow
 def test_a_narrower_field_of_view_puts_the_same_head_further_away(portrait: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "face.png"), portrait)
     away = {}
@@ -129,6 +132,7 @@ def test_a_narrower_field_of_view_puts_the_same_head_further_away(portrait: np.n
     assert away["30"] == pytest.approx(away["65"] * np.tan(np.radians(32.5)) / np.tan(np.radians(15)), rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_larger_picture_for_the_detector_shows_smaller_faces(portrait: np.ndarray, tmp_path: Path) -> None:
     frame = np.full((480, 640, 3), 90, np.uint8)
     frame[200:290, 300:390] = cv2.resize(portrait, (90, 90), interpolation=cv2.INTER_AREA)  # 7 px between the eyes
@@ -186,6 +190,7 @@ def test_a_folder_of_pictures_becomes_a_folder_of_pictures(portrait: np.ndarray,
     assert [(line["image"], len(line["faces"])) for line in lines] == [("one.png", 1), ("two.png", 1)]
 
 
+@pytest.mark.slow
 def test_styles_uncertainty_and_axes_change_the_picture_alone(portrait: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "face.png"), portrait)
     looks = [[], ["--style", "lines"], ["--show-sigma"], ["--show-pose"]]
@@ -196,6 +201,7 @@ def test_styles_uncertainty_and_axes_change_the_picture_alone(portrait: np.ndarr
     assert len({(tmp_path / f"{number}.jsonl").read_text() for number in range(len(looks))}) == 1
 
 
+@pytest.mark.slow
 def test_no_frame_of_a_blurred_film_shows_a_face_and_its_keypoints_are_the_same(film: Path, tmp_path: Path) -> None:
     for name, privacy in {"bare": (), "blurred": ("--blur",)}.items():
         outputs = ["--out", f"{name}.mp4", "--keypoints", f"{name}.jsonl", "--style", "none"]
@@ -214,6 +220,7 @@ def test_no_frame_of_a_blurred_film_shows_a_face_and_its_keypoints_are_the_same(
     assert found == {"bare": SECONDS * RATE, "blurred": 0}
 
 
+@pytest.mark.slow
 def test_a_hidden_film_shows_keypoints_on_black(film: Path, tmp_path: Path) -> None:
     assert fkp_track(film, "--out", "out.mp4", "--hide-video", "--pixelate", cwd=tmp_path).returncode == 2
     assert fkp_track(film, "--out", "out.mp4", "--hide-video", cwd=tmp_path).returncode == 0
@@ -222,6 +229,7 @@ def test_a_hidden_film_shows_keypoints_on_black(film: Path, tmp_path: Path) -> N
         assert image.max() > 100
 
 
+@pytest.mark.slow
 def test_a_mirrored_picture_is_mirrored_in_every_output(portrait: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "face.png"), portrait)
     lines = {}
@@ -242,6 +250,7 @@ def images_of(path: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray(format="bgr24")
 
 
+@pytest.mark.slow
 def test_the_demo_without_a_display_writes_a_film_and_replaces_none(tmp_path: Path) -> None:
     (tmp_path / "fkp-demo.mp4").write_bytes(b"dear to me")
     done = fkp_track("--demo", cwd=tmp_path)
@@ -308,6 +317,7 @@ def weights_missing(_: Path) -> list[str]:
     return ["face.mp4", "--no-show", "--weights", "nowhere.onnx"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "code", "says"),
     [
@@ -347,6 +357,7 @@ def test_a_film_cut_off_before_its_index_is_refused(film: Path, tmp_path: Path) 
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.mp4", "out.jsonl", "out.csv"])
 def test_an_existing_output_is_untouched_unless_overwriting_is_asked_for(name: str, film: Path, tmp_path: Path) -> None:
     option = "--out" if name.endswith(".mp4") else "--keypoints"
@@ -373,6 +384,7 @@ def test_one_refused_keypoint_file_leaves_nothing_of_the_others(film: Path, tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args",
     [
@@ -406,6 +418,7 @@ def test_a_wrong_command_line_exits_with_2_before_anything_is_done(args: tuple[s
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("face.mp4", b"dear to me")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_stopped_leaves_outputs_that_can_be_used(
@@ -431,6 +444,7 @@ def test_a_run_that_is_stopped_leaves_outputs_that_can_be_used(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_what_a_killed_run_leaves_can_be_used_until_the_same_command_replaces_it(
     long_film: Path, film: Path, tmp_path: Path
@@ -449,6 +463,7 @@ def test_what_a_killed_run_leaves_can_be_used_until_the_same_command_replaces_it
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.jsonl", "out.mp4"]
 
 
+@pytest.mark.slow
 def test_tracking_works_where_there_is_no_network_at_all(film: Path, tmp_path: Path) -> None:
     alone = ["unshare", "--net", "--map-root-user"]
     if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
@@ -485,6 +500,7 @@ def test_cameras_are_listed_on_stdout_or_their_absence_on_stderr(tmp_path: Path)
     assert bool(done.stdout) != ("there is no camera" in done.stderr)
 
 
+@pytest.mark.slow
 def test_wishes_reach_the_camera(tmp_path: Path) -> None:
     done = fkp_track("--camera", "97", *["--width", "640", "--height", "480", "--fps", "30", "--no-show"], cwd=tmp_path)
     assert (done.returncode, "camera 97" in done.stderr) == (3, True)

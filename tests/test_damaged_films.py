@@ -65,6 +65,7 @@ FIRST = {"b.mkv": 104, "c.avi": 8, "e.wmv": 84}
 """Where a short test begins: from there on lie damages that once ended in another error."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", FILMS)
 def test_a_damaged_film_is_tracked_as_far_as_it_goes_or_refused(

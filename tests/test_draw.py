@@ -46,6 +46,7 @@ def test_without_faces_the_picture_is_an_equal_copy(portrait):
     assert not np.shares_memory(drawn, portrait)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", VISIBLE)
 @pytest.mark.parametrize("level", [0, 64, 128, 192, 255])
 @pytest.mark.parametrize("number", range(len(PALETTE)))

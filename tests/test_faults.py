@@ -96,6 +96,7 @@ def test_a_film_of_no_frames_is_one_message(suffix: str, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == [f"in{suffix}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (95, 95), (4097, 3), (3, 4097), (7680, 4320)])
 def test_films_of_any_size_are_tracked(width: int, height: int, portrait: Image, tmp_path: Path) -> None:
     side = min(width, height)
@@ -219,6 +220,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 @pytest.mark.parametrize(
@@ -338,6 +340,7 @@ def test_a_second_ctrl_c_after_a_while_ends_at_once(last_s: float, ends_at_once:
     assert (time.monotonic() - began < 3.5) == ends_at_once
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="sees in /proc whether a process is ready for signals"
 )
@@ -417,6 +420,7 @@ def test_keypoints_to_a_stdout_that_is_closed_are_one_message(film: Path, tmp_pa
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(
     ("columns", "settings"),

@@ -84,6 +84,7 @@ def refused_or_read(read: Callable[[], object], refusal: type[Exception]) -> Non
 # Keypoint files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", table.READERS)
 @fuzzed
 @given(edits=edits)
@@ -97,6 +98,7 @@ def test_a_damaged_keypoint_file_is_a_table_or_one_message(suffix: str, edits: E
 FACE = {"id": 0, "score": 1, "box": [0] * 4, "points": [[0, 0]] * 15, "sigma": [1] * 15, "pose": None}
 
 
+@pytest.mark.slow
 @fuzzed
 @given(key=st.sampled_from(["frame", "time", "faces", "image", *FACE]), value=json_values)
 @example(key="frame", value={})
@@ -201,6 +203,7 @@ def test_a_damaged_training_csv_is_read_or_one_message(edits: Edits, tmp_path: P
     refused_or_read(lambda: read_training(path, cache=False), DataError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @fuzzed
 @given(edits=edits, nested=st.booleans())

@@ -67,6 +67,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """A bash that has just learned our completion, and is asked to complete the last of its words."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -86,6 +87,7 @@ def test_bash_completes_options_and_their_values(words: list[str], offered: set[
     assert {word for word in done.stdout.split() if word} == offered, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["fkp-track", "fkp-train", "fkp-bench"])
 def test_completion_is_installed_as_it_is_shown(script: str, tmp_path: Path) -> None:
     bash, scripts = shutil.which("bash"), Path(sys.executable).parent

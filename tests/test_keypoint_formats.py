@@ -64,6 +64,7 @@ def fkp_track(*args, cwd, stdout=subprocess.PIPE):
     return subprocess.run(command, cwd=cwd, stdout=stdout, stderr=subprocess.PIPE, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_standard_output_takes_what_a_file_would(pictures, tmp_path, format):
     file = f"a{FORMATS[format].suffixes[0]}"
@@ -75,6 +76,7 @@ def test_standard_output_takes_what_a_file_would(pictures, tmp_path, format):
     assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
+@pytest.mark.slow
 def test_several_formats_are_written_at_once(pictures, tmp_path):
     names = ["a.jsonl", "a.csv", "a.parquet", "a.openface.csv", "a.coco.json"]
     done = fkp_track(pictures, *(word for name in names for word in ("--keypoints", name)), cwd=tmp_path)
@@ -82,6 +84,7 @@ def test_several_formats_are_written_at_once(pictures, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe differently")
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_reader_that_leaves_ends_the_run_quietly_and_other_outputs_are_finished(pictures, tmp_path, format):
@@ -98,6 +101,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly_and_other_outputs_are_finishe
     assert json.loads(written.read_text().splitlines()[0])["fkp"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "says"),
     [

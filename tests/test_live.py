@@ -46,6 +46,7 @@ def receiver() -> Iterator[socket.socket]:
 fkp_track = partial(programs.fkp_track, timeout=PATIENCE_S)
 
 
+@pytest.mark.slow
 def test_udp_carries_the_lines_of_a_file_and_is_smoothed_live(
     film: Path, receiver: socket.socket, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_osc_carries_a_bundle_for_the_frame_and_two_for_a_lone_face(
     assert any(b"/fkp/first/left_eye_center" in datagram for datagram in datagrams)
 
 
+@pytest.mark.slow
 def test_a_rerun_file_is_an_output_like_others(film: Path, dead: int, tmp_path: Path) -> None:
     pytest.importorskip("rerun", reason="needs the extra rerun")
     (tmp_path / f"out.partial-{dead}.rrd").write_bytes(b"of a run that was killed")
@@ -93,6 +95,7 @@ def test_one_refused_output_leaves_nothing_of_a_rerun_file(film: Path, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_the_page_is_there_until_the_run_is_stopped_while_somebody_looks(
@@ -135,6 +138,7 @@ def test_an_option_may_stand_alone_where_its_value_goes_without_saying(typed: st
     assert filled_in(typed.split(), Options) == read.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
@@ -158,6 +162,7 @@ def test_an_address_that_cannot_be_used_is_one_message(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "package", "extra"),
     [
@@ -189,6 +194,7 @@ runpy.run_module("tracker.commands.track", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args",
     [
@@ -203,6 +209,7 @@ def test_tracking_touches_no_socket(args: tuple[str, ...], film: Path, tmp_path:
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) > SECONDS * RATE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--udp", "--osc", "--serve", "--rerun"])
 def test_only_the_option_that_says_so_opens_one(option: str, tmp_path: Path) -> None:
     """And so the test above would see it."""
@@ -212,6 +219,7 @@ def test_only_the_option_that_says_so_opens_one(option: str, tmp_path: Path) -> 
     assert re.search(r"a socket was touched: socket\.", done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--udp=127.0.0.1:9000", "--serve", "--rerun=x.rrd", "--virtual-camera"])
 def test_many_films_at_once_are_not_sent_on(option: str, tmp_path: Path) -> None:
     done = fkp_track("one.mp4", "two.mp4", "--keypoints", "out", option, cwd=tmp_path)

@@ -19,6 +19,7 @@ def at_home(home: Path, **variables: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["tracker.backends.onnxruntime", "train", "tracker.commands.track", "tracker.app.run"]
 )

@@ -201,6 +201,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
 @pytest.mark.parametrize("harm", ["SIGKILL", "SIGSTOP"])
 def test_a_viewer_that_is_closed_or_hangs_holds_up_neither_the_run_nor_its_end(viewer, harm):

@@ -254,6 +254,7 @@ def test_a_missing_file_is_one_message(tmp_path: Path, name: str):
         open_source(tmp_path / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "count", "size", "span"),
     [

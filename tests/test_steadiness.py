@@ -94,6 +94,7 @@ def test_a_perfect_tracker_has_no_fault(name: str) -> None:
         assert result.overshoot_pct == pytest.approx(0, abs=0.5)  # it turns between two frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late_ms", [-20.0, 3.3, 40.0, 87.5])
 @pytest.mark.parametrize("name", MOVING)
 def test_the_lag_is_the_delay(name: str, late_ms: float) -> None:
@@ -222,6 +223,7 @@ def report(follow: Follow) -> Report:
     return measure(follow, astronaut(), frames=24)
 
 
+@pytest.mark.slow
 def test_the_tracker_is_judged_on_every_path_raw_and_smoothed(report: Report) -> None:
     assert list(report.paths) == list(MOTIONS)
     for variants in report.paths.values():
@@ -248,6 +250,7 @@ def test_more_smoothing_is_steadier_and_errs_more_in_motion(report: Report) -> N
     assert steady.moving_error_pct_iod > prompt.moving_error_pct_iod
 
 
+@pytest.mark.slow
 def test_the_trade_off_weighs_the_very_filter_that_smooths(follow: Follow) -> None:
     recordings = dict(record_paths(follow, astronaut(), frames=18))
     results = {
@@ -287,6 +290,7 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_the_program_moves_a_picture_and_prints_one_json_object(portrait: NDArray[np.uint8], tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "face.png"), portrait)
     done = bench(str(tmp_path / "face.png"), "--frames", "21", "--json")

@@ -12,7 +12,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.parametrize(
     "command",
-    [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("lint-imports", "--no-cache")],
+    [
+        ("ruff", "check"),
+        ("ruff", "format", "--check"),
+        pytest.param(("mypy",), marks=pytest.mark.slow),
+        ("lint-imports", "--no-cache"),
+    ],
     ids=" ".join,
 )
 def test_nothing_to_complain_about(command: tuple[str, ...]) -> None:

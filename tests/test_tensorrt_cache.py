@@ -100,6 +100,7 @@ def _write_often(folder: Path, letter: bytes) -> None:
         Kept(folder).write("one", FACTS, letter * 200_000)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows refuses to replace a file that is being read")
 def test_two_processes_may_write_while_a_third_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     writers = [get_context("spawn").Process(target=_write_often, args=(tmp_path, letter)) for letter in (b"a", b"b")]

@@ -54,6 +54,7 @@ def test_a_gpu_in_order_is_described(stand_in_driver: Callable[..., Path]) -> No
     assert answer(folder) == "Gpu(name='Card', capability=(8, 9), driver='580.95.05')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -99,6 +100,7 @@ def fkp_track(before: str, libraries: Path | None, folder: Path, *args: str) -> 
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
 def test_asked_for_by_name_without_a_driver_it_is_one_message_and_exit_5(tmp_path: Path, backend: str) -> None:
     if has_driver():
@@ -115,6 +117,7 @@ def test_asked_for_by_name_without_a_driver_it_is_one_message_and_exit_5(tmp_pat
 WITHOUT = "sys.modules['tensorrt'] = sys.modules[{missing!r}] = None; sys.path.insert(0, {folder!r})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
@@ -139,6 +142,7 @@ def test_auto_tracks_on_the_cpu_and_says_why_where_packages_are_not_whole(
     assert len((tmp_path / "face.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "said"),
     [

@@ -57,6 +57,7 @@ def test_a_wrong_label_is_the_first_suspect(faces: Faces) -> None:
     assert audit.distance_px[1, INDEX["nose_tip"]] == pytest.approx(15, abs=5)
 
 
+@pytest.mark.slow
 def test_every_label_is_judged_once(faces: Faces, done: tuple[Path, Audit]) -> None:
     audit = done[1]
     assert audit.position.tolist() == list(range(30))
@@ -123,6 +124,7 @@ def test_an_audit_that_begins_anew_finds_nothing_of_another(faces: Faces, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["audit.csv"]
 
 
+@pytest.mark.slow
 def test_the_list_and_the_picture(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:
     audit = replace(done[1], faces=replace(faces, row=faces.row + 100, problem=faces.row == 3))
     write_audit(audit, tmp_path, overwrite=False)

@@ -63,6 +63,7 @@ def message(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
     data: Path, index: Path, faces68: Path, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
         assert word in training["command"]
 
 
+@pytest.mark.slow
 def test_a_report_goes_where_it_is_wanted_and_replaces_only_when_asked(
     data: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +90,7 @@ def test_a_report_goes_where_it_is_wanted_and_replaces_only_when_asked(
     assert "px, Kaggle-weighted" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_an_audit_by_folds_lists_every_label_and_is_not_done_twice(
     data: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +105,7 @@ def test_an_audit_by_folds_lists_every_label_and_is_not_done_twice(
     assert "add --overwrite" in message(capsys)
 
 
+@pytest.mark.slow
 def test_an_audit_by_weights_judges_the_hold_out_alone(data: Path, tmp_path: Path) -> None:
     (tmp_path / "audit.csv").write_text("of before")
     command = ["audit", "--data", data, "--weights", DEFAULT_DIR, "--out", tmp_path]

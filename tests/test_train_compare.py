@@ -51,6 +51,7 @@ def message(capsys: pytest.CaptureFixture[str]) -> str:
     return said.err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_one_table_is_printed_and_kept_as_markdown_and_json(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -484,6 +484,7 @@ def test_missing_landmark_leaves_only_its_keypoint_missing() -> None:
     assert [KEYPOINTS[i] for i in np.flatnonzero(missing)] == ["nose_tip"]
 
 
+@pytest.mark.slow
 def test_given_training_file_is_understood_without_its_index(shared: Path) -> None:
     kaggle = shared / "data" / "kaggle"
     told = read_training(kaggle / "training.zip", index=kaggle / "training_index.csv")
