@@ -21,10 +21,14 @@ import programs
 import pytest
 from programs import FKP_TRACK, wait_until
 
+from tracker.app.progress import Tally
+from tracker.app.run import run
+from tracker.batch import work
 from tracker.batch.ledger import NAME, open_ledger
 from tracker.batch.plan import Output, Task
 from tracker.batch.processes import in_processes
-from tracker.batch.work import STAGING
+from tracker.batch.report import Report
+from tracker.batch.work import STAGING, Outcome, facts_of, perform
 from tracker.errors import SinkError
 from tracker.options import Options
 
@@ -174,6 +178,43 @@ def test_a_replacement_is_done_when_the_record_says_so_after_it(tmp_path: Path) 
         assert ledger.state("a.jsonl", {"size": 1}) == "interrupted"
         ledger.write(entry | {"status": "done"})
         assert ledger.state("a.jsonl", {"size": 1}) == "done"
+
+
+def test_the_record_is_of_the_film_that_was_read_not_of_the_one_that_was_planned(film: Path, tmp_path: Path) -> None:
+    lay(tmp_path / "films", film, "a.mp4")
+    task = Task(tmp_path / "films" / "a.mp4", "a.mp4", (Output("keypoints", tmp_path / "points", "a.jsonl"),))
+    planned = facts_of(task.source)
+    with task.source.open("ab") as file:
+        file.write(bytes(100))
+    outcome = perform(task, Options(backend="cpu"), Tally())
+    assert outcome.failure is None
+    assert outcome.read == facts_of(task.source) != planned
+
+
+def test_a_film_that_grows_while_it_is_read_is_not_done(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(tmp_path / "films", film, "a.mp4")
+    task = Task(tmp_path / "films" / "a.mp4", "a.mp4", (Output("keypoints", tmp_path / "points", "a.jsonl"),))
+
+    def growing(options: Options, tally: Tally, *, bar: bool) -> None:
+        run(options, tally, bar=bar)
+        with task.source.open("ab") as file:
+            file.write(bytes(100))
+
+    monkeypatch.setattr(work, "run", growing)
+    outcome = perform(task, Options(backend="cpu"), Tally())
+    assert outcome.failure is not None
+    assert "a.mp4 changed while it was read" in outcome.failure
+    assert not list((tmp_path / "points").rglob("*.jsonl"))
+
+
+def test_the_end_of_a_batch_names_films_in_which_nobody_was_seen(caplog: pytest.LogCaptureFixture) -> None:
+    report = Report(2, 0)
+    for name, faces in (("a.mp4", 1), ("empty.mp4", 0)):
+        report.ended(Task(Path(name), name, ()), Outcome(frames=5, faces=faces))
+    report.close("fkp-batch.ndjson")
+    assert "no face in 1 of them: empty.mp4" in caplog.text
 
 
 @pytest.mark.slow

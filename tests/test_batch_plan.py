@@ -112,12 +112,25 @@ def test_a_folder_of_pictures_beside_films_is_one_task_with_a_folder_for_its_pic
     assert [output.name for output in task.outputs] == ["photos.v2", "photos.v2.jsonl"]
 
 
+def test_films_called_alike_keep_their_suffix_in_the_names_of_their_outputs(films: Path) -> None:
+    lay(films, "p1/a.mov", "B.mp4")
+    made = planned(films, keypoints="points", out="annotated")
+    assert made["b.AVI"] == ["annotated/b.AVI.mp4", "points/b.AVI.jsonl"]
+    assert made["B.mp4"] == ["annotated/B.mp4.mp4", "points/B.mp4.jsonl"]
+    assert made["p1/a.mov"] == ["annotated/p1/a.mov", "points/p1/a.mov.jsonl"]
+    assert made["p2/a.mov"] == ["annotated/p2/a.mov", "points/p2/a.jsonl"]
+
+
 def test_two_films_with_one_output_are_refused_in_one_message(films: Path) -> None:
-    lay(films, "p1/a.mov", "b.mp4")
     with pytest.raises(
-        SinkError, match=r"4 outputs would replace each other, .*b\.jsonl made of .*b\.AVI and of .*b\.mp4"
+        SinkError, match=r"2 outputs would replace each other, .*a\.mp4\.jsonl made of .*a\.mp4 and of .*p1/a\.mp4"
     ):
-        planned(films, keypoints="points")
+        plan([films / "a.mp4", films / "p1" / "a.mp4"], [tree_of("keypoints", films.parent / "points", RECORDS)])
+
+
+@pytest.mark.parametrize("suffix", [".m2t", ".MOD", ".tod", ".264", ".hevc", ".qt", ".insv", ".LRV"])
+def test_what_cameras_and_editors_call_films_are_films(tmp_path: Path, suffix: str) -> None:
+    assert names(lay(tmp_path, f"a{suffix}", f"@eaDir/a{suffix}/SYNOVIDEO{suffix}")) == [f"a{suffix}"]
 
 
 def test_keypoints_in_a_folder_have_the_format_asked_for(films: Path) -> None:

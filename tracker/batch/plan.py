@@ -16,10 +16,14 @@ from tracker.sinks.keypoints.registry import FORMATS, FormatName
 from tracker.support.atomic import PARTIAL_STEM
 
 FILMS = frozenset(
-    {".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
-    | {".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"}
+    {".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265", ".hevc", ".insv"}
+    | {".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mod", ".mov", ".mp4", ".mpeg"}
+    | {".mpg", ".mts", ".mxf", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".y4m"}
 )
 """Names that mean a film where a folder is searched, lower case; a file named by itself may be called anything."""
+
+THUMBNAILS = "@eaDir"
+"""A folder in which Synology's servers keep small pictures and films of all others."""
 
 SLOT = "{}"
 """Stands in an output's name for the film's place and name, without its suffix."""
@@ -66,9 +70,19 @@ def plan(sources: Sequence[Path], trees: Sequence[Tree]) -> list[Task]:
     Raises SourceError when something named does not exist or holds nothing to track, SinkError when outputs would
     replace each other or a film.
     """
+    found = find(sources, outputs={tree.root for tree in trees if tree.option == "out"})
+    short = [tuple(_output(tree, source, name) for tree in trees) for source, name in found]
+    taken = _places(short)
     tasks = [
-        Task(source, name, tuple(_output(tree, source, name) for tree in trees))
-        for source, name in find(sources, outputs={tree.root for tree in trees if tree.option == "out"})
+        Task(
+            source,
+            name,
+            tuple(
+                output if taken[_place(output)] == 1 else _output(tree, source, name, whole=True)
+                for tree, output in zip(trees, outputs, strict=True)
+            ),
+        )
+        for (source, name), outputs in zip(found, short, strict=True)
     ]
     _refuse_clashes(tasks)
     return tasks
@@ -149,7 +163,7 @@ def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
     except OSError as error:
         raise SourceError(f"{folder} cannot be listed: {error.strerror}; check its permissions") from error
     for item in items:
-        if item.name.startswith("."):
+        if item.name.startswith(".") or item.name == THUMBNAILS:
             continue
         if item.is_dir():
             if not item.is_symlink() and item.resolve() not in outputs:
@@ -186,13 +200,26 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _output(tree: Tree, source: Path, name: str) -> Output:
-    """What `tree` calls the output of the film `name`: a film stays a film, pictures stay pictures."""
+def _place(output: Output) -> Path:
+    """Where an output lies, the same for names that differ in case only: not every file system tells them apart."""
+    return Path(str(output.path.resolve()).casefold())
+
+
+def _places(outputs: Iterable[Sequence[Output]]) -> Counter[Path]:
+    """How many outputs lie at each place."""
+    return Counter(_place(output) for each in outputs for output in each)
+
+
+def _output(tree: Tree, source: Path, name: str, *, whole: bool = False) -> Output:
+    """What `tree` calls the output of the film `name`: a film stays a film, pictures stay pictures.
+
+    With `whole` the film's own suffix stays in the name, so that it differs from those of films called alike.
+    """
     from tracker.sinks.film import FORMATS
     from tracker.sinks.images import output_name
 
     album = source.is_dir()
-    bare = name if album else PurePosixPath(name).with_suffix("").as_posix()
+    bare = name if album or whole else PurePosixPath(name).with_suffix("").as_posix()
     if tree.option == "keypoints":
         return Output(tree.option, tree.root, tree.pattern.replace(SLOT, bare))
     if album or is_picture(source):
@@ -205,17 +232,17 @@ def _output(tree: Tree, source: Path, name: str) -> Output:
 
 
 def _refuse_clashes(tasks: Sequence[Task]) -> None:
-    places = [(output.path.resolve(), output, task) for task in tasks for output in task.outputs]
-    wanted = Counter(place for place, _, _ in places)
-    clashing = [(output, task) for place, output, task in places if wanted[place] > 1]
+    wanted = _places(task.outputs for task in tasks)
+    clashing = [(output, task) for task in tasks for output in task.outputs if wanted[_place(output)] > 1]
     if clashing:
         first = clashing[0][0]
-        films = [str(task.source) for output, task in clashing if output.path.resolve() == first.path.resolve()]
+        films = [str(task.source) for output, task in clashing if _place(output) == _place(first)]
         raise SinkError(
             f"{len(clashing)} outputs would replace each other, e.g. {first.path} made of {' and of '.join(films)}; "
             "rename the films, or give the folder above them so that the outputs keep their folders apart"
         )
     sources = {task.source.resolve() for task in tasks}
-    for place, output, task in places:
-        if place in sources:
-            raise SinkError(f"{output.path} would replace a film, made of {task.source}; choose another folder")
+    for task in tasks:
+        for output in task.outputs:
+            if output.path.resolve() in sources:
+                raise SinkError(f"{output.path} would replace a film, made of {task.source}; choose another folder")

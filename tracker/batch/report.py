@@ -27,6 +27,8 @@ class Report:
         self._total = total
         self._already = already
         self._tracked = 0
+        self._empty: list[str] = []
+        """Films in which nobody was seen."""
         self._frames = 0
         self._began = perf_counter()
 
@@ -39,7 +41,8 @@ class Report:
         """One film is through."""
         if outcome.failure is None:
             self._tracked += 1
-            line = f"{outcome.frames} frames in {outcome.seconds:.1f} s"
+            self._empty += [task.name] * (outcome.faces == 0)
+            line = f"{outcome.frames} frames in {outcome.seconds:.1f} s" + ", no face" * (outcome.faces == 0)
         else:
             self.failures.append((task, outcome.failure))
             line = f"failed: {outcome.failure}"
@@ -56,6 +59,8 @@ class Report:
         told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         time = f"; {self._frames} frames in {perf_counter() - self._began:.0f} s" if self._frames else ""
         log.info("of %d films %s%s -> %s", self._total, told, time, records)
+        if self._empty:
+            log.warning("no face in %d of them: %s", len(self._empty), _listed(self._empty))
         for task, failure in self.failures[:LISTED]:
             log.error("failed: %s: %s", task.name, failure)
         if self.failures[LISTED:]:
@@ -64,6 +69,11 @@ class Report:
     @property
     def _through(self) -> int:
         return self._already + self._tracked + len(self.failures)
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from typing import Any
 from tracker import __version__
 from tracker.backends.weights import load
 from tracker.batch.ledger import Ledger, open_ledger
-from tracker.batch.plan import SLOT, Output, Task, Tree, holds_films, is_pattern, is_picture, plan, tree_of
+from tracker.batch.plan import SLOT, Output, Task, Tree, holds_films, is_pattern, plan, tree_of
 from tracker.batch.processes import in_processes
 from tracker.batch.report import open_report
 from tracker.batch.settings import Batch
 from tracker.batch.storage import is_url, move, remove
-from tracker.batch.work import STAGING, Outcome, discard, staged
+from tracker.batch.work import STAGING, Outcome, discard, facts_of, staged
 from tracker.errors import SinkError
 from tracker.options import Options, declared
 from tracker.sinks.film import FORMATS
@@ -62,7 +62,7 @@ def run_batch(batch: Batch) -> int:
     trees = _trees(batch.each)
     tasks = plan(batch.sources, trees)
     settings = _settings(batch.each)
-    origins = {task: _origin(task, settings) for task in tasks}
+    origins = {task: facts_of(task.source) | {"settings": settings} for task in tasks}
     with _open_ledgers(trees) as ledgers:
         todo = _unfinished(origins, ledgers, overwrite=batch.each.overwrite)
         records = ", ".join(str(ledger.path) for ledger in ledgers.values())
@@ -71,7 +71,8 @@ def run_batch(batch: Batch) -> int:
             closing(_worked_off(list(todo), batch, report.progressed)) as outcomes,
         ):
             for task, outcome in outcomes:
-                report.ended(task, _settle(task, outcome, todo[task], ledgers, overwrite=batch.each.overwrite))
+                origin = todo[task] | outcome.read
+                report.ended(task, _settle(task, outcome, origin, ledgers, overwrite=batch.each.overwrite))
                 if outcome.no_room:
                     raise SinkError(f"{outcome.failure}; make room, then run the same command to continue")
         return len(report.failures)
@@ -106,30 +107,6 @@ def _settings(each: Options) -> dict[str, Any]:
         if field.name in shaping and (value := getattr(each, field.name)) != field.default
     }
     return told | {"weights_sha256": load(each.weights).sha256}
-
-
-def _origin(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
-    """What has to be the same for outputs of before to be those of now: the film's size and date, and the settings.
-
-    Of a film that is not there, the settings alone: what was made while it was there still is what was asked for.
-    """
-    looked_at = filter(is_picture, task.source.iterdir()) if task.source.is_dir() else [task.source]
-    facts = [fact for fact in map(_looked_up, looked_at) if fact is not None]
-    if not facts:
-        return {"settings": settings}
-    return {
-        "size": sum(fact.st_size for fact in facts),
-        "modified": max(fact.st_mtime for fact in facts),
-        "settings": settings,
-    }
-
-
-def _looked_up(path: Path) -> os.stat_result | None:
-    """None where `path` links to nothing, or cannot be looked up: that fails when it is tracked, and alone."""
-    try:
-        return path.stat()
-    except OSError:
-        return None
 
 
 @contextmanager

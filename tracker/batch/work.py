@@ -6,20 +6,22 @@ was believed dead, never shows.
 
 import errno
 import logging
+import os
 import tempfile
 import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from tracker.app.progress import Tally
 from tracker.app.run import run
-from tracker.batch.plan import Output, Task
+from tracker.batch.plan import Output, Task, is_picture
 from tracker.batch.storage import fetch, is_url, remove, store
-from tracker.errors import FkpError, SinkError
+from tracker.errors import FkpError, SinkError, SourceError
 from tracker.options import Options
 
 STAGING = ".fkp-batch"
@@ -51,6 +53,8 @@ class Outcome:
     """Corrupt packets or pictures that were left out."""
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    read: dict[str, Any] = field(default_factory=dict)
+    """`facts_of` the film when it was opened; empty where it never was."""
 
 
 def speak_of(task: Task, level: int) -> None:
@@ -63,11 +67,13 @@ def perform(task: Task, each: Options, tally: Tally) -> Outcome:
     """Track `task.source` under the settings of `each`, counting into `tally`.  Raises nothing that is an Exception."""
     stage = uuid.uuid4().hex
     began = perf_counter()
+    read: dict[str, Any] = {}
     with _overheard() as warnings, tempfile.TemporaryDirectory(prefix="fkp-batch-") as scratch:
         try:
             made = _workplaces(task, stage, Path(scratch))
+            read = facts_of(task.source)
             run(_options(task, each, made, Path(scratch)), tally, bar=False)
-            ended = _handed_in(task, stage, made)
+            ended = _handed_in(task, stage, made) if facts_of(task.source) == read else _changed(task)
         except FkpError as error:
             ended = _failure(error, task, stage, Path(scratch))
         except Exception as error:
@@ -85,6 +91,33 @@ def perform(task: Task, each: Options, tally: Tally) -> Outcome:
         skipped=tally.skipped,
         seconds=round(perf_counter() - began, 3),
         warnings=tuple(warnings),
+        read=read,
+    )
+
+
+def facts_of(source: Path) -> dict[str, Any]:
+    """Size and date of a film, or of the pictures in a folder: what shows that it is still the same.
+
+    Empty where there is nothing, or it cannot be looked up: what was made before still is what was asked for.
+    """
+    looked_at = filter(is_picture, source.iterdir()) if source.is_dir() else [source]
+    facts = [fact for fact in map(_looked_up, looked_at) if fact is not None]
+    if not facts:
+        return {}
+    return {"size": sum(fact.st_size for fact in facts), "modified": max(fact.st_mtime for fact in facts)}
+
+
+def _looked_up(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _changed(task: Task) -> Outcome:
+    return Outcome(
+        failure=f"{task.source} changed while it was read; when it is copied or recorded to its end, run again",
+        code=SourceError.exit_code,
     )
 
 
