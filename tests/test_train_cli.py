@@ -268,8 +268,13 @@ def test_evaluate_judges_the_weights_as_their_card_does(
     metrics = load(finished).card["metrics"]
     assert judged["kaggle_weighted"] == pytest.approx(metrics["kaggle_weighted"], abs=1e-3)
     assert judged["faces_by_scheme"] == metrics["faces_by_scheme"]
+    twice, noted = judged["second_look"]["kaggle_weighted"], metrics["second_look"]["kaggle_weighted"]
+    assert twice == pytest.approx(noted, abs=1e-3)
+    assert twice != judged["kaggle_weighted"]
     assert fkp_train("evaluate", "--data", training_csv, "--weights", finished / "fkp.onnx") == 0
-    assert "38 faces" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "38 faces" in said
+    assert "With a second look" in said
 
 
 def test_evaluate_wants_the_network_that_the_card_describes(

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tracker.errors import DataError
+from tracker.spec import INDEX
+from tracker.types import Frame
 from train.cli import main
-from train.data.faces68 import Crops68, read_faces68
-from train.judge.photographs import _errors, judge_end_to_end, ours
+from train.data.faces68 import HIDDEN, HUMAN, Crops68, keypoints_from_68, read_faces68
+from train.judge.photographs import _errors, judge_end_to_end, judge_turned, ours, ours_in_tracking
 
 try:
     import mediapipe
@@ -38,6 +40,53 @@ def test_pictures_without_a_face_are_missed_and_nothing_but_them_is_refused(shar
     assert 1.0 < judged.error_without_offsets_percent < judged.error_percent < 5.0
     with pytest.raises(DataError, match="none of the 30"):
         judge_end_to_end(replace(few, images=[np.zeros_like(image) for image in few.images]), ours())
+
+
+def turned(afw: Crops68, yaw: float) -> Crops68:
+    """AFW's first faces as a table with `visible` and `yaw` would give them."""
+    seen = np.full((4, 68), HUMAN, np.uint8)
+    seen[:, 42:48] = HIDDEN
+    return Crops68(afw.images[:4], afw.landmarks[:4], afw.names[:4], seen, np.float32([yaw, -yaw, 10, 80]), [""] * 4)
+
+
+def test_turned_faces_are_judged_by_yaw_and_roll_over_what_people_labelled(shared: Path) -> None:
+    crops = turned(read_faces68(shared / "data/faces68/afw.zip"), yaw=35)
+    truth = keypoints_from_68(crops.landmarks)
+    answers = iter(truth)
+
+    def look(_: Frame) -> np.ndarray:
+        """All points 4 % of the face's size too far right, but a hidden eye that lies anywhere."""
+        points = next(answers)
+        size = np.sqrt(np.prod(points.max(0) - points.min(0)))
+        off = points + np.array([0.04 * size, 0])
+        off[INDEX["left_eye_center"]] = 0
+        return np.stack([off, off + 5 * size])
+
+    judged = judge_turned(crops, look)
+    assert [(each.from_deg, each.faces, each.missed) for each in judged.by_yaw] == [(0, 1, 0), (30, 2, 0), (75, 1, 0)]
+    assert [each.error_percent for each in judged.by_yaw] == pytest.approx([4, 4, 4], abs=1e-3)
+    assert [each.beyond_10_percent for each in judged.by_yaw] == [0, 0, 0]
+    assert sum(each.faces for each in judged.by_roll) == 4
+
+
+def test_turned_faces_that_are_not_found_or_badly_are_counted(shared: Path) -> None:
+    crops = turned(read_faces68(shared / "data/faces68/afw.zip"), yaw=50)
+    truth = keypoints_from_68(crops.landmarks)
+    answers = iter([np.empty((0, 15, 2)), truth[1:2] * 3, truth[2:3], truth[3:4] + 0.2 * np.ptp(truth[3], axis=0)])
+    near, mid, far = judge_turned(crops, lambda _: next(answers)).by_yaw
+    assert (near.missed, near.error_percent) == (0, 0)
+    assert (mid.faces, mid.missed, mid.error_percent, mid.beyond_10_percent) == (2, 2, None, None)
+    assert far.beyond_10_percent == 100
+
+
+def test_in_tracking_a_face_is_looked_at_in_the_crop_of_its_own_points(shared: Path) -> None:
+    afw = read_faces68(shared / "data/faces68/afw.zip")
+    crops = replace(turned(afw, yaw=0), yaw=np.zeros(4, np.float32))
+    (judged,) = judge_turned(crops, ours_in_tracking()).by_yaw
+    assert judged.missed == 0
+    assert 1 < judged.error_percent < 6
+    with pytest.raises(DataError, match="no columns visible and yaw"):
+        judge_turned(replace(crops, seen=None), ours_in_tracking())
 
 
 def wild(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:

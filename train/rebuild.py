@@ -36,7 +36,7 @@ from train.data.kaggle import SCHEMES, Faces, read_training
 from train.data.split import SPLIT_SEED, hold_out, judges_turned
 from train.export.from_onnx import net_of
 from train.export.onnx import SCHEMES_FILE, write_weights
-from train.judge.evaluate import hold_out_sha256, judged
+from train.judge.evaluate import Outputs, hold_out_sha256, judged, second_look
 from train.judge.report import HISTORY, try_report
 from train.learn.augment import Bank
 from train.learn.calibrate import Calibrated, calibrated
@@ -172,8 +172,16 @@ class _Judge:
         self._points, self._scheme = faces.points[chosen], faces.scheme[chosen]
 
     def __call__(self, net: Net) -> Report:
-        points, sigma = predicted(net, self._images)
-        return judged(points, sigma, self._points, self._scheme)
+        return judged(*predicted(net, self._images), self._points, self._scheme)
+
+    def twice(self, net: Net) -> Report:
+        """With a second look at each face."""
+
+        def ask(crops: NDArray[np.uint8]) -> Outputs:
+            return predicted(net, torch.from_numpy(crops[:, None]))
+
+        images = self._images[:, 0].numpy()
+        return judged(*second_look(images, ask(images), ask), self._points, self._scheme)
 
 
 class _Run:
@@ -285,6 +293,7 @@ class _Run:
                 "split": f"hold-out: {self._judge.count} rows, a tenth of the duplicate groups, seed {SPLIT_SEED}, "
                 "single net, no test-time averaging, rows known to be bad left out",
                 **self._judge(answers.net).to_json(),
+                "second_look": _in_short(self._judge.twice(answers.net)),
             },
             "calibration": {
                 "fitted_on": "the rows of the training data that are not held out",
@@ -397,6 +406,11 @@ def open_folder(path: Path) -> None:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise SinkError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
+
+
+def _in_short(report: Report) -> dict[str, object]:
+    short = report.to_json()
+    return {name: short[name] for name in ("kaggle_weighted", "kaggle_weighted_trimmed", "by_scheme")}
 
 
 def _note(path: Path, progress: Progress) -> None:

@@ -1,10 +1,13 @@
 """Judges the whole tracker on faces with 68 landmarks: detector, crop and network together, ours or another's.
 
-In: pictures with one annotated face each (`Crops68`).  Out: errors in % of the distance between the outer eye corners.
+In: pictures with one annotated face each (`Crops68`).  Out: errors in % of the distance between the outer eye corners,
+or, for faces that turn until those corners coincide, in % of the size of the face's box, by yaw and roll.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,18 @@ from tracker.core.loop import track
 from tracker.core.smoothing import unsmoothed
 from tracker.detectors.registry import open_detector
 from tracker.errors import DataError
+from tracker.geometry import region_from_keypoints
 from tracker.spec import INDEX
 from tracker.types import Frame
-from train.data.faces68 import Crops68, keypoints_from_68
+from train.data.faces68 import HUMAN, Crops68, keypoints_from_68, seen_from_68
 
 Look = Callable[[Frame], NDArray[np.float32]]
 """A picture -> the keypoints of the faces in it, (N, 15, 2) frame px, whatever pictures came before."""
+
+YAW_DEG, ROLL_DEG = (0, 30, 45, 60, 75, 180), (0, 10, 20, 30, 180)
+"""Borders of the bins."""
+LOST_PERCENT, BEYOND_PERCENT = 60.0, 10.0
+"""Of the box's size: further off, a face was not found; and was found, but badly."""
 
 FAR_OFF_PERCENT = 50.0
 """A face whose nearest prediction is further off than this was not found."""
@@ -49,10 +58,97 @@ class Wild:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Faces turned by `from_deg` to `to_deg`, to either side."""
+
+    from_deg: float
+    to_deg: float
+    faces: int
+    missed: int
+    error_percent: float | None
+    """Mean over the faces found of their mean error over the points that people labelled, % of sqrt(width x height) of
+    the box around the 15 points; None where none was found."""
+    beyond_10_percent: float | None
+    """Share of the faces found whose error is larger than 10, in %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """How the error grows as heads turn."""
+
+    faces: int
+    by_yaw: tuple[Bin, ...]
+    by_roll: tuple[Bin, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict for `json.dumps`."""
+        return asdict(self)
+
+
 def ours(weights: Path | None = None) -> Look:
     """Our own tracker without its memory.  Raises WeightsError."""
     detect, locate = open_detector("yunet"), Locate(open_backend("cpu", load(weights)))
     return lambda frame: next(track([frame], detect, EachAlone(), locate, unsmoothed)).keypoints
+
+
+def ours_in_tracking(weights: Path | None = None, looks: int = 6) -> Look:
+    """Our own tracker as it sees a face some frames later: in the crop that its own points asked for each time."""
+    detect, locate = open_detector("yunet"), Locate(open_backend("cpu", load(weights)))
+
+    def look(frame: Frame) -> NDArray[np.float32]:
+        tracked = next(track([frame], detect, EachAlone(), locate, unsmoothed))
+        faces, keypoints = tracked.faces, tracked.keypoints
+        for _ in range(looks - 2):  # a fresh face was looked at twice
+            regions = [region_from_keypoints(points) for points in keypoints]
+            faces = tuple(replace(face, region=at, fresh=False) for face, at in zip(faces, regions, strict=True))
+            keypoints = locate(frame.image, faces).keypoints
+        return keypoints
+
+    return look
+
+
+def judge_turned(crops: Crops68, look: Look) -> Turned:
+    """Look at every picture on its own; judge the points that people labelled by what scheme A would have labelled.
+
+    Raises DataError when the table says nothing of what is visible, or nothing was labelled by people.
+    """
+    if crops.seen is None or crops.yaw is None:
+        raise DataError("the table has no columns visible and yaw, so that nobody knows how its faces are turned")
+    truth, human = keypoints_from_68(crops.landmarks, "A"), seen_from_68(crops.seen) == HUMAN
+    judged = np.isfinite(truth).all((1, 2)) & human.any(1)
+    if not judged.any():
+        raise DataError(f"people labelled none of these {len(truth)} faces")
+    errors = np.array(
+        [
+            _turned_error(look(Frame(cv2.cvtColor(crops.images[i], cv2.COLOR_GRAY2BGR), 0, 0.0)), truth[i], human[i])
+            for i in np.flatnonzero(judged)
+        ]
+    )
+    roll = np.degrees([region_from_keypoints(points).roll for points in truth[judged]])
+    return Turned(
+        len(errors),
+        tuple(_binned(errors, np.abs(crops.yaw[judged]), YAW_DEG)),
+        tuple(_binned(errors, np.abs(roll), ROLL_DEG)),
+    )
+
+
+def _turned_error(predictions: NDArray[np.float32], truth: NDArray[np.float32], human: NDArray[np.bool_]) -> float:
+    """The nearest prediction's mean error over the points that people labelled, % of the box's size; NaN for none."""
+    size = math.sqrt(float(np.prod(truth.max(0) - truth.min(0))))
+    off = 100 * np.linalg.norm(predictions - truth, axis=2)[:, human].mean(1) / size
+    return float(off.min()) if off.size and off.min() < LOST_PERCENT else math.nan
+
+
+def _binned(errors: NDArray[np.float64], degrees: NDArray[np.floating], edges: Sequence[float]) -> Iterator[Bin]:
+    """`errors` (N,) NaN where a face was not found, by their `degrees` (N,); bins without a face are left out."""
+    for low, high in pairwise(edges):
+        within = errors[(degrees >= low) & (degrees < high)]
+        found = within[np.isfinite(within)]
+        if len(within):
+            mean = float(found.mean()) if len(found) else None
+            beyond = round(100 * float((found > BEYOND_PERCENT).mean()), 2) if len(found) else None
+            yield Bin(low, high, len(within), len(within) - len(found), mean, beyond)
 
 
 def judge_end_to_end(crops: Crops68, look: Look) -> Wild:
