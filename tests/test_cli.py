@@ -160,11 +160,11 @@ track.main()
 def test_what_is_said_of_the_machine_reaches_the_runtime(portrait: np.ndarray, tmp_path: Path) -> None:
     """One for GPUs, which here can do no more than tell what it was asked for."""
     cv2.imwrite(str(tmp_path / "face.png"), portrait)
-    asked = ["--backend", "cuda", "--precision", "fp16", "--no-cache", "--threads", "3"]
+    asked = ["--backend", "cuda", "--precision", "fp16", "--no-cache", "--threads", "3", "--device", "1"]
     command = [sys.executable, "-c", STAND_IN, "face.png", "--no-show", *asked]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 5, done.stderr
-    assert repr(Settings(threads=3, precision="fp16", keep=False)) in done.stderr
+    assert repr(Settings(threads=3, precision="fp16", device=1, keep=False)) in done.stderr
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def store(tmp_path: Path) -> Kept:
 
 
 def file_of(store: Kept) -> Path:
-    (path,) = store.folder.iterdir()
+    (path,) = store.folder.glob("*.compiled")
     return path
 
 
@@ -79,13 +80,13 @@ def test_what_is_not_whole_or_not_ours_is_made_again(
 def test_what_is_refused_when_new_is_not_kept(tmp_path: Path) -> None:
     store = Kept(tmp_path)
     assert fetched(store, "one", FACTS, lambda: CONTENT, lambda _: None) is None
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("*.compiled")) == []
 
 
 def test_where_nothing_can_be_kept_the_program_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "compiled").write_text("a file where the folder should be")
     assert fetched(Kept(tmp_path / "compiled"), "one", FACTS, lambda: CONTENT, bytes) == CONTENT
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
 
 
 def test_what_is_kept_is_listed_with_its_facts(store: Kept, tmp_path: Path) -> None:
@@ -116,6 +117,26 @@ def test_two_processes_may_write_while_a_third_reads(tmp_path: Path, caplog: pyt
     assert seen <= set(b"ab")
     assert caplog.records == []
     assert [path.name for path in tmp_path.iterdir()] == ["one.compiled"]
+
+
+def _make_slowly(folder: Path) -> None:
+    def make() -> bytes:
+        with (folder / "made").open("a") as made:
+            made.write("x")
+        time.sleep(0.5)
+        return CONTENT
+
+    assert fetched(Kept(folder), "one", FACTS, make, bytes) == CONTENT
+
+
+def test_of_three_processes_that_want_the_same_one_makes_it(tmp_path: Path) -> None:
+    makers = [get_context("spawn").Process(target=_make_slowly, args=(tmp_path,)) for _ in range(3)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+    assert [maker.exitcode for maker in makers] == [0, 0, 0]
+    assert (tmp_path / "made").read_text() == "x"
 
 
 def test_nothing_is_said_of_what_fits(store: Kept, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,18 +1,20 @@
 """The GPU's crops are the CPU's: the kernel's own source, compiled for this processor, against tracker/geometry.py."""
 
 import ctypes
+import importlib.util
 import math
 import shutil
 import subprocess
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tracker.backends.tensorrt import crops as gpu
-from tracker.backends.tensorrt.guard import Gpu
-from tracker.errors import BackendUnavailable
 from tracker.geometry import cut
 from tracker.spec import SIZE
 from tracker.types import Region
@@ -43,8 +45,9 @@ REGIONS = [
     Region(5.0, 500.0, 130.0, 0.2),
     Region(-400.0, 50.0, 90.0, 0.2),
     Region(64.0, 47.0, 1e-3, 0.0),
+    *(Region(250.0 + shrink, 240.0 - shrink, 96.0 * shrink, 0.15 * shrink) for shrink in (4, 5, 6, 8, 12)),
 ]
-"""Every shrink from 1 to 7, turned, at the frame's edges, beyond them, and of no size."""
+"""Every shrink from 1 to 8 and 12, turned, at the frame's edges, beyond them, and of no size."""
 
 Kernel = Callable[[Image, list[Region], int], Image]
 
@@ -63,7 +66,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
 
     def run(image: Image, regions: list[Region], batch: int) -> Image:
         faces, pixels = np.zeros(batch, gpu.FACE), np.zeros(image.nbytes, np.uint8)
-        used = gpu.stage(image, regions, faces, pixels)
+        used = gpu.stage(image, gpu.patches_of(image, regions), faces, pixels)
         pixels = pixels[:used].copy()  # the GPU never gets the rest
         crops = np.zeros((batch, SIZE, SIZE), np.uint8)
         addresses = [array.ctypes.data_as(ctypes.c_void_p) for array in (faces, pixels, crops)]
@@ -104,10 +107,15 @@ def test_all_faces_are_cut_from_the_whole_frame_where_that_is_less(kernel: Kerne
 def test_no_more_is_staged_than_the_faces_or_the_frame() -> None:
     image = np.zeros((480, 640, 3), np.uint8)
     faces, pixels = np.zeros(len(REGIONS), gpu.FACE), np.zeros(image.nbytes, np.uint8)
-    one = gpu.stage(image, [REGIONS[0]], faces, pixels)
-    assert one < 102 * 102 * 3
-    assert gpu.stage(image, [REGIONS[0]] * 2, faces, pixels) == 2 * one
-    assert gpu.stage(image, REGIONS, faces, pixels) == image.nbytes
+    for regions, least, most in (
+        ([REGIONS[0]], 96 * 96 * 3, 102 * 102 * 3),
+        ([REGIONS[0]] * 2, 2 * 96 * 96 * 3, 2 * 102 * 102 * 3),
+        (REGIONS, image.nbytes, image.nbytes),
+    ):
+        patches = gpu.patches_of(image, regions)
+        used = gpu.stage(image, patches, faces, pixels)
+        assert used == gpu.bytes_of(image, patches)
+        assert least <= used <= most
 
 
 def test_pictures_may_be_views_of_others(kernel: Kernel, portrait: Image) -> None:
@@ -124,24 +132,28 @@ def test_the_layout_of_a_face_is_the_same_on_both_sides() -> None:
     assert gpu.FACE.itemsize == 4 * (6 + 5)
 
 
-@pytest.mark.parametrize("capability", [(7, 5), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)])
-def test_nvidias_compiler_takes_the_kernel_for_every_gpu(capability: tuple[int, int]) -> None:
-    pytest.importorskip("cuda.bindings", reason="needs the extra `rtx`")
-    cubin = gpu.compiled(Gpu("Card", capability, "580"))
-    assert cubin.startswith(b"\x7fELF")
-    assert gpu.KERNEL in cubin
+@pytest.fixture
+def ptx() -> ModuleType:
+    """tests/ptx.py"""
+    spec = importlib.util.spec_from_file_location("ptx", Path(__file__).with_name("ptx.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_a_gpu_that_the_compiler_does_not_know_is_named_with_what_to_do() -> None:
-    pytest.importorskip("cuda.bindings", reason="needs the extra `rtx`")
-    with pytest.raises(
-        BackendUnavailable, match=r"NVRTC cannot compile for sm_35: .*pip install --upgrade nvidia-cuda"
-    ):
-        gpu.compiled(Gpu("Card", (3, 5), "580"))
+def test_the_shipped_kernel_says_that_it_is_made_of_this_source(ptx: ModuleType) -> None:
+    text = gpu.COMPILED.read_text()
+    assert text.startswith(ptx.head())
+    assert ".target sm_75" in text
+    assert ".version 8.0" in text  # what drivers from 525 on read
+    assert f".entry {gpu.KERNEL.decode()}(" in text
 
 
-def test_the_kernels_facts_name_the_gpu_and_the_compiler() -> None:
-    pytest.importorskip("cuda.bindings", reason="needs the extra `rtx`")
-    facts = gpu.facts(Gpu("Card", (8, 9), "580"))
-    assert facts["architecture"] == "sm_89"
-    assert facts["nvrtc"].partition(".")[0] >= "13"
+def test_nvidias_compiler_makes_the_shipped_kernel_of_this_source(ptx: ModuleType) -> None:
+    try:
+        made = ptx.compiled()
+    except metadata.PackageNotFoundError:
+        pytest.skip(f"needs {ptx.PACKAGE}")
+    assert gpu.COMPILED.read_text() == made

@@ -27,7 +27,7 @@ ASK = """
 from tracker.backends.tensorrt.guard import find_gpu
 from tracker.errors import BackendUnavailable
 try:
-    print(find_gpu("tensorrt-rtx"))
+    print(find_gpu())
 except BackendUnavailable as refusal:
     print(refusal)
 """
@@ -51,23 +51,19 @@ def test_a_gpu_in_order_is_described(stand_in_driver: Callable[..., Path]) -> No
     subprocess.run(
         ["g++", "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", "-x", "c", folder / "nvml.c"], check=True
     )
-    assert answer(folder) == "Gpu(name='Card', capability=(8, 9), driver='580.95.05')"
+    assert answer(folder) == "Gpu(name='Card', capability=(8, 9), driver='580.95.05', cuda=(13, 0))"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"INIT": 100}, "cuInit fails: no CUDA-capable device is detected (CUDA error 100); check nvidia-smi"),
+        ({"INIT": 100}, "cuInit fails: no CUDA-capable device is detected (CUDA error 100)); check nvidia-smi"),
         (
-            {"VERSION": 12080},
-            "the NVIDIA driver supports CUDA 12.8, expected 13.0 or newer; install driver 580 or newer",
+            {"VERSION": 11080},
+            "the NVIDIA driver supports CUDA 11.8, fkp needs 12.0 or newer; install driver 525 or newer",
         ),
-        ({"COUNT": 0}, "the NVIDIA driver shows no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES"),
-        (
-            {"MAJOR": 7, "MINOR": 5},
-            "Card has compute capability 7.5, tensorrt-rtx needs 8.0; use --backend cuda or cpu",
-        ),
+        ({"COUNT": 0}, "the NVIDIA driver shows no GPU, not number 0; check --device, nvidia-smi and CUDA_VISIBLE"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -81,7 +77,8 @@ def test_without_a_driver_there_is_one_message() -> None:
     if has_driver():
         pytest.skip("this machine has an NVIDIA driver")
     assert answer(None) == (
-        "no NVIDIA driver here (libcuda.so.1 does not load); TensorRT needs an NVIDIA GPU; --backend cpu needs none"
+        "no NVIDIA driver here (libcuda.so.1: cannot open shared object file: No such file or directory); "
+        "a GPU needs one; --backend cpu needs none"
     )
 
 
@@ -108,8 +105,8 @@ def test_asked_for_by_name_without_a_driver_it_is_one_message_and_exit_5(tmp_pat
     done = fkp_track("", None, tmp_path, "--backend", backend)
     assert done.returncode == 5
     assert done.stderr.splitlines() == [
-        "fkp-track: no NVIDIA driver here (libcuda.so.1 does not load); TensorRT needs an NVIDIA GPU; "
-        "--backend cpu needs none"
+        "fkp-track: no NVIDIA driver here (libcuda.so.1: cannot open shared object file: No such file or directory); "
+        "a GPU needs one; --backend cpu needs none"
     ]
     assert not (tmp_path / "face.jsonl").exists()
 
@@ -142,23 +139,75 @@ def test_auto_tracks_on_the_cpu_and_says_why_where_packages_are_not_whole(
     assert len((tmp_path / "face.jsonl").read_text().splitlines()) == 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("backend", "said"),
-    [
-        ("tensorrt", "fkp-track: tensorrt is not installed; pip install 'fkp[tensorrt]'"),
-        (
-            "tensorrt-rtx",
-            "fkp-track: Card has compute capability 7.5, tensorrt-rtx needs 8.0; use --backend cuda or cpu",
-        ),
-    ],
-)
-def test_asked_for_by_name_it_never_falls_back(
-    stand_in_driver: Callable[..., Path], tmp_path: Path, backend: str, said: str
+def package(folder: Path, name: str, content: str) -> str:
+    """Code that makes `content` the installed package `name`."""
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(content)
+    return f"import sys; sys.path.insert(0, {str(folder)!r})"
+
+
+RTX = """
+import enum
+__version__ = "1.7"
+ComputeCapability = enum.Enum("ComputeCapability", "NONE CURRENT SM75 SM80 SM86 SM89 SM120 SM121")
+"""
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 7), (9, 0), (10, 0), (11, 0)])
+def test_a_gpu_that_tensorrt_rtx_does_not_know_is_refused_by_name(
+    stand_in_driver: Callable[..., Path], tmp_path: Path, capability: tuple[int, int]
 ) -> None:
-    libraries = stand_in_driver(MAJOR=7, MINOR=5)
-    done = fkp_track("sys.modules['tensorrt'] = None", libraries, tmp_path, "--backend", backend)
-    assert (done.returncode, done.stderr.splitlines()) == (5, [said])
+    before, libraries = (
+        package(tmp_path, "tensorrt_rtx", RTX),
+        stand_in_driver(MAJOR=capability[0], MINOR=capability[1]),
+    )
+    done = fkp_track(before, libraries, tmp_path, "--backend", "tensorrt-rtx")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        5,
+        [
+            f"fkp-track: Card has compute capability {capability[0]}.{capability[1]}, tensorrt-rtx 1.7 runs on "
+            "8.0, 8.6, 8.9, 12.0, 12.1; --backend auto takes what runs here"
+        ],
+    )
+
+
+def test_a_package_for_a_newer_cuda_names_the_driver_and_the_other_package(
+    stand_in_driver: Callable[..., Path], tmp_path: Path
+) -> None:
+    before = package(tmp_path, "tensorrt", "__version__ = '11.4'")
+    (tmp_path / "tensorrt_cu13-11.4.dist-info").mkdir()
+    (tmp_path / "tensorrt_cu13-11.4.dist-info" / "METADATA").write_text("Name: tensorrt_cu13\nVersion: 11.4\n")
+    done = fkp_track(before, stand_in_driver(VERSION=12080), tmp_path, "--backend", "tensorrt")
+    assert done.returncode == 5
+    assert done.stderr.splitlines() == [
+        "fkp-track: the NVIDIA driver supports CUDA 12.8, tensorrt needs 13.0 or newer; "
+        "install driver 580 or newer, or tensorrt_cu12; --backend cpu needs none"
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "class ILogger: pass", "ILogger = 1"], ids=["nothing", "older", "other"])
+def test_auto_goes_on_where_tensorrt_has_another_interface(
+    stand_in_driver: Callable[..., Path], tmp_path: Path, content: str
+) -> None:
+    before = package(tmp_path, "tensorrt", f"__version__ = '99.0'\n{content}")
+    done = fkp_track(before, stand_in_driver(), tmp_path, "--backend", "auto")
+    assert done.returncode == 0, done.stderr
+    assert "tensorrt: tensorrt 99.0 fp32, Card does not run here (" in done.stderr
+    assert "backend onnxruntime-cpu" in done.stderr
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_its_number(stand_in_driver: Callable[..., Path], tmp_path: Path) -> None:
+    done = fkp_track("", stand_in_driver(), tmp_path, "--backend", "tensorrt", "--device", "3")
+    assert done.returncode == 5
+    assert done.stderr.startswith("fkp-track: the NVIDIA driver shows 1 GPU, not number 3; check --device")
+
+
+def test_asked_for_by_name_it_never_falls_back(stand_in_driver: Callable[..., Path], tmp_path: Path) -> None:
+    done = fkp_track("sys.modules['tensorrt'] = None", stand_in_driver(), tmp_path, "--backend", "tensorrt")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        5,
+        ["fkp-track: tensorrt is not installed; pip install 'fkp[tensorrt]'"],
+    )
 
 
 def test_the_gpu_benchmark_without_a_gpu_is_one_message_and_exit_5(tmp_path: Path) -> None:

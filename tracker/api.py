@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tracker.app.follow import follow, open_detector_for
 from tracker.backends.registry import open_backend
-from tracker.backends.settings import BackendName, Settings
+from tracker.backends.settings import BackendName, Precision
 from tracker.backends.weights import load
 from tracker.core.head_pose import posed
 from tracker.core.smoothers import SMOOTHERS, Smoothing, default_smoothing
@@ -50,6 +50,9 @@ class Tracker:
         smooth: Smoothing | None = _DEFAULT.smooth,
         backend: BackendName = _DEFAULT.backend,
         weights: str | Path | None = _DEFAULT.weights,
+        precision: Precision = _DEFAULT.precision,
+        device: int = _DEFAULT.device,
+        keep_compiled: bool = _DEFAULT.keep_compiled,
         threads: int = _DEFAULT.threads,
         fov: float = _DEFAULT.fov,
         privacy: Privacy | None = _DEFAULT.privacy,
@@ -68,6 +71,9 @@ class Tracker:
             smooth=smooth,
             backend=backend,
             weights=None if weights is None else Path(weights),
+            precision=precision,
+            device=device,
+            keep_compiled=keep_compiled,
             threads=threads,
             fov=fov,
             privacy=privacy,
@@ -75,7 +81,7 @@ class Tracker:
         self._given = Frame(np.empty((0, 0, 3), np.uint8), -1, 0.0)
         network = load(self._options.weights)
         with ExitStack() as opened:
-            self._backend = opened.enter_context(closing(open_backend(backend, network, Settings(threads=threads))))
+            self._backend = opened.enter_context(closing(open_backend(backend, network, self._options.runtime)))
             self._detector = opened.enter_context(closing(open_detector_for(self._options)))
             self._opened = opened.pop_all()
         self.reset()
@@ -151,6 +157,9 @@ def track_video(
     smooth: Smoothing | None = _DEFAULT.smooth,
     backend: BackendName = _DEFAULT.backend,
     weights: str | Path | None = _DEFAULT.weights,
+    precision: Precision = _DEFAULT.precision,
+    device: int = _DEFAULT.device,
+    keep_compiled: bool = _DEFAULT.keep_compiled,
     threads: int = _DEFAULT.threads,
     fov: float = _DEFAULT.fov,
     privacy: Privacy | None = _DEFAULT.privacy,
@@ -166,6 +175,9 @@ def track_video(
         smooth=smooth,
         backend=backend,
         weights=weights,
+        precision=precision,
+        device=device,
+        keep_compiled=keep_compiled,
         threads=threads,
         fov=fov,
         privacy=privacy,

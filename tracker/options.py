@@ -11,7 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from tracker.backends.settings import BackendName, Precision
+from tracker.backends.settings import BackendName, Precision, Settings
 from tracker.core.smoothers import Smoothing
 from tracker.detectors.registry import DetectorName
 from tracker.drawing.style_names import StyleName
@@ -240,12 +240,18 @@ class Options:
         api=True,
         shapes=False,
     )
-    precision: Precision = option("fp32", "Precision of the network on a GPU; the processor runs fp32.", MACHINE)
+    precision: Precision = option(
+        "fp32", "Precision of the network on a GPU; the processor runs fp32.", MACHINE, api=True
+    )
+    device: int = option(
+        0, "Number of the NVIDIA GPU to use.", MACHINE, metavar="N", least=0, most=255, api=True, shapes=False
+    )
     keep_compiled: bool = option(
         True,
         "Cache what TensorRT compiles.",
         MACHINE,
         switches={"--no-cache": (False, "Do not use or keep TensorRT engines compiled for this GPU.")},
+        api=True,
     )
     threads: int = option(
         1,
@@ -282,6 +288,11 @@ class Options:
         """The value of each requested output, by its name in `sinks.registry.OUTPUTS`."""
         asked = {name: getattr(self, name) for name in OUTPUTS}
         return {name: place for name, place in asked.items() if place is not None and place not in (False, ())}
+
+    @property
+    def runtime(self) -> Settings:
+        """How the backend runs."""
+        return Settings(threads=self.threads, precision=self.precision, device=self.device, keep=self.keep_compiled)
 
     @property
     def tells_poses(self) -> bool:

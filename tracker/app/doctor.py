@@ -21,8 +21,9 @@ import onnxruntime as ort
 
 from tracker.backends.registry import OPENERS as BACKENDS
 from tracker.backends.registry import open_backend
+from tracker.backends.tensorrt import outlook
 from tracker.backends.tensorrt.cache import compiled_dir, kept_in
-from tracker.backends.tensorrt.guard import dotted, find_gpu
+from tracker.backends.tensorrt.guard import PACKAGES, dotted, find_gpu
 from tracker.backends.weights import load
 from tracker.detectors.registry import DETECTORS, open_detector
 from tracker.errors import FkpError, SourceError
@@ -119,7 +120,7 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _gpu_summary() -> str:
-    gpu = find_gpu("tensorrt")
+    gpu = find_gpu()
     return f"{gpu.name}, compute capability {dotted(gpu.capability)}, driver {gpu.driver}"
 
 
@@ -135,6 +136,8 @@ def _backends() -> Iterator[Finding]:
 
 
 def _backend_name(choice: str) -> str:
+    if choice in PACKAGES:  # opening it would compile an engine
+        return outlook(choice, load())
     with closing(open_backend(choice, load())) as backend:
         return backend.name
 

@@ -12,7 +12,6 @@ from tracker.app.follow import follow, open_detector_for
 from tracker.app.outputs import header_of, open_sinks
 from tracker.app.progress import Tally, open_progress
 from tracker.backends.registry import choose_backend
-from tracker.backends.settings import Settings
 from tracker.backends.weights import load
 from tracker.core.head_pose import posed
 from tracker.options import Options
@@ -33,12 +32,11 @@ def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
     cv2.setNumThreads(options.threads)
     weights = load(options.weights)
     wish = Wish(options.width, options.height, options.fps, options.backend_api)
-    settings = Settings(threads=options.threads, precision=options.precision, keep=options.keep_compiled)
     with (
         open_source(
             options.source, camera=options.camera or 0, demo=options.demo, wish=wish, stream=options.stream
         ) as source,
-        closing((chosen := choose_backend(options.backend, weights, settings)).backend) as backend,
+        closing((chosen := choose_backend(options.backend, weights, options.runtime)).backend) as backend,
         closing(open_detector_for(options)) as detector,
         open_sinks(options, source.info, header_of(source.info, weights, backend, detector, options)) as sinks,
         open_progress(source.info, visible=bar and not options.show and STDOUT not in options.keypoints) as advance,

@@ -4,22 +4,39 @@ A backend is called with crops (N, 1, 96, 96) uint8 and returns (points (N, 15, 
 both in unit space.  N may be 0 and varies from call to call.
 """
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.errors import BackendError, BackendUnavailable
+from tracker.geometry import cut
+from tracker.spec import KEYPOINTS
 from tracker.types import Region
+
+Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""points (N, 15, 2), sigma (N, 15), unit space."""
+
+BATCHES = (1, 2, 8, 32)
+"""The numbers of faces that a GPU is prepared for; others are filled up to the next, or split.
+
+A GPU computes 8 faces about as fast as 3, and preparing a batch of another size would stop the stream.
+"""
+
+OTHERS_INSTEAD = "--backend auto takes what runs here"
 
 
 class Backend(Protocol):
     """The contract.  Implementations do not inherit from it."""
 
-    name: str
-    """For people and records, e.g. `onnxruntime-cpu 1.31.1`."""
+    @property
+    def name(self) -> str:
+        """For people and records, e.g. `onnxruntime-cpu 1.31.1`."""
+        ...
 
-    def __call__(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, faces: NDArray[np.uint8]) -> Answer:
         """(N, 1, 96, 96) uint8 -> points (N, 15, 2) float32 unit, sigma (N, 15) float32 unit."""
         ...
 
@@ -29,11 +46,37 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Looks(Protocol):
+class FrameBackend(Protocol):
     """What a backend may offer besides: it cuts the crops itself, where it runs."""
 
-    def look(
-        self, image: NDArray[np.uint8], regions: Sequence[Region]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer_frame(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:
         """A BGR frame (H, W, 3) uint8 and the regions of N faces, frame px -> as a call with their crops."""
         ...
+
+
+def infer_frame(backend: Backend, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:
+    """The answer for faces in a BGR frame by any backend; regions in frame px."""
+    if isinstance(backend, FrameBackend):
+        return backend.infer_frame(image, regions)
+    return backend(cut(image, regions))
+
+
+def in_batches(count: int, infer: Callable[[int, slice], Answer], batches: Sequence[int] = BATCHES) -> Answer:
+    """The answer for `count` faces; `infer(batch, some)` answers for some of them in a batch of that size."""
+    answers = [(np.empty((0, len(KEYPOINTS), 2), np.float32), np.empty((0, len(KEYPOINTS)), np.float32))]
+    for start in range(0, count, batches[-1]):
+        faces = slice(start, min(start + batches[-1], count))
+        answers.append(infer(next(each for each in batches if each >= faces.stop - start), faces))
+    points, sigma = zip(*answers, strict=True)
+    return np.concatenate(points), np.concatenate(sigma)
+
+
+@contextmanager
+def refused_where_it_fails(name: str) -> Iterator[None]:
+    """Whatever fails inside is a BackendUnavailable, what a release with another interface raises too."""
+    try:
+        yield
+    except BackendUnavailable:
+        raise
+    except (BackendError, AttributeError, TypeError, RuntimeError) as error:
+        raise BackendUnavailable(f"{name} does not run here ({error})", OTHERS_INSTEAD) from error

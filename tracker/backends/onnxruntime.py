@@ -1,4 +1,4 @@
-"""The network in ONNX Runtime, on the CPU (the embedded default) or on an NVIDIA GPU (onnxruntime-gpu)."""
+"""The network in ONNX Runtime on the processor, the default on every machine."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tracker.backends.settings import Precision
+from tracker.backends.contract import Answer
 from tracker.backends.weights import Weights
-from tracker.errors import BackendUnavailable, WeightsError
+from tracker.errors import WeightsError
 from tracker.spec import KEYPOINTS
 
 
@@ -30,7 +30,7 @@ def quiet_session_options(threads: int) -> ort.SessionOptions:
 
 
 class OnnxRuntime:
-    """Backend over one ONNX Runtime session; see `tracker.backends.Backend` for the contract."""
+    """Backend over one ONNX Runtime session; see `tracker.backends.contract` for the contract."""
 
     def __init__(self, session: ort.InferenceSession, name: str) -> None:
         self.name = name
@@ -41,25 +41,7 @@ class OnnxRuntime:
         """Raises WeightsError when ONNX Runtime cannot load the model."""
         return cls(open_session(weights.path, weights.for_cpu(), threads), f"onnxruntime-cpu {ort.__version__}")
 
-    @classmethod
-    def open_cuda(cls, weights: Weights, precision: Precision) -> "OnnxRuntime":
-        """Raises BackendUnavailable when this onnxruntime has no CUDA or no GPU answers, WeightsError when the weights
-        come without this precision."""
-        if "CUDAExecutionProvider" not in ort.get_available_providers():
-            raise BackendUnavailable(
-                f"onnxruntime {ort.__version__} here was built without CUDA",
-                "for an NVIDIA GPU: pip uninstall onnxruntime, then pip install onnxruntime-gpu",
-            )
-        onnx = weights.at(precision)
-        try:
-            session = _session(onnx, 1, "CUDAExecutionProvider")
-        except Exception as error:  # a dozen unrelated types, for a missing GPU as for a missing library
-            raise BackendUnavailable(f"ONNX Runtime's CUDA does not start ({error})", "check nvidia-smi") from error
-        if "CUDAExecutionProvider" not in session.get_providers():
-            raise BackendUnavailable("ONNX Runtime has CUDA but found no usable NVIDIA GPU", "check nvidia-smi")
-        return cls(session, f"onnxruntime-cuda {ort.__version__} {precision}")
-
-    def __call__(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, faces: NDArray[np.uint8]) -> Answer:
         if self._session is None:
             raise ValueError("this backend is closed")
         if len(faces) == 0:
@@ -79,11 +61,6 @@ def open_session(
     Raises WeightsError, which ends in `remedy`, when it cannot be loaded.
     """
     try:
-        return _session(onnx, threads, "CPUExecutionProvider")
+        return ort.InferenceSession(onnx, quiet_session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a model it cannot load
         raise WeightsError(f"ONNX Runtime {ort.__version__} cannot load {path} ({error}); {remedy}") from error
-
-
-def _session(onnx: bytes, threads: int, provider: str) -> ort.InferenceSession:
-    # By default ONNX Runtime answers a failing GPU with a print to stdout and goes on without it.
-    return ort.InferenceSession(onnx, quiet_session_options(threads), providers=[provider], enable_fallback=0)

@@ -1,14 +1,18 @@
 """Every runtime of the network by name, and the choice between them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from tracker.backends.contract import Backend
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.backends.contract import Answer, Backend, infer_frame
 from tracker.backends.settings import Settings
 from tracker.backends.weights import Weights
-from tracker.errors import BackendUnavailable
+from tracker.errors import BackendError, BackendUnavailable
+from tracker.types import Region
 
 if TYPE_CHECKING:
     from tracker.backends.tensorrt.guard import Flavour
@@ -18,18 +22,17 @@ log = logging.getLogger(__name__)
 
 def _tensorrt(flavour: "Flavour", weights: Weights, settings: Settings) -> Backend:
     from tracker.backends.tensorrt import open_tensorrt
-    from tracker.backends.tensorrt.cache import Kept, NotKept, compiled_dir
 
-    return open_tensorrt(flavour, weights, settings.precision, Kept(compiled_dir()) if settings.keep else NotKept())
-
-
-def _onnxruntime_cuda(weights: Weights, settings: Settings) -> Backend:
-    from tracker.backends.onnxruntime import OnnxRuntime
-
-    return OnnxRuntime.open_cuda(weights, settings.precision)
+    return open_tensorrt(flavour, weights, settings)
 
 
-def _onnxruntime_cpu(weights: Weights, settings: Settings) -> Backend:
+def _cuda(weights: Weights, settings: Settings) -> Backend:
+    from tracker.backends.onnxruntime_cuda import open_cuda
+
+    return open_cuda(weights, settings)
+
+
+def _cpu(weights: Weights, settings: Settings) -> Backend:
     from tracker.backends.onnxruntime import OnnxRuntime
 
     return OnnxRuntime.open_cpu(weights, settings.threads)
@@ -38,13 +41,46 @@ def _onnxruntime_cpu(weights: Weights, settings: Settings) -> Backend:
 OPENERS: dict[str, Callable[[Weights, Settings], Backend]] = {
     "tensorrt": partial(_tensorrt, "tensorrt"),
     "tensorrt-rtx": partial(_tensorrt, "tensorrt-rtx"),
-    "cuda": _onnxruntime_cuda,
-    "cpu": _onnxruntime_cpu,
+    "cuda": _cuda,
+    "cpu": _cpu,
 }
 """Every backend by the name a user types, in the order `auto` tries them."""
 
 
 _DEFAULT = Settings()
+
+
+class OnProcessorAfterLoss:
+    """A GPU's backend as `auto` hands it out: when it fails, the processor goes on, and one message says so."""
+
+    def __init__(self, backend: Backend, open_processor: Callable[[], Backend]) -> None:
+        self._backend, self._open_processor = backend, open_processor
+        self._lost = False
+
+    @property
+    def name(self) -> str:
+        return self._backend.name
+
+    def __call__(self, faces: NDArray[np.uint8]) -> Answer:
+        return self._answer(lambda backend: backend(faces))
+
+    def infer_frame(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:
+        return self._answer(lambda backend: infer_frame(backend, image, regions))
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _answer(self, ask: Callable[[Backend], Answer]) -> Answer:
+        try:
+            return ask(self._backend)
+        except BackendError as error:
+            if self._lost:
+                raise
+            processor, self._lost = self._open_processor(), True
+            log.warning("%s; going on with %s", str(error).partition("; ")[0], processor.name)
+            self._backend.close()
+            self._backend = processor
+        return ask(self._backend)
 
 
 class Choice(NamedTuple):
@@ -81,5 +117,7 @@ def choose_backend(choice: str, weights: Weights, settings: Settings = _DEFAULT)
             log.debug("backend %s: %s", name, refusal)
             refused.setdefault(refusal.reason, []).append(name)
         else:
+            if name != "cpu":
+                backend = OnProcessorAfterLoss(backend, partial(_cpu, weights, settings))
             return Choice(backend, "; ".join(f"{', '.join(names)}: {why}" for why, names in refused.items()))
     raise BackendUnavailable("no backend runs on this machine", "reinstall with: pip install --force-reinstall fkp")

@@ -16,5 +16,7 @@ class Settings:
     """Of the processor."""
     precision: Precision = "fp32"
     """On a GPU; the processor always runs fp32."""
+    device: int = 0
+    """The number of the GPU."""
     keep: bool = True
-    """Whether what TensorRT compiles is kept for the next start."""
+    """Whether what TensorRT compiles is cached for the next start."""

@@ -1,4 +1,4 @@
-"""`fkp-bench --gpu`: from a frame in this computer's memory to its keypoints there, by every runtime for GPUs.
+"""`fkp-bench --gpu`: from a frame in memory to its keypoints there, on the processor and by every GPU runtime.
 
 640x480, 1 to 8 faces, no detector: what a followed face costs.  Latencies are percentiles in us of wall time with the
 warm-up left out; a runtime that refuses this machine is reported with its reason.
@@ -6,17 +6,19 @@ warm-up left out; a runtime that refuses this machine is reported with its reaso
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Backend, Looks
+from tracker.backends.contract import BATCHES, Backend, infer_frame
 from tracker.backends.registry import open_backend
 from tracker.backends.settings import Precision, Settings
-from tracker.backends.tensorrt.guard import PACKAGES, Flavour, find_gpu, import_package
+from tracker.backends.tensorrt.guard import PACKAGES, find_gpu
+from tracker.backends.tensorrt.runtime import TensorRT
 from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable
 from tracker.geometry import cut
@@ -26,40 +28,35 @@ from tracker.types import Region
 
 FACES = (1, 2, 4, 8)
 CROWD = 1024
-"""Crops at once for throughput."""
+"""Crops in one call for throughput; a GPU takes them in its largest batch."""
 REPEATS = 1000
 
 
-def measure(weights: Weights) -> dict[str, Any]:
+def measure(weights: Weights, settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --gpu --json` prints.  Raises BackendUnavailable where there is no GPU."""
-    find_gpu("tensorrt")
-    results: dict[str, Any] = {}
+    find_gpu(settings.device)
+    results: dict[str, Any] = {"cpu": _of_runtime("cpu", weights, settings)}
     for name in (*PACKAGES, "cuda"):
         for precision in get_args(Precision):
             try:
-                results[f"{name} {precision}"] = _of_runtime(name, weights, precision)
+                result = _of_runtime(name, weights, replace(settings, precision=precision))
             except BackendUnavailable as refusal:
-                results[f"{name} {precision}"] = {"refused": str(refusal)}
+                result = {"refused": str(refusal)}
+            results[f"{name} {precision}"] = result
     return results
 
 
-def _of_runtime(name: str, weights: Weights, precision: Precision) -> dict[str, Any]:
-    with closing(open_backend(name, weights, Settings(precision=precision))) as backend:
-        result: dict[str, Any] = {"backend": backend.name, "frame to keypoints, us": {}}
-        for count in FACES:
-            result["frame to keypoints, us"][str(count)] = latencies_us(_looking(backend, count))
-        if isinstance(backend, Looks):
-            result["crops and network alone, us"] = {str(count): _graph_us(backend, count) for count in FACES}
-    with closing(_for_crowds(name, weights, precision)) as backend:
+def _of_runtime(name: str, weights: Weights, settings: Settings) -> dict[str, Any]:
+    opening = perf_counter()
+    with closing(open_backend(name, weights, settings)) as backend:
+        result: dict[str, Any] = {"backend": backend.name, "opening, s": round(perf_counter() - opening, 3)}
+        result["frame to keypoints, us"] = {
+            str(count): latencies_us(partial(infer_frame, backend, *in_frame(count))) for count in FACES
+        }
+        if isinstance(backend, TensorRT):
+            result["crops and network only, us"] = {str(count): _graph_us(backend, count) for count in BATCHES[:3]}
         result["faces/s"] = round(throughput(backend, cut(*in_frame(8)), CROWD))
     return result
-
-
-def _looking(backend: Backend, count: int) -> Callable[[], object]:
-    image, regions = in_frame(count)
-    if isinstance(backend, Looks):
-        return lambda: backend.look(image, regions)
-    return lambda: backend(cut(image, regions))
 
 
 def in_frame(count: int) -> tuple[NDArray[np.uint8], list[Region]]:
@@ -81,25 +78,11 @@ def latencies_us(work: Callable[[], object]) -> dict[str, float]:
     return {name: round(value * 1e3, 1) for name, value in asdict(percentiles).items()}
 
 
-def _graph_us(backend: Any, count: int) -> float:
+def _graph_us(backend: TensorRT, count: int) -> float:
     """One replay among many that follow each other without a stop."""
     start = perf_counter()
     backend.repeat(count, REPEATS)
     return round((perf_counter() - start) / REPEATS * 1e6, 1)
-
-
-def _for_crowds(name: str, weights: Weights, precision: Precision) -> Backend:
-    """The runtime with a batch of its own for many faces, where batches are fixed."""
-    if name == "cuda":
-        return open_backend(name, weights, Settings(precision=precision))
-    from tracker.backends.tensorrt.build import Recipe
-    from tracker.backends.tensorrt.cache import NotKept
-    from tracker.backends.tensorrt.runtime import open_runtime
-
-    flavour: Flavour = "tensorrt" if name == "tensorrt" else "tensorrt-rtx"
-    gpu = find_gpu(flavour)
-    recipe = Recipe(import_package(flavour), flavour, weights.at(precision), precision, gpu, (CROWD,))
-    return open_runtime(recipe, gpu, NotKept(), name)
 
 
 def throughput(backend: Backend, crops: NDArray[np.uint8], count: int, repeats: int = 20) -> float:

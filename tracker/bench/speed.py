@@ -25,9 +25,9 @@ from typing import Any, Literal, cast
 import cv2
 
 from tracker.app.progress import FIRST_KEYPOINTS
-from tracker.backends.contract import Backend, Looks
+from tracker.backends.contract import Backend, FrameBackend
 from tracker.backends.registry import open_backend
-from tracker.backends.settings import BackendName
+from tracker.backends.settings import BackendName, Precision
 from tracker.backends.settings import Settings as BackendSettings
 from tracker.backends.weights import load
 from tracker.bench.mediapipe_baseline import Peer, followed_by_peer, open_peer
@@ -68,10 +68,19 @@ class Settings:
     backend: BackendName
     weights: Path | None
     threads: int
+    precision: Precision = "fp32"
+    device: int = 0
+    keep_compiled: bool = True
     peer: PeerName | None = None
     """Another tracker to measure beside ours."""
     peer_model: Path | None = None
     """A model file for it; None for its own."""
+
+    @property
+    def runtime(self) -> BackendSettings:
+        return BackendSettings(
+            threads=self.threads, precision=self.precision, device=self.device, keep=self.keep_compiled
+        )
 
 
 class Meter:
@@ -217,14 +226,14 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: Peer | None) -
     """The tracking loop over frames in memory, each stage timed, and beside it the `peer`."""
     weights = load(settings.weights)
     with (
-        closing(open_backend(settings.backend, weights, BackendSettings(threads=settings.threads))) as backend,
+        closing(open_backend(settings.backend, weights, settings.runtime)) as backend,
         closing(open_detector(settings.detector, threads=settings.threads)) as detector,
     ):
         identity = Identity()
         schedule = timed("schedule", schedule_of(settings.detect_every))
         detect, identify = timed("detect", detector), timed("identify", identity)
         infer = timed("infer", backend)
-        if isinstance(backend, Looks):  # it cuts the crops itself
+        if isinstance(backend, FrameBackend):  # it cuts the crops itself
             locate, located = timed("crop and infer", Locate(backend)), []
         else:
             locate, located = timed("crop", Locate(cast(Backend, infer)), without=infer), [infer]
@@ -246,7 +255,7 @@ def measure_steadiness(settings: Settings) -> dict[str, Any]:
     cv2.setNumThreads(settings.threads)
     weights = load(settings.weights)
     with (
-        closing(open_backend(settings.backend, weights, BackendSettings(threads=settings.threads))) as backend,
+        closing(open_backend(settings.backend, weights, settings.runtime)) as backend,
         closing(open_detector(settings.detector, threads=settings.threads)) as detector,
     ):
         results = _steadiness(settings, follower(detector, backend, settings.detect_every))
@@ -353,6 +362,8 @@ def _command(settings: Settings, film: Path) -> list[str]:
         *(sys.executable, "-m", "tracker.commands.track", str(film), "-v", "--overwrite", "--no-show"),
         *("--out", str(film.with_name("out.mp4")), "--keypoints", str(film.with_name("out.jsonl"))),
         *("--threads", str(settings.threads), "--backend", settings.backend),
+        *("--precision", settings.precision, "--device", str(settings.device)),
+        *(() if settings.keep_compiled else ("--no-cache",)),
         *("--detector", settings.detector, "--detect-every", str(settings.detect_every)),
         *(() if settings.weights is None else ("--weights", str(settings.weights))),
     ]

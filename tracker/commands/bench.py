@@ -42,9 +42,9 @@ PEER = typer.Option(help="Measure another tracker on the same frames, if it is i
 PEER_MODEL = typer.Option(
     metavar="FILE", help="Its model file, if it includes none: face_landmarker.task.", rich_help_panel=OUTPUT
 )
-GPU = typer.Option("--gpu", help="Compare the runtimes for NVIDIA GPUs; takes no SOURCE.", rich_help_panel=MACHINE)
+GPU = typer.Option("--gpu", help="Compare GPU runtimes and the processor; takes no SOURCE.", rich_help_panel=MACHINE)
 AS_JSON = typer.Option("--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT)
-SHARED = ("threads", "detector", "detect_every", "backend", "weights")
+SHARED = ("threads", "detector", "detect_every", "backend", "weights", "precision", "device", "keep_compiled")
 """Options of a run that are measured too."""
 
 
@@ -66,7 +66,7 @@ def command(**words: Any) -> None:
     if words["gpu"]:
         if words["source"] is not None or words["steadiness"]:
             raise typer.BadParameter("measures networks only; leave out SOURCE and --steadiness", param_hint="--gpu")
-        _measure_gpu(words["weights"], as_json=words["as_json"])
+        _measure_gpu(Options(**values(Options, words)), as_json=words["as_json"])
         return
     from tracker.bench.speed import Settings, measure, measure_steadiness, print_table
 
@@ -79,6 +79,9 @@ def command(**words: Any) -> None:
         backend=options.backend,
         weights=options.weights,
         threads=options.threads,
+        precision=options.precision,
+        device=options.device,
+        keep_compiled=options.keep_compiled,
         peer=words["peer"],
         peer_model=words["peer_model"],
     )
@@ -93,12 +96,12 @@ def command(**words: Any) -> None:
         print_table(results)
 
 
-def _measure_gpu(weights: Path | None, *, as_json: bool) -> None:
+def _measure_gpu(options: Options, *, as_json: bool) -> None:
     from tracker.backends.weights import load
     from tracker.bench.gpu import measure as measure_runtimes
     from tracker.bench.gpu import print_runtimes
 
-    results = measure_runtimes(load(weights))
+    results = measure_runtimes(load(options.weights), options.runtime)
     if as_json:
         print(json.dumps(results, indent=2))
     else:

@@ -3,17 +3,14 @@
 In: a BGR frame and faces with their regions (frame px).  Out: keypoints and their uncertainty, frame px.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Backend, Looks
-from tracker.geometry import cut, frame_from_units, region_from_keypoints
+from tracker.backends.contract import Backend, infer_frame
+from tracker.geometry import frame_from_units, region_from_keypoints
 from tracker.types import Face, Points, Region
-
-Ask = Callable[[NDArray[np.uint8], Sequence[Region]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""BGR image (H, W, 3) uint8 and N regions, frame px -> points (N, 15, 2), sigma (N, 15), unit space."""
 
 
 class Locate:
@@ -25,7 +22,7 @@ class Locate:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._ask = backend.look if isinstance(backend, Looks) else _cutting_first(backend)
+        self._backend = backend
 
     def __call__(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> Points:
         """BGR image (H, W, 3) uint8 and N faces -> Points of N faces; one call of the backend, two for fresh faces."""
@@ -37,10 +34,6 @@ class Locate:
         return points
 
     def _look(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Points:
-        unit, sigma = self._ask(image, regions)
+        unit, sigma = infer_frame(self._backend, image, regions)
         half_sides = np.array([[region.side / 2] for region in regions], np.float32).reshape(-1, 1)
         return Points(frame_from_units(unit, regions), sigma * half_sides)
-
-
-def _cutting_first(backend: Backend) -> Ask:
-    return lambda image, regions: backend(cut(image, regions))

@@ -239,8 +239,10 @@ def _moments(state: dict[str, Tensor], name: str, parameter: Tensor) -> dict[str
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether convolutions are faster in bfloat16 there."""
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    """Whether the hardware computes convolutions in bfloat16; where it does not, they are slower for it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def _optimizers(net: Net, config: FitConfig) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:

@@ -1,15 +1,18 @@
-"""The network in NVIDIA's TensorRT or TensorRT-RTX: compiled once for this machine, kept, and run on the GPU.
+"""The network in NVIDIA's TensorRT or TensorRT-RTX: compiled once for this machine, cached, and run on the GPU.
 
-`guard` finds out what is there, `build` compiles, `cache` keeps.  One implementation serves both flavours, whose
-Python packages differ in their names alone as far as this one needs them.
+`guard` finds out what is there, `build` compiles, `cache` stores, `runtime` runs.  One implementation serves both
+flavours: their Python packages differ only in names and in how contexts are made.
 """
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from tracker.backends.settings import Precision
+from tracker.backends.contract import refused_where_it_fails
+from tracker.backends.selfcheck import checked
+from tracker.backends.settings import Precision, Settings
 from tracker.backends.tensorrt.build import Recipe, engine
-from tracker.backends.tensorrt.cache import Store
-from tracker.backends.tensorrt.guard import PACKAGES, Flavour, Gpu, find_gpu, import_package, installed
+from tracker.backends.tensorrt.cache import Kept, NotKept, Store, compiled_dir
+from tracker.backends.tensorrt.guard import PACKAGES, Flavour, Gpu, expect_fit, find_gpu, import_package, installed
 from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable
 
@@ -17,17 +20,30 @@ if TYPE_CHECKING:
     from tracker.backends.tensorrt.runtime import TensorRT
 
 
-def open_tensorrt(flavour: Flavour, weights: Weights, precision: Precision, store: Store) -> "TensorRT":
-    """The network on GPU 0, its engine from `store` or built now.
+def open_tensorrt(flavour: Flavour, weights: Weights, settings: Settings) -> "TensorRT":
+    """The network on a GPU, its engine cached or built now.
 
     Raises BackendUnavailable with what this machine lacks, WeightsError when the weights come without this precision.
     """
-    gpu = find_gpu(flavour)
-    trt = import_package(flavour)
+    recipe, gpu = _recipe(flavour, weights, settings)
     from tracker.backends.tensorrt.runtime import open_runtime
 
-    recipe = Recipe(trt, flavour, weights.at(precision), precision, gpu)
-    return open_runtime(recipe, gpu, store, f"{flavour} {trt.__version__} {precision}, {gpu.name}")
+    store = Kept(compiled_dir()) if settings.keep else NotKept()
+    return checked(open_runtime(recipe, gpu, settings.device, store), weights, settings.precision)
+
+
+def outlook(flavour: Flavour, weights: Weights) -> str:
+    """What would run here, and whether it is compiled.  Raises BackendUnavailable; compiles nothing."""
+    recipe, gpu = _recipe(flavour, weights, Settings())
+    kept = Kept(compiled_dir()).read(recipe.name, recipe.facts) is not None
+    return f"{recipe.title}, {gpu.name}; " + ("compiled" if kept else "the first start compiles the network, once")
+
+
+def _recipe(flavour: Flavour, weights: Weights, settings: Settings) -> tuple[Recipe, Gpu]:
+    gpu = find_gpu(settings.device)
+    trt = import_package(flavour)
+    expect_fit(flavour, trt, gpu)
+    return Recipe(trt, flavour, weights.at(settings.precision), settings.precision, gpu), gpu
 
 
 def compile_ahead(weights: Weights, precision: Precision, store: Store) -> str:
@@ -35,21 +51,24 @@ def compile_ahead(weights: Weights, precision: Precision, store: Store) -> str:
 
     Raises BackendUnavailable where neither can build, WeightsError when the weights come without this precision.
     """
-    flavour, gpu = _able_to_build()
-    recipe = Recipe(import_package(flavour), flavour, weights.at(precision), precision, gpu)
-    size = len(engine(recipe, store, bytes))
+    flavour, trt, gpu = _able_to_build()
+    recipe = Recipe(trt, flavour, weights.at(precision), precision, gpu)
+    with refused_where_it_fails(recipe.title):
+        size = len(engine(recipe, store, bytes))
     return f"{recipe.facts['runtime']}, {precision}, {size / 1e6:.1f} MB, for {recipe.facts['gpu']}"
 
 
-def _able_to_build() -> tuple[Flavour, Gpu | None]:
+def _able_to_build() -> tuple[Flavour, ModuleType, Gpu | None]:
     """The flavour that this machine would run; without a GPU TensorRT-RTX, which needs none to build."""
     flavour: Flavour = "tensorrt" if installed("tensorrt") else "tensorrt-rtx"
     try:
-        return flavour, find_gpu(flavour)
+        gpu, trt = find_gpu(), import_package(flavour)
+        expect_fit(flavour, trt, gpu)
     except BackendUnavailable as refusal:
         if installed("tensorrt-rtx"):
-            return "tensorrt-rtx", None
+            return "tensorrt-rtx", import_package("tensorrt-rtx"), None
         extra = PACKAGES["tensorrt-rtx"][1]
         raise BackendUnavailable(
             refusal.reason, f"TensorRT-RTX builds without: pip install 'fkp[{extra}]'"
         ) from refusal
+    return flavour, trt, gpu

@@ -5,6 +5,7 @@ QuantizeLinear/DequantizeLinear), never a flag.  That is the only way TensorRT 1
 takes it too.
 """
 
+import functools
 import hashlib
 import logging
 import re
@@ -13,6 +14,7 @@ from time import perf_counter
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
+from tracker.backends.contract import BATCHES, OTHERS_INSTEAD
 from tracker.backends.settings import Precision
 from tracker.backends.tensorrt.cache import Store, fetched
 from tracker.backends.tensorrt.guard import Flavour, Gpu, dotted
@@ -22,19 +24,11 @@ from tracker.spec import SIZE
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-BATCHES = (1, 2, 4, 8, 32)
-"""Each has an optimisation profile and so a CUDA graph of its own; other numbers of faces are filled up to the next.
-
-No batch is left free: TensorRT-RTX would compile kernels in mid-stream for every new one it meets.
-"""
-
 WORKSPACE_BYTES = 256 * 2**20
 """Scratch memory an engine may ask for; ours asks for 22 MB."""
 
 PORTABLE = "any RTX"
 """What a TensorRT-RTX engine is for: NVIDIA promises that it runs on every RTX GPU from compute capability 8.0 on."""
-
-REMEDY = "use --backend cuda or cpu"
 
 
 class Plan(NamedTuple):
@@ -57,6 +51,13 @@ class Recipe(NamedTuple):
     gpu: Gpu | None
     """None builds for any RTX card, which only TensorRT-RTX can."""
     batches: tuple[int, ...] = BATCHES
+    """Each has an optimisation profile and a CUDA graph of its own.  No batch is left free: TensorRT-RTX would compile
+    kernels in mid-stream for every new one it meets."""
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.flavour} {self.trt.__version__} {self.precision}"
 
     @property
     def facts(self) -> dict[str, str]:
@@ -82,8 +83,12 @@ class Recipe(NamedTuple):
     def name(self) -> str:
         """Of the kept file: one per network, flavour and kind of GPU, whatever versions come and go."""
         facts = self.facts
-        gpu = re.sub(r"[^A-Za-z0-9.]+", "-", facts["gpu"])
-        return "-".join([facts["network"][:12], self.precision, self.flavour, gpu])
+        return "-".join([facts["network"][:12], self.precision, self.flavour, in_a_name(facts["gpu"])])
+
+
+def in_a_name(text: str) -> str:
+    """What can stand in a file's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text)
 
 
 def engine(recipe: Recipe, store: Store, load: Callable[[bytes], T | None]) -> T:
@@ -103,9 +108,19 @@ def engine(recipe: Recipe, store: Store, load: Callable[[bytes], T | None]) -> T
         log.info("engine built in %.1f s, %.1f MB", perf_counter() - start, len(plan.engine) / 1e6)
         return plan.engine
 
-    loaded = fetched(store, recipe.name, recipe.facts, make, load)
+    def heard(content: bytes) -> T | None:
+        loaded = load(content)
+        if loaded is None:
+            log.warning("%s does not load: %s", recipe.name, listener_of(recipe.trt).complaint)
+        return loaded
+
+    loaded = fetched(store, recipe.name, recipe.facts, make, heard)
     if loaded is None:
-        raise BackendUnavailable(f"{recipe.flavour} {recipe.trt.__version__} does not load the engine it built", REMEDY)
+        raise BackendUnavailable(
+            f"{recipe.flavour} {recipe.trt.__version__} does not load the engine it built: "
+            f"{listener_of(recipe.trt).complaint}",
+            OTHERS_INSTEAD,
+        )
     return loaded
 
 
@@ -114,7 +129,8 @@ def build(recipe: Recipe, timings: bytes = b"") -> Plan:
 
     Raises BackendUnavailable with the parser's or builder's own words when the network cannot be compiled.
     """
-    trt, listener = recipe.trt, Listener(recipe.trt)
+    trt, listener = recipe.trt, listener_of(recipe.trt)
+    listener.complaint = UNSAID
     builder = trt.Builder(listener.logger)
     network = parse(trt, builder, recipe.onnx, listener)
     config = _config(trt, builder, network, recipe.batches)
@@ -124,15 +140,20 @@ def build(recipe: Recipe, timings: bytes = b"") -> Plan:
         config.set_timing_cache(kept, ignore_mismatch=False)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise BackendUnavailable(f"TensorRT {trt.__version__} cannot compile the network: {listener.complaint}", REMEDY)
+        raise BackendUnavailable(
+            f"TensorRT {trt.__version__} cannot compile the network: {listener.complaint}", OTHERS_INSTEAD
+        )
     return Plan(bytes(serialized), b"" if kept is None else bytes(kept.serialize()))
+
+
+UNSAID = "it does not say why"
 
 
 class Listener:
     """Hears what TensorRT says while it works: to the debug log, and the last error for our own message."""
 
     def __init__(self, trt: ModuleType) -> None:
-        self.complaint = "it does not say why"
+        self.complaint = UNSAID
         severity = trt.ILogger.Severity
         listener = self
 
@@ -148,6 +169,12 @@ class Listener:
         self.logger = Logger()
 
 
+@functools.cache
+def listener_of(trt: ModuleType) -> Listener:
+    """The one of this package, which takes the first logger of a process for all that follows."""
+    return Listener(trt)
+
+
 def parse(trt: ModuleType, builder: Any, onnx: bytes, listener: Listener) -> Any:
     """NVIDIA's network definition of `onnx`.  Raises BackendUnavailable with the parser's reasons."""
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -155,7 +182,7 @@ def parse(trt: ModuleType, builder: Any, onnx: bytes, listener: Listener) -> Any
     if not parser.parse(onnx):
         reasons = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise BackendUnavailable(
-            f"TensorRT {trt.__version__} cannot read the network: {reasons or listener.complaint}", REMEDY
+            f"TensorRT {trt.__version__} cannot read the network: {reasons or listener.complaint}", OTHERS_INSTEAD
         )
     return network
 

@@ -1,14 +1,16 @@
-"""Keeps compiled things (engines, kernels) in the user's cache, each with the facts it depends on.
+"""Caches compiled things (engines, kernels) in the user's cache folder, each with the facts it depends on.
 
-A kept file is one line of JSON (`Label`) and then the content.  Whatever does not fit any more, is damaged or is not
-ours is made again, and the log says why.  Files are written aside and moved into place, so two processes may make the
-same one at once, and no reader ever meets half a file.
+A cached file is one line of JSON (`Label`) and then the content.  Whatever does not fit any more, is damaged or is not
+ours is made again, and the log says why.  Files are written aside and moved into place, so no reader ever meets half a
+file; of several processes that want the same one, one makes it and the others wait.
 """
 
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -16,6 +18,7 @@ from typing import Protocol, TypeVar
 from tracker.errors import SinkError
 from tracker.support.atomic import write_whole
 from tracker.support.cachedir import cache_dir
+from tracker.support.lock import try_lock
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,10 @@ class Store(Protocol):
         """Keep it; where that fails the log says so, and nothing else happens."""
         ...
 
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """Inside, no other process makes what is kept under `name`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -56,7 +63,7 @@ class Kept:
         except FileNotFoundError:
             return None
         except (OSError, Misfit) as reason:
-            log.warning("the kept %s %s; it is made again", path, reason)
+            log.warning("the cached %s %s; it is made again", path, reason)
             return None
 
     def write(self, name: str, facts: Facts, content: bytes) -> None:
@@ -66,7 +73,19 @@ class Kept:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(label).encode() + b"\n" + content, overwrite=True)
         except (OSError, SinkError) as error:
-            log.warning("%s cannot be kept (%s); the next start makes it again", path, error)
+            log.warning("%s cannot be cached (%s); the next start makes it again", path, error)
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context((self.folder / f"{name}.lock").open("ab", buffering=0))
+                while try_lock(file) is False:
+                    time.sleep(0.1)
+            except OSError as error:  # then two may make the same, which costs time and nothing else
+                log.debug("no lock for %s: %s", name, error)
+            yield
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{SUFFIX}"
@@ -81,6 +100,9 @@ class NotKept:
     def write(self, _name: str, _facts: Facts, _content: bytes) -> None:
         return None
 
+    def alone(self, _name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
 
 def fetched(
     store: Store, name: str, facts: Facts, make: Callable[[], bytes], load: Callable[[bytes], T | None]
@@ -89,17 +111,18 @@ def fetched(
 
     A kept one that `load` refuses, by None, is made again; None where it refuses the new one too.
     """
-    kept = store.read(name, facts)
-    if kept is not None:
-        loaded = load(kept)
+    with store.alone(name):
+        kept = store.read(name, facts)
+        if kept is not None:
+            loaded = load(kept)
+            if loaded is not None:
+                return loaded
+            log.warning("the cached %s is refused by the runtime; it is made again", name)
+        content = make()
+        loaded = load(content)
         if loaded is not None:
-            return loaded
-        log.warning("the kept %s is refused by the runtime; it is made again", name)
-    content = make()
-    loaded = load(content)
-    if loaded is not None:
-        store.write(name, facts, content)
-    return loaded
+            store.write(name, facts, content)
+        return loaded
 
 
 def compiled_dir() -> Path:

@@ -19,21 +19,39 @@ __device__ static int clamped(int value, int length) {
     return value < 0 ? 0 : value >= length ? length - 1 : value;
 }
 
-// OpenCV's weights of blue, green and red, in 1/32768.
-__device__ static int gray(const unsigned char* bgr) {
+// A pixel of the patch, with OpenCV's weights of blue, green and red, in 1/32768.  Beyond the patch its edge repeats.
+__device__ static int gray(const Face* face, const unsigned char* pixels, int column, int row) {
+    const unsigned char* bgr = pixels + face->offset + (long long)clamped(row, face->height) * face->stride
+        + 3 * clamped(column, face->width);
     return (3735 * bgr[0] + 19235 * bgr[1] + 9798 * bgr[2] + 16384) >> 15;
 }
 
-// A pixel of the shrunk patch: the mean of its block, rounded.  Beyond the patch its edge repeats.
-__device__ static float shrunk(const Face* face, const unsigned char* pixels, int column, int row) {
-    const int k = face->shrink;
-    int sum = 0;
-    for (int y = row * k; y < row * k + k; ++y) {
-        const unsigned char* line = pixels + face->offset + (long long)clamped(y, face->height) * face->stride;
-        for (int x = column * k; x < column * k + k; ++x)
-            sum += gray(line + 3 * clamped(x, face->width));
+// A pixel of the patch halved `times` times, rounded each time.  Its pixels are taken in Z order, where every fourth
+// ends a block of 2 x 2, every fourth of those a block of 4 x 4, and so on.
+__device__ static int halved(const Face* face, const unsigned char* pixels, int column, int row, int times) {
+    int sums[16] = {0}, value = 0;
+    for (int i = 0; i < 1 << 2 * times; ++i) {
+        int x = column, y = row;
+        for (int bit = 2 * times - 2; bit >= 0; bit -= 2)
+            x = 2 * x + (i >> bit & 1), y = 2 * y + (i >> bit >> 1 & 1);
+        value = gray(face, pixels, x, y);
+        for (int level = 0; level < times; ++level) {
+            sums[level] += value;
+            if ((i >> 2 * level & 3) != 3) break;
+            value = (sums[level] + 2) >> 2;
+            sums[level] = 0;
+        }
     }
-    return k == 2 ? (float)((sum + 2) >> 2) : rintf((float)sum * (1.0f / (float)(k * k)));
+    return value;
+}
+
+// A pixel of the shrunk patch: halved as often as the shrink is even, then the mean of what is left of it, rounded.
+__device__ static float shrunk(const Face* face, const unsigned char* pixels, int column, int row) {
+    int rest = face->shrink, halvings = 0, sum = 0;
+    for (; rest % 2 == 0; rest /= 2) ++halvings;
+    for (int i = 0; i < rest * rest; ++i)
+        sum += halved(face, pixels, column * rest + i % rest, row * rest + i / rest, halvings);
+    return rintf((float)sum * (1.0f / (float)(rest * rest)));
 }
 
 extern "C" __global__ void cut_faces(const Face* faces, const unsigned char* pixels, unsigned char* crops) {

@@ -1,20 +1,25 @@
-"""The GPU as the runtime uses it: memory that stays where it is, one stream, and CUDA graphs.
+"""One GPU as the runtime uses it: memory, one stream, and CUDA graphs.
 
-Everything goes through the driver interface of `cuda-bindings` and hangs on the GPU's primary context, the one that
-TensorRT uses too.
+Everything hangs on the GPU's primary context, the one that TensorRT and torch use too.  The context is that of the
+calling thread only inside `with device:`; afterwards the thread has its own again.
 """
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import BackendError, BackendUnavailable
+from tracker.backends.tensorrt.driver import Driver
+from tracker.errors import BackendError
 
 ALIGNMENT = 256
 """What TensorRT wants of addresses, bytes."""
+
+NON_BLOCKING = 1
+THREAD_LOCAL = 1
+"""Other threads may go on using the GPU while a graph is captured (CUstreamCaptureMode)."""
 
 
 def aligned(size: int) -> int:
@@ -23,113 +28,97 @@ def aligned(size: int) -> int:
 
 
 class Device:
-    """GPU 0.  `open_device` makes one; whatever is allocated lives until `close`."""
+    """GPU `index`.  What is allocated lives until it is freed, at the latest until `close`."""
 
-    def __init__(self, cuda: Any, gpu: Any, context: Any, stream: Any) -> None:
-        self._cuda, self._gpu, self._context, self._stream = cuda, gpu, context, stream
-        self._frees: list[Callable[[], object]] = []
+    def __init__(self, index: int) -> None:
+        """Raises BackendError where the GPU does not answer."""
+        self._driver = driver = Driver()
+        self._gpu = driver.number("cuDeviceGet", index)
+        self._context: int | None = driver.made("cuDevicePrimaryCtxRetain", self._gpu)
+        self._frees: dict[int, tuple[str, int]] = {}
+        """Address or handle -> the call that frees it, in the order of making."""
+        self.stream = 0
+        try:
+            with self:
+                self.stream = self._keep("cuStreamDestroy_v2", driver.made("cuStreamCreate", NON_BLOCKING))
+        except BackendError:
+            self.close()
+            raise
 
-    @property
-    def stream(self) -> int:
-        """The stream's handle, as TensorRT wants it."""
-        return int(self._stream)
+    def __enter__(self) -> None:
+        self._driver.call("cuCtxPushCurrent_v2", self._context)
 
-    def use(self) -> None:
-        """Make this the GPU of the calling thread."""
-        _done(self._cuda, self._cuda.cuCtxSetCurrent(self._context))
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._driver.answer("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def memory(self, size: int) -> int:
         """The address of `size` bytes on the GPU."""
-        address = _done(self._cuda, self._cuda.cuMemAlloc(max(size, ALIGNMENT)))
-        self._frees.append(lambda: self._cuda.cuMemFree(address))
-        return int(address)
+        return self._keep("cuMemFree_v2", self._driver.made("cuMemAlloc_v2", max(size, ALIGNMENT)))
 
     def pinned(self, size: int) -> NDArray[np.uint8]:
         """(size,) uint8 in memory of this computer that the GPU copies from and to by itself."""
-        address = int(_done(self._cuda, self._cuda.cuMemHostAlloc(size, 0)))
-        self._frees.append(lambda: self._cuda.cuMemFreeHost(address))
+        address = self._keep("cuMemFreeHost", self._driver.made("cuMemHostAlloc", size, 0))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+    def free(self, *made: int) -> None:
+        """Addresses, or handles of graphs; errors are left to the next call that matters."""
+        for each in made:
+            self._driver.answer(*self._frees.pop(each))
 
     def copy_in(self, address: int, pinned: NDArray[np.uint8], size: int) -> None:
         """Enqueue: the first `size` bytes of `pinned` -> GPU."""
-        _done(self._cuda, self._cuda.cuMemcpyHtoDAsync(address, pinned.ctypes.data, size, self._stream))
+        self._driver.call("cuMemcpyHtoDAsync_v2", address, pinned.ctypes.data, size, self.stream)
 
     def copy_out(self, pinned: NDArray[np.uint8], address: int) -> None:
         """Enqueue: GPU -> all of `pinned`."""
-        _done(self._cuda, self._cuda.cuMemcpyDtoHAsync(pinned.ctypes.data, address, pinned.nbytes, self._stream))
+        self._driver.call("cuMemcpyDtoHAsync_v2", pinned.ctypes.data, address, pinned.nbytes, self.stream)
 
-    def kernel(self, cubin: bytes, name: bytes) -> Any:
-        """A function of a compiled module."""
-        module = _done(self._cuda, self._cuda.cuModuleLoadData(cubin))
-        self._frees.append(lambda: self._cuda.cuModuleUnload(module))
-        return _done(self._cuda, self._cuda.cuModuleGetFunction(module, name))
+    def kernel(self, module: bytes, name: bytes) -> int:
+        """A function of a compiled module (PTX ends in a zero byte)."""
+        loaded = self._keep("cuModuleUnload", self._driver.made("cuModuleLoadData", module))
+        return self._driver.made("cuModuleGetFunction", loaded, name)
 
-    def run(self, kernel: Any, grid: tuple[int, int], threads: int, addresses: tuple[int, ...]) -> None:
+    def run(self, kernel: int, grid: tuple[int, int], threads: int, addresses: tuple[int, ...]) -> None:
         """Enqueue a kernel whose arguments are all addresses on the GPU."""
-        arguments = (addresses, (ctypes.c_void_p,) * len(addresses))
-        launched = self._cuda.cuLaunchKernel(kernel, *grid, 1, threads, 1, 1, 0, self._stream, arguments, 0)
-        _done(self._cuda, launched)
+        values = [ctypes.c_void_p(address) for address in addresses]
+        arguments = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        self._driver.call("cuLaunchKernel", kernel, *grid, 1, threads, 1, 1, 0, self.stream, arguments, None)
 
-    def graph(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """What `enqueue` puts on the stream, recorded once; each call of the answer enqueues all of it again.
+    def graph(self, enqueue: Callable[[], None]) -> int:
+        """What `enqueue` puts on the stream, recorded once, for `launch`.
 
         Raises BackendError when something in it cannot be recorded.
         """
-        cuda = self._cuda
-        mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL  # other threads may go on using the GPU
-        _done(cuda, cuda.cuStreamBeginCapture(self._stream, mode))
+        driver, recorded = self._driver, ctypes.c_void_p()
+        driver.call("cuStreamBeginCapture_v2", self.stream, THREAD_LOCAL)
         try:
             enqueue()
         finally:
-            graph = _done(cuda, cuda.cuStreamEndCapture(self._stream))
-        executable = _done(cuda, cuda.cuGraphInstantiate(graph, 0))
-        cuda.cuGraphDestroy(graph)
-        self._frees.append(lambda: cuda.cuGraphExecDestroy(executable))
-        return lambda: _done(cuda, cuda.cuGraphLaunch(executable, self._stream))
+            driver.call("cuStreamEndCapture", self.stream, ctypes.byref(recorded))
+        try:
+            return self._keep("cuGraphExecDestroy", driver.made("cuGraphInstantiateWithFlags", recorded, 0))
+        finally:
+            driver.answer("cuGraphDestroy", recorded)
+
+    def launch(self, graph: int) -> None:
+        """Enqueue everything that the graph recorded."""
+        self._driver.call("cuGraphLaunch", graph, self.stream)
 
     def wait(self) -> None:
-        """Until everything enqueued is done."""
-        _done(self._cuda, self._cuda.cuStreamSynchronize(self._stream))
+        """Until everything enqueued is done.  Raises BackendError where some of it failed, or the GPU is lost."""
+        self._driver.call("cuStreamSynchronize", self.stream)
 
     def close(self) -> None:
-        """Give everything back; may be called again."""
+        """Give everything back, of a lost GPU too; may be called again."""
         if self._context is None:
             return
-        self.use()
-        self._cuda.cuStreamSynchronize(self._stream)
-        while self._frees:
-            self._frees.pop()()
-        self._cuda.cuStreamDestroy(self._stream)
-        self._cuda.cuDevicePrimaryCtxRelease(self._gpu)
+        self._driver.answer("cuCtxPushCurrent_v2", self._context)
+        self._driver.answer("cuStreamSynchronize", self.stream)
+        self.free(*reversed(self._frees))
+        self.__exit__(None, None, None)
+        self._driver.answer("cuDevicePrimaryCtxRelease_v2", self._gpu)
         self._context = None
 
-
-def open_device() -> Device:
-    """GPU 0, with a stream of its own.
-
-    Raises BackendUnavailable when the bindings are missing or the GPU does not answer.
-    """
-    try:
-        from cuda.bindings import driver as cuda
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"cuda-bindings is missing ({error})", "pip install 'fkp[rtx]' or 'fkp[tensorrt]'"
-        ) from error
-    try:
-        _done(cuda, cuda.cuInit(0))
-        gpu = _done(cuda, cuda.cuDeviceGet(0))
-        context = _done(cuda, cuda.cuDevicePrimaryCtxRetain(gpu))
-        _done(cuda, cuda.cuCtxSetCurrent(context))
-        stream = _done(cuda, cuda.cuStreamCreate(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING))
-    except BackendError as error:
-        raise BackendUnavailable(f"the GPU does not answer ({error})", "check nvidia-smi") from error
-    return Device(cuda, gpu, context, stream)
-
-
-def _done(cuda: Any, answer: tuple[Any, ...]) -> Any:
-    """The value of a driver call.  Raises BackendError where it failed."""
-    code, *values = answer
-    if code != cuda.CUresult.CUDA_SUCCESS:
-        _, text = cuda.cuGetErrorString(code)
-        raise BackendError(f"CUDA: {(text or b'unknown error').decode()} ({code.name})")
-    return values[0] if values else None
+    def _keep(self, free: str, made: int) -> int:
+        self._frees[made] = free, made
+        return made

@@ -1,7 +1,7 @@
-"""Whether TensorRT may be touched at all, found out before any of its code is loaded.
+"""Whether TensorRT may be used at all, found out before any of its code is loaded.
 
 Without a driver some TensorRT packages end the process later on, which no `except` catches.  So the driver is asked
-first, through its C interface alone: is there one, is it new enough, which GPU does it give us.
+first: is there one, is it new enough, which GPU does it give us.
 """
 
 import ctypes
@@ -9,10 +9,13 @@ import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
-from tracker.errors import BackendUnavailable
+from tracker.backends.contract import OTHERS_INSTEAD
+from tracker.backends.tensorrt.driver import Driver
+from tracker.errors import BackendError, BackendUnavailable
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 """The full TensorRT, or the one for RTX cards, whose engines are finished on the machine that runs them."""
@@ -23,8 +26,8 @@ PACKAGES: dict[Flavour, tuple[str, str]] = {
 }
 """Flavour -> the module to import and the extra that installs it."""
 
-CUDA_NEEDED = (13, 0)
-"""The extras bring packages for CUDA 13, which drivers support from 580 on."""
+CUDA_NEEDED = (12, 0)
+"""What our own kernel needs; TensorRT's packages may need more, see `_cuda_of`."""
 
 OLDEST: dict[Flavour, tuple[int, int]] = {"tensorrt": (7, 5), "tensorrt-rtx": (8, 0)}
 """Compute capability of the oldest GPUs.  TensorRT-RTX knows 7.5 (Turing) too, but no fp32 matrix products there."""
@@ -34,36 +37,39 @@ CPU_INSTEAD = "--backend cpu needs none"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The GPU that CUDA gives this process first; CUDA_VISIBLE_DEVICES chooses another."""
+    """One of the GPUs that CUDA shows this process; CUDA_VISIBLE_DEVICES may hide or reorder them."""
 
     name: str
     capability: tuple[int, int]
     """Compute capability, e.g. (8, 9)."""
     driver: str
     """The driver's own version, or where it does not tell, the CUDA it supports."""
+    cuda: tuple[int, int] = CUDA_NEEDED
+    """The newest CUDA that the driver supports."""
 
 
-def find_gpu(flavour: Flavour) -> Gpu:
+def find_gpu(index: int = 0) -> Gpu:
     """The GPU to run on.  Raises BackendUnavailable with what is missing and what to do about it."""
-    cuda = _Driver(_load_driver())
-    cuda.call("cuInit", 0)
-    supported = divmod(cuda.number("cuDriverGetVersion") // 10, 100)
-    if supported < CUDA_NEEDED:
+    try:
+        driver = Driver()
+        cuda = divmod(driver.number("cuDriverGetVersion") // 10, 100)
+        _expect_cuda(cuda, CUDA_NEEDED, "fkp")
+        count = driver.number("cuDeviceGetCount")
+        if index >= count:
+            raise BackendUnavailable(
+                f"the NVIDIA driver shows {count or 'no'} GPU{'s' if count > 1 else ''}, not number {index}",
+                f"check --device, nvidia-smi and CUDA_VISIBLE_DEVICES; {CPU_INSTEAD}",
+            )
+        major, minor = (driver.number("cuDeviceGetAttribute", which, index) for which in (75, 76))
+        return Gpu(driver.device_name(index), (major, minor), _driver_version() or dotted(cuda), cuda)
+    except OSError as error:
+        raise BackendUnavailable(f"no NVIDIA driver here ({error})", f"a GPU needs one; {CPU_INSTEAD}") from error
+    except BackendUnavailable:
+        raise
+    except BackendError as error:
         raise BackendUnavailable(
-            f"the NVIDIA driver supports CUDA {dotted(supported)}, expected {dotted(CUDA_NEEDED)} or newer",
-            f"install driver 580 or newer; {CPU_INSTEAD}",
-        )
-    if cuda.number("cuDeviceGetCount") == 0:
-        raise BackendUnavailable(
-            "the NVIDIA driver shows no GPU", f"check nvidia-smi and CUDA_VISIBLE_DEVICES; {CPU_INSTEAD}"
-        )
-    gpu = Gpu(cuda.device_name(), (cuda.attribute(75), cuda.attribute(76)), _driver_version() or dotted(supported))
-    if gpu.capability < OLDEST[flavour]:
-        raise BackendUnavailable(
-            f"{gpu.name} has compute capability {dotted(gpu.capability)}, {flavour} needs {dotted(OLDEST[flavour])}",
-            "use --backend cuda or cpu",
-        )
-    return gpu
+            f"the NVIDIA driver is there but does not work ({error})", f"check nvidia-smi; {CPU_INSTEAD}"
+        ) from error
 
 
 def installed(flavour: Flavour) -> bool:
@@ -85,55 +91,48 @@ def import_package(flavour: Flavour) -> ModuleType:
         ) from error
 
 
+def expect_fit(flavour: Flavour, trt: ModuleType, gpu: Gpu) -> None:
+    """Raises BackendUnavailable where this release does not know the GPU, or is made for a newer driver."""
+    _expect_cuda(gpu.cuda, _cuda_of(PACKAGES[flavour][0]), flavour)
+    known = _capabilities(trt)
+    if gpu.capability < OLDEST[flavour] or (known and gpu.capability not in known):
+        expected = ", ".join(map(dotted, sorted(each for each in known if each >= OLDEST[flavour])))
+        raise BackendUnavailable(
+            f"{gpu.name} has compute capability {dotted(gpu.capability)}, "
+            f"{flavour} {trt.__version__} runs on {expected or dotted(OLDEST[flavour]) + ' or newer'}",
+            OTHERS_INSTEAD,
+        )
+
+
 def dotted(version: tuple[int, int]) -> str:
     """(8, 9) -> 8.9"""
     return ".".join(map(str, version))
 
 
-class _Driver:
-    """The few calls of CUDA's driver interface that answer without a context."""
-
-    def __init__(self, library: Any) -> None:
-        self._library = library
-
-    def call(self, function: str, *args: Any) -> None:
-        """Raises BackendUnavailable when the driver answers with an error."""
-        code = getattr(self._library, function)(*args)
-        if code != 0:
-            raise BackendUnavailable(
-                f"the NVIDIA driver is there but {function} fails: {self._meaning(code)}",
-                f"check nvidia-smi; {CPU_INSTEAD}",
-            )
-
-    def number(self, function: str, *args: Any) -> int:
-        """What the function writes to its first argument."""
-        value = ctypes.c_int()
-        self.call(function, ctypes.byref(value), *args)
-        return value.value
-
-    def attribute(self, which: int) -> int:
-        """An attribute of device 0 by its number in cuda.h (CUdevice_attribute)."""
-        return self.number("cuDeviceGetAttribute", which, 0)
-
-    def device_name(self) -> str:
-        name = ctypes.create_string_buffer(256)
-        self.call("cuDeviceGetName", name, len(name), 0)
-        return name.value.decode(errors="replace")
-
-    def _meaning(self, code: int) -> str:
-        text = ctypes.c_char_p()
-        self._library.cuGetErrorString(code, ctypes.byref(text))
-        return f"{text.value.decode(errors='replace') if text.value else 'unknown error'} (CUDA error {code})"
+def _capabilities(trt: ModuleType) -> set[tuple[int, int]]:
+    """Those that TensorRT-RTX lists as its own; empty for the full TensorRT, which lists none."""
+    listed = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
+    return {divmod(int(name[2:]), 10) for name in listed if name.startswith("SM")}
 
 
-def _load_driver() -> Any:
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        return ctypes.CDLL(name)
-    except OSError as error:
+def _cuda_of(module: str) -> tuple[int, int]:
+    """The CUDA that the installed package brings or links to: NVIDIA makes one for each major version."""
+    for major in (13, 12):
+        try:
+            metadata.version(f"{module}_cu{major}")
+        except metadata.PackageNotFoundError:
+            continue
+        return major, 0
+    return CUDA_NEEDED
+
+
+def _expect_cuda(supported: tuple[int, int], needed: tuple[int, int], by: str) -> None:
+    if supported < needed:
+        older = f", or {by.replace('-', '_')}_cu12" if needed >= (13, 0) else ""
         raise BackendUnavailable(
-            f"no NVIDIA driver here ({name} does not load)", f"TensorRT needs an NVIDIA GPU; {CPU_INSTEAD}"
-        ) from error
+            f"the NVIDIA driver supports CUDA {dotted(supported)}, {by} needs {dotted(needed)} or newer",
+            f"install driver {'580' if needed >= (13, 0) else '525'} or newer{older}; {CPU_INSTEAD}",
+        )
 
 
 def _driver_version() -> str | None:

@@ -1,20 +1,23 @@
 """The network on the GPU, from the frame to its points: upload, crops, engine and download without a stop in between.
 
-Frame px in, unit space out.  Per batch size there is one execution context and one CUDA graph, which holds the crops'
-kernel, the engine and the download; addresses never change, so a frame costs one upload, one launch and one wait.
+Frame px in, unit space out.  Per batch size there is one execution context and one CUDA graph, made when they are first
+needed: the crops' kernel, the engine and the download.  Addresses stay while the graph lives, so a frame costs one
+upload, one launch and one wait.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.backends.contract import BATCHES, OTHERS_INSTEAD, Answer, in_batches, refused_where_it_fails
 from tracker.backends.tensorrt import crops
-from tracker.backends.tensorrt.build import REMEDY, Listener, Recipe, engine
-from tracker.backends.tensorrt.cache import Facts, Store, fetched
-from tracker.backends.tensorrt.device import Device, aligned, open_device
+from tracker.backends.tensorrt.build import UNSAID, Recipe, engine, in_a_name, listener_of
+from tracker.backends.tensorrt.cache import Facts, Store
+from tracker.backends.tensorrt.device import Device, aligned
 from tracker.backends.tensorrt.guard import Gpu
 from tracker.errors import BackendError, BackendUnavailable
 from tracker.spec import KEYPOINTS, SIZE
@@ -25,11 +28,8 @@ log = logging.getLogger(__name__)
 CROP_BYTES = SIZE * SIZE
 POINTS_BYTES = len(KEYPOINTS) * 2 * 4
 SIGMA_BYTES = len(KEYPOINTS) * 4
-FIRST_FRAME_BYTES = 1280 * 720 * 3
-"""Room for a frame until a larger one comes."""
-
-Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""points (N, 15, 2), sigma (N, 15), unit space."""
+ROOM_BYTES = 2**20
+"""Room for pixels until more are needed: a dozen faces of a camera's picture."""
 
 
 class Lane(NamedTuple):
@@ -48,87 +48,94 @@ class Lane(NamedTuple):
 
 
 class TensorRT:
-    """Backend over an engine of either flavour; see `tracker.backends.Backend` for the contract."""
+    """Backend over an engine of either flavour; see `tracker.backends.contract` for the contract."""
 
-    def __init__(self, device: Device, cutter: Any, loaded: Any, batches: Sequence[int], name: str) -> None:
-        """`cutter` is the kernel, `loaded` the `Engine`; both live on `device`."""
+    def __init__(self, device: Device, loaded: Any, name: str, batches: Sequence[int] = BATCHES) -> None:
+        """`loaded` is the `Engine`; it lives on `device`, which is in use and closed with this."""
         self.name = name
         self._device: Device | None = device
-        self._cutter, self._engine = cutter, loaded
+        self._engine, self._batches = loaded, batches
+        self._cutter = device.kernel(crops.COMPILED.read_bytes() + b"\0", crops.KERNEL)
         largest = max(batches)
         self._crops = device.memory(largest * CROP_BYTES)
         self._outputs = device.memory(aligned(largest * POINTS_BYTES) + largest * SIGMA_BYTES)
         self._faces = device.pinned(largest * CROP_BYTES)
-        scratch = loaded.scratch_bytes
-        self._scratch = device.memory(scratch), scratch
-        self._lanes = [self._lane(profile, batch) for profile, batch in enumerate(batches)]
-        self._replay: dict[int, Callable[[], object]] = {}
-        self._make_room(FIRST_FRAME_BYTES)
+        self._scratch = device.memory(loaded.scratch_bytes)
+        self._lanes: dict[int, Lane] = {}
+        self._graphs: dict[int, int] = {}
+        """Of each batch size that was needed since there is this much room; 0 where it cannot be recorded."""
+        self._head = aligned(largest * crops.FACE.itemsize)
+        self._room, self._staged, self._frame = 0, np.empty(0, np.uint8), 0
+        self._make_room(device, ROOM_BYTES)
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
         """Crops (N, 1, 96, 96) uint8 that were cut elsewhere."""
 
-        def put(lane: Lane, start: int, stop: int) -> None:
-            part = faces[start:stop]
+        def infer(batch: int, some: slice) -> Answer:
+            part, lane = faces[some], self._lane(device, batch)
             self._faces[: part.size].reshape(part.shape)[:] = part
-            self._here.copy_in(self._crops, self._faces, lane.batch * CROP_BYTES)
-            self._infer(lane)
+            device.copy_in(self._crops, self._faces, lane.batch * CROP_BYTES)
+            self._infer(device, lane)
+            device.wait()
+            return lane.answer(len(part))
 
-        return self._in_batches(len(faces), put)
+        with self._in_use() as device:
+            return in_batches(len(faces), infer, self._batches)
 
-    def look(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:
+    def infer_frame(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:
         """A BGR frame (H, W, 3) uint8 and the regions of N faces, frame px."""
-        self._here.use()
-        if self._head + image.nbytes > len(self._staged):
-            self._make_room(image.nbytes)
 
-        def put(lane: Lane, start: int, stop: int) -> None:
-            used = self._stage(lane, image, regions[start:stop])
-            self._here.copy_in(self._frame, self._staged, used)
-            self._replay[lane.batch]()
+        def infer(batch: int, some: slice) -> Answer:
+            lane = self._lane(device, batch)
+            used = self._stage(device, lane, image, regions[some])
+            device.copy_in(self._frame, self._staged, used)
+            self._run(device, lane)
+            device.wait()
+            return lane.answer(some.stop - some.start)
 
-        return self._in_batches(len(regions), put)
+        with self._in_use() as device:
+            return in_batches(len(regions), infer, self._batches)
 
     def repeat(self, count: int, times: int) -> None:
         """Crops and network of `count` faces, a batch, that often without a stop in between: for measurements."""
-        self._here.use()
-        for _ in range(times):
-            self._replay[count]()
-        self._here.wait()
+        with self._in_use() as device:
+            lane = self._lane(device, count)
+            for _ in range(times):
+                self._run(device, lane)
+            device.wait()
 
     def close(self) -> None:
-        """Free the GPU; may be called again."""
+        """Free the GPU, a lost one too; may be called again."""
         if self._device is not None:
-            self._device.use()
-            self._device.wait()
-            self._replay.clear()
+            device, self._device = self._device, None
+            with suppress(BackendError), device:
+                device.wait()
             self._lanes.clear()  # contexts go before their engine, and the engine before the GPU
             self._engine.close()
-            self._device.close()
-            self._device = None
+            device.close()
 
-    @property
-    def _here(self) -> Device:
+    @contextmanager
+    def _in_use(self) -> Iterator[Device]:
+        """The GPU, as that of the calling thread."""
         if self._device is None:
             raise ValueError("this backend is closed")
-        return self._device
+        try:
+            with self._device:
+                yield self._device
+        except BackendUnavailable:
+            raise
+        except BackendError as error:
+            raise BackendError(
+                f"{self.name} failed ({error}); check nvidia-smi; --backend auto would go on with the processor"
+            ) from error
 
-    def _in_batches(self, count: int, put: Callable[[Lane, int, int], None]) -> Answer:
-        """Answers for `count` faces, as many at a time as the largest batch holds."""
-        self._here.use()
-        answers = [(np.empty((0, len(KEYPOINTS), 2), np.float32), np.empty((0, len(KEYPOINTS)), np.float32))]
-        largest = self._lanes[-1].batch
-        for start in range(0, count, largest):
-            stop = min(start + largest, count)
-            lane = next(lane for lane in self._lanes if lane.batch >= stop - start)
-            put(lane, start, stop)
-            self._here.wait()
-            answers.append(lane.answer(stop - start))
-        points, sigma = zip(*answers, strict=True)
-        return np.concatenate(points), np.concatenate(sigma)
+    def _lane(self, device: Device, batch: int) -> Lane:
+        if batch not in self._lanes:
+            self._lanes[batch] = self._opened(device, batch)
+        return self._lanes[batch]
 
-    def _lane(self, profile: int, batch: int) -> Lane:
-        context = self._engine.context(profile, batch, self._here.stream, self._scratch)
+    def _opened(self, device: Device, batch: int) -> Lane:
+        context = self._engine.context(self._batches.index(batch), batch, device.stream, self._scratch)
         addresses = {
             "faces": self._crops,
             "points": self._outputs,
@@ -136,60 +143,71 @@ class TensorRT:
         }
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
-                raise BackendUnavailable(f"the engine has no {name} at batch {batch}", REMEDY)
-        return Lane(batch, context, self._here.pinned(aligned(batch * POINTS_BYTES) + batch * SIGMA_BYTES))
+                raise BackendUnavailable(f"the engine has no {name} at batch {batch}", OTHERS_INSTEAD)
+        lane = Lane(batch, context, device.pinned(aligned(batch * POINTS_BYTES) + batch * SIGMA_BYTES))
+        self._infer(device, lane)  # TensorRT prepares itself in the first run, which cannot be recorded
+        device.wait()
+        self._engine.keep_kernels()
+        return lane
 
-    def _make_room(self, frame_bytes: int) -> None:
-        """Memory for frames up to this size, and graphs that read it."""
-        self._head = aligned(self._lanes[-1].batch * crops.FACE.itemsize)
-        self._staged = self._here.pinned(self._head + frame_bytes)
-        self._frame = self._here.memory(len(self._staged))
-        nothing = np.zeros((1, 1, 3), np.uint8)
-        for lane in self._lanes:
-            used = self._stage(lane, nothing, [Region(0, 0, 1, 0)])
-            self._here.copy_in(self._frame, self._staged, used)
-            self._replay[lane.batch] = self._recorded(lane)
+    def _make_room(self, device: Device, size: int) -> None:
+        """Memory for that many bytes of pixels; graphs that read what there was before are forgotten."""
+        staged, frame = device.pinned(self._head + size), device.memory(self._head + size)
+        if self._room:
+            device.free(*filter(None, self._graphs.values()), self._staged.ctypes.data, self._frame)
+            self._graphs.clear()
+        self._room, self._staged, self._frame = size, staged, frame
 
-    def _stage(self, lane: Lane, image: NDArray[np.uint8], regions: Sequence[Region]) -> int:
+    def _stage(self, device: Device, lane: Lane, image: NDArray[np.uint8], regions: Sequence[Region]) -> int:
         """Write faces and pixels where the next upload begins; returns its size, bytes."""
+        patches = crops.patches_of(image, regions)
+        needed = crops.bytes_of(image, patches)
+        if needed > self._room or self._room > max(4 * image.nbytes, ROOM_BYTES):
+            self._make_room(device, max(1 << (needed - 1).bit_length(), ROOM_BYTES))
         faces = self._staged[: lane.batch * crops.FACE.itemsize].view(crops.FACE)
-        return self._head + crops.stage(image, regions, faces, self._staged[self._head :])
+        return self._head + crops.stage(image, patches, faces, self._staged[self._head :])
 
-    def _recorded(self, lane: Lane) -> Callable[[], object]:
-        """What a frame needs after its upload, as a graph where that can be."""
+    def _run(self, device: Device, lane: Lane) -> None:
+        """Enqueue what a frame needs after its upload: as a graph, recorded at the first time, where that can be."""
+        if lane.batch not in self._graphs:
+            try:
+                self._graphs[lane.batch] = device.graph(lambda: self._cut_and_infer(device, lane))
+            except BackendError as error:
+                log.warning("no CUDA graph for batch %d, each kernel is launched by itself: %s", lane.batch, error)
+                self._graphs[lane.batch] = 0
+        if graph := self._graphs[lane.batch]:
+            device.launch(graph)
+        else:
+            self._cut_and_infer(device, lane)
 
-        def enqueue() -> None:
-            blocks = -(-CROP_BYTES // crops.THREADS)
-            addresses = (self._frame, self._frame + self._head, self._crops)
-            self._here.run(self._cutter, (blocks, lane.batch), crops.THREADS, addresses)
-            self._infer(lane)
+    def _cut_and_infer(self, device: Device, lane: Lane) -> None:
+        blocks = -(-CROP_BYTES // crops.THREADS)
+        addresses = (self._frame, self._frame + self._head, self._crops)
+        device.run(self._cutter, (blocks, lane.batch), crops.THREADS, addresses)
+        self._infer(device, lane)
 
-        enqueue()  # TensorRT prepares itself in the first run, which cannot be recorded
-        self._here.wait()
-        try:
-            return self._here.graph(enqueue)
-        except BackendError as error:
-            log.warning("no CUDA graph for batch %d, each kernel is launched by itself: %s", lane.batch, error)
-            return enqueue
-
-    def _infer(self, lane: Lane) -> None:
+    def _infer(self, device: Device, lane: Lane) -> None:
         """Enqueue: crops on the GPU -> the lane's outputs here."""
-        if not lane.context.execute_async_v3(self._here.stream):
-            raise BackendError(f"{self.name} does not run: {self._engine.complaint}; use --backend cuda or cpu")
-        self._here.copy_out(lane.outputs, self._outputs)
+        if not lane.context.execute_async_v3(device.stream):
+            raise BackendError(f"TensorRT does not run: {self._engine.complaint}")
+        device.copy_out(lane.outputs, self._outputs)
 
 
 class Engine:
     """A deserialized engine of either flavour, and what their packages do differently about contexts."""
 
-    def __init__(self, recipe: Recipe, loaded: Any, runtime: Any, listener: Listener, store: Store, gpu: Gpu) -> None:
-        self._trt, self._engine, self._runtime, self._listener = recipe.trt, loaded, runtime, listener
-        self._store, self._label = store, _finished_label(recipe, gpu)
+    def __init__(self, recipe: Recipe, store: Store, gpu: Gpu) -> None:
+        """The recipe's engine from `store`, or built.  Raises BackendUnavailable."""
+        self._trt, self._store, self._label = recipe.trt, store, _kernels_label(recipe, gpu)
+        self._listener = listener_of(recipe.trt)
+        self._listener.complaint = UNSAID
+        self._runtime = recipe.trt.Runtime(self._listener.logger)
+        self._engine = engine(recipe, store, self._runtime.deserialize_cuda_engine)
         self._strategy = recipe.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        self._config = self._finished = None
-        self._finished_before = b""
+        self._config = self._kernels = None
+        self._kept = b""
         if recipe.flavour == "tensorrt-rtx":
-            self._config, self._finished = self._finish_ahead()
+            self._compile_kernels_ahead()
 
     @property
     def scratch_bytes(self) -> int:
@@ -200,66 +218,61 @@ class Engine:
     def complaint(self) -> str:
         return self._listener.complaint
 
-    def context(self, profile: int, batch: int, stream: int, scratch: tuple[int, int]) -> Any:
+    def context(self, profile: int, batch: int, stream: int, scratch: int) -> Any:
         """An execution context for one batch size.  Raises BackendUnavailable."""
         context = self._engine.create_execution_context(self._strategy if self._config is None else self._config)
         if context is None:
-            raise BackendUnavailable(f"TensorRT gives no execution context: {self.complaint}", REMEDY)
-        context.set_device_memory(*scratch)
+            raise BackendUnavailable(f"TensorRT gives no execution context: {self.complaint}", OTHERS_INSTEAD)
+        context.set_device_memory(scratch, self.scratch_bytes)
         if not context.set_optimization_profile_async(profile, stream) or not context.set_input_shape(
             "faces", (batch, 1, SIZE, SIZE)
         ):
-            raise BackendUnavailable(f"the engine refuses batch {batch}: {self.complaint}", REMEDY)
+            raise BackendUnavailable(f"the engine refuses batch {batch}: {self.complaint}", OTHERS_INSTEAD)
         return context
 
-    def close(self) -> None:
-        """Keep what TensorRT-RTX compiled, then free the engine before its runtime."""
-        if self._finished is not None:
-            finished = bytes(self._finished.serialize())
-            if finished != self._finished_before:
-                self._store.write(*self._label, finished)
-        self._config = self._finished = self._engine = self._runtime = None
+    def keep_kernels(self) -> None:
+        """Cache what TensorRT-RTX has compiled, when a context has run for the first time."""
+        if self._kernels is not None:
+            content = bytes(self._kernels.serialize())
+            if content != self._kept:
+                self._store.write(*self._label, content)
+                self._kept = content
 
-    def _finish_ahead(self) -> tuple[Any, Any]:
-        """TensorRT-RTX compiles its kernels when a context first runs: let it be all of them, and keep them."""
-        config = self._engine.create_runtime_config()
+    def close(self) -> None:
+        """Free the engine before its runtime."""
+        self._config = self._kernels = self._engine = self._runtime = None
+
+    def _compile_kernels_ahead(self) -> None:
+        """TensorRT-RTX compiles its kernels when a context first runs: let it be all of them, and cache them."""
+        self._config = config = self._engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(self._strategy)
         config.dynamic_shapes_kernel_specialization_strategy = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
-        kernels = config.create_runtime_cache()
-        self._finished_before = self._store.read(*self._label) or b""
-        if self._finished_before and not kernels.deserialize(self._finished_before):
-            log.info("TensorRT-RTX compiles its kernels anew: those kept are of another environment")
+        self._kernels = kernels = config.create_runtime_cache()
+        self._kept = self._store.read(*self._label) or b""
+        if not self._kept:
+            log.info("TensorRT-RTX compiles its kernels for this GPU, once; this takes some seconds")
+        elif not kernels.deserialize(self._kept):
+            log.info("TensorRT-RTX compiles its kernels again: the cached ones are of another environment")
         config.set_runtime_cache(kernels)
-        return config, kernels
 
 
-def _finished_label(recipe: Recipe, gpu: Gpu) -> tuple[str, Facts]:
+def _kernels_label(recipe: Recipe, gpu: Gpu) -> tuple[str, Facts]:
     """Name and facts of the kernels that TensorRT-RTX compiled for one GPU."""
     facts = {**recipe.facts, "gpu": gpu.name, "driver": gpu.driver}
-    return f"{recipe.name}-kernels", facts
+    return f"{recipe.name}-kernels-{in_a_name(gpu.name)}", facts
 
 
-def open_runtime(recipe: Recipe, gpu: Gpu, store: Store, name: str) -> TensorRT:
-    """Load the recipe's engine, built where `store` has none, onto the GPU.
+def open_runtime(recipe: Recipe, gpu: Gpu, device: int, store: Store) -> TensorRT:
+    """Load the recipe's engine, built where `store` has none, onto the GPU `device`.
 
     Raises BackendUnavailable with the reason where any part of that fails; nothing stays behind on the GPU then.
     """
-    device = open_device()
-    try:
-        listener = Listener(recipe.trt)
-        runtime = recipe.trt.Runtime(listener.logger)
-        loaded = engine(recipe, store, runtime.deserialize_cuda_engine)
-        cutter = fetched(
-            store,
-            f"crop-{crops.architecture(gpu)}",
-            crops.facts(gpu),
-            lambda: crops.compiled(gpu),
-            lambda cubin: device.kernel(cubin, crops.KERNEL),
-        )
-        return TensorRT(device, cutter, Engine(recipe, loaded, runtime, listener, store, gpu), recipe.batches, name)
-    except BackendUnavailable:
-        device.close()
-        raise
-    except BackendError as error:
-        device.close()
-        raise BackendUnavailable(f"{recipe.flavour} does not run here ({error})", REMEDY) from error
+    name = f"{recipe.title}, {gpu.name}"
+    with refused_where_it_fails(name):
+        there = Device(device)
+        try:
+            with there:
+                return TensorRT(there, Engine(recipe, store, gpu), name, recipe.batches)
+        except BaseException:
+            there.close()
+            raise

@@ -1,0 +1,53 @@
+"""Whether a GPU's runtime answers as the processor does, found out when it opens, by the very graphs that will run."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from tracker.backends.contract import Backend, infer_frame, refused_where_it_fails
+from tracker.backends.onnxruntime import OnnxRuntime
+from tracker.backends.settings import Precision
+from tracker.backends.weights import Weights
+from tracker.errors import BackendUnavailable
+from tracker.geometry import cut
+from tracker.spec import SIZE
+from tracker.types import Region
+
+GpuBackend = TypeVar("GpuBackend", bound=Backend)
+PORTRAIT = Path(__file__).resolve().parents[1] / "sources" / "portrait.jpg"
+FACES = [Region(220 + 2 * i, 110 - 2 * i, 80 + 40 * i, 0.1 * i) for i in range(8)]
+"""Around the portrait's face, px: shrunk by 1 to 4, and turned."""
+
+COUNTS = (1, 2, 8)
+NEAR_PX: dict[Precision, float] = {"fp32": 0.02, "fp16": 0.15}
+"""How far keypoints and sigmas may be from the processor's, crop px."""
+
+
+def checked(backend: GpuBackend, weights: Weights, precision: Precision) -> GpuBackend:
+    """The backend, whose answers for the portrait are the processor's.
+
+    Raises BackendUnavailable where they are not, or where it does not run; the backend is closed then.
+    """
+    try:
+        with refused_where_it_fails(backend.name):
+            _expect_right_answers(backend, weights, NEAR_PX[precision])
+    except BaseException:
+        backend.close()
+        raise
+    return backend
+
+
+def _expect_right_answers(backend: Backend, weights: Weights, near_px: float) -> None:
+    portrait = np.asarray(cv2.imread(str(PORTRAIT)), np.uint8)
+    right = OnnxRuntime.open_cpu(weights, 1)(cut(portrait, FACES))
+    for count in COUNTS:
+        answer = infer_frame(backend, portrait, FACES[:count])
+        off_px = max(float(np.abs(a - b[:count]).max()) for a, b in zip(answer, right, strict=True)) * SIZE / 2
+        if not off_px <= near_px:  # NaN too
+            raise BackendUnavailable(
+                f"{backend.name} answers wrongly: {off_px:.3g} px of the crop from the processor for {count} faces, "
+                f"expected {near_px} or less",
+                "use --backend cpu, and update the driver and the runtime",
+            )
