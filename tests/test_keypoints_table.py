@@ -1,5 +1,6 @@
 """Keypoint files read back: one table whatever the format, and one message for what is no file of ours."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,12 +15,13 @@ from tracker.sinks.keypoints import table
 from tracker.sinks.keypoints.record import TABLE
 from tracker.sinks.keypoints.registry import FORMATS
 
-SUFFIXES = tuple(table.READERS)
+SUFFIXES = (".jsonl", ".csv", ".parquet", ".coco.json")
+"""The formats that hold everything."""
 
 
 def written(folder, suffix, results):
     path = folder / f"x{suffix}"
-    write_all(FORMATS[suffix[1:]].open(path, HEADER, True), results)
+    write_all(FORMATS[suffix.split(".")[1]].open(path, HEADER, True), results)
     return path
 
 
@@ -75,7 +77,10 @@ def test_the_table_is_the_same_from_every_format(tmp_path, results):
         ("x.csv", b"\xff\x00\xff", "not a keypoint file"),
         ("x.parquet", b"", "not a keypoint file"),
         ("x.parquet", b"PAR1" + bytes(100), "not a keypoint file"),
-        ("x.xlsx", b"", "does not end in one of .jsonl, .csv, .parquet"),
+        ("x.xlsx", b"", r"does not end in one of .*\.jsonl, .*\.csv, .*\.parquet"),
+        ("x.coco.json", b"{}", "has not our 15 keypoints"),
+        ("x.coco.json", b"[1", "not a keypoint file"),
+        ("x.openface.csv", b"frame,face\n", "as OpenFace's files have"),
     ],
 )
 def test_what_is_no_file_of_ours_is_one_message(tmp_path, name, content, says):
@@ -119,3 +124,105 @@ def test_a_missing_extra_is_named(tmp_path, module, suffix):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "pip install 'fkp[table]'" in done.stderr.splitlines()[-1]
+
+
+def changed(tmp_path, **values):
+    """A JSON Lines file of one face whose record has other values."""
+    path = written(tmp_path, ".jsonl", [tracked(0, 1)])
+    header, record = (json.loads(line) for line in path.read_text().splitlines())
+    for name, value in values.items():
+        place = header if name in header else record if name in record else record["faces"][0]
+        place[name] = value(place[name]) if callable(value) else value
+    path.write_text("".join(json.dumps(each) + "\n" for each in (header, record)))
+    return path
+
+
+def test_json_is_read_by_name_whatever_the_order_of_its_keys(tmp_path):
+    before = table.read(path := written(tmp_path, ".jsonl", [tracked(0, 2), tracked(1, 1)]))
+    lines = [json.dumps(json.loads(line), sort_keys=True) + "\n" for line in path.read_text().splitlines()]
+    path.write_text("".join(lines))
+    pd.testing.assert_frame_equal(table.read(path), before)
+
+
+def test_the_headers_order_of_keypoints_counts(tmp_path):
+    before = table.read(written(tmp_path, ".jsonl", [tracked(0, 1)]))
+    turned = changed(tmp_path, keypoints=lambda it: it[::-1], points=lambda it: it[::-1], sigma=lambda it: it[::-1])
+    pd.testing.assert_frame_equal(table.read(turned), before)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"keypoints": ["nose"] * 15}, "its keypoints are nose"),
+        ({"space": "crop px"}, "in crop px, expected frame px"),
+        ({"points": lambda it: [*it, [1, 2]], "sigma": lambda it: it[:13]}, "line 2"),
+        ({"points": lambda it: [[*it[0], 3.0], *it[1:]]}, "line 2"),
+        ({"sigma": lambda it: it[1:]}, "line 2"),
+        ({"frame": 1.5}, "has frame 1.5, expected a whole number"),
+        ({"id": "7"}, "line 2"),
+        ({"score": float("nan")}, "line 2"),
+        ({"pose": {"yaw": 1}}, "line 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused_not_shifted(tmp_path, values, says):
+    with pytest.raises(DataError, match=says):
+        table.read(changed(tmp_path, **values))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".openface.csv", ".jsonl"])
+def test_a_file_cut_in_mid_line_is_refused(tmp_path, suffix):
+    path = written(tmp_path, suffix, [tracked(0, 1), tracked(1, 1)])
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DataError, match=r"cut off|line 3"):
+        table.read(path)
+
+
+def test_a_line_without_all_its_values_is_refused(tmp_path):
+    path = written(tmp_path, ".csv", [tracked(0, 1), tracked(1, 1)])
+    path.write_text(path.read_text().rsplit(",", 40)[0] + "\n")
+    with pytest.raises(DataError, match="line 3 has no "):
+        table.read(path)
+
+
+def test_openfaces_layout_gives_what_it_holds(tmp_path):
+    everything = table.read(written(tmp_path, ".csv", [tracked(0, 2), tracked(1, 0), tracked(2, 1)]))
+    read = table.read(written(tmp_path, ".openface.csv", [tracked(0, 2), tracked(1, 0), tracked(2, 1)]))
+    held = ["frame", "time", "face", "score", "nose_tip_x", "mouth_center_top_lip_y"]
+    pd.testing.assert_frame_equal(read[held], everything[held])
+    np.testing.assert_allclose(read["pose_yaw"], everything["pose_yaw"], atol=0.01)
+    assert read["left_eye_center_x"].isna().all()
+
+
+def test_a_small_parquet_file_does_not_fill_the_memory(tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    rows = 300_000
+    column = pa.array(np.zeros(rows))
+    whole = pa.array(np.zeros(rows, np.int64))
+    names = [name for name in TABLE if name != "image"]
+    values = [whole if name in ("frame", "face") else column for name in names]
+    pq.write_table(pa.Table.from_arrays(values, names), tmp_path / "x.parquet", compression="zstd")
+    with pytest.raises(DataError, match="claim to be 300,000 rows"):
+        table.read(tmp_path / "x.parquet")
+
+
+def test_a_folder_is_one_table_with_a_column_for_the_film(tmp_path):
+    for number, place in enumerate(("a", "b", "p1/a", "p2/a")):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        made = written(tmp_path, (".jsonl", ".csv", ".parquet", ".coco.json")[number], [tracked(0, number + 1)])
+        made.rename(tmp_path / f"{place}{made.name[1:]}")
+    (tmp_path / "fkp-batch.ndjson").write_text('{"film": "p2/a.MOV", "outputs": ["p2/a.coco.json"]}\n{"torn')
+    read = table.read(tmp_path)
+    assert list(read.columns) == ["film", *TABLE]
+    assert read["film"].value_counts().to_dict() == {"a": 1, "b": 2, "p1/a": 3, "p2/a.MOV": 4}
+    assert str(read["film"].dtype) == "string"
+
+
+def test_a_folder_with_two_formats_of_a_film_or_none_is_one_message(tmp_path):
+    with pytest.raises(DataError, match="holds no keypoint file"):
+        table.read(tmp_path)
+    for suffix in (".csv", ".jsonl"):
+        written(tmp_path, suffix, [tracked(0, 1)])
+    with pytest.raises(DataError, match=r"x\.csv and .*x\.jsonl are of the same film"):
+        table.read(tmp_path)
