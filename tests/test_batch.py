@@ -146,7 +146,7 @@ def test_other_settings_replace_what_was_made_only_when_asked(film: Path, tmp_pa
     refused = fkp_track("films", "--keypoints", "points", "--smooth", "off", cwd=tmp_path)
     assert refused.returncode == 6
     (message,) = refused.stderr.splitlines()
-    assert "a.jsonl was made under other settings" in message
+    assert "a.jsonl was made with other settings" in message
     assert "--overwrite" in message
     assert stamps(tmp_path / "points") == before
     assert fkp_track("films", "--keypoints", "points", "--smooth", "off", "--overwrite", cwd=tmp_path).returncode == 0
@@ -164,7 +164,7 @@ def test_an_old_file_that_could_not_be_replaced_is_not_taken_for_the_new_one(fil
     assert [entry["status"] for entry in record(tmp_path / "points")] == ["replacing", "failed"]
     refused = fkp_track("films", "--keypoints", "points", cwd=tmp_path)
     assert refused.returncode == 6, refused.stderr
-    assert "a.jsonl was to be replaced, which failed or was cut short" in refused.stderr
+    assert "a.jsonl was being replaced when the batch failed or stopped" in refused.stderr
     shutil.rmtree(tmp_path / "points" / "a.jsonl")
     assert "1 tracked" in fkp_track("films", "--keypoints", "points", cwd=tmp_path).stderr
 
@@ -260,7 +260,10 @@ def made_by_nobody_we_know(points: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "says"),
-    [(made_of_what_the_film_was_before, "a film that has changed since"), (made_by_nobody_we_know, "made by no batch")],
+    [
+        (made_of_what_the_film_was_before, "a film that has changed since"),
+        (made_by_nobody_we_know, "does not come from a batch"),
+    ],
 )
 def test_an_output_that_is_not_this_films_stops_the_batch_before_it_begins(
     make: Callable[[Path], None], says: str, film: Path, tmp_path: Path
@@ -436,7 +439,7 @@ def test_a_file_system_without_locks_is_worked_on_with_a_warning(
     with open_ledger(tmp_path) as ledger:
         ledger.write({"status": "done", "outputs": ["a.jsonl"]})
     (warning,) = caplog.messages
-    assert "nothing keeps a second batch out" in warning
+    assert "make sure that no other batch writes here" in warning
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_annotated_films_inside_the_tree_are_not_taken_for_films_to_track(films:
 
 @pytest.mark.parametrize("source", [".", "*.mp4"])
 def test_annotated_films_among_the_films_are_refused(films: Path, source: str) -> None:
-    with pytest.raises(SinkError, match="would be taken for films"):
+    with pytest.raises(SinkError, match="would track the annotated films in"):
         plan([films / source], [tree_of("out", films, FORMATS)])
 
 
@@ -123,7 +123,7 @@ def test_films_called_alike_keep_their_suffix_in_the_names_of_their_outputs(film
 
 def test_two_films_with_one_output_are_refused_in_one_message(films: Path) -> None:
     with pytest.raises(
-        SinkError, match=r"2 outputs would replace each other, .*a\.mp4\.jsonl made of .*a\.mp4 and of .*p1/a\.mp4"
+        SinkError, match=r"2 outputs would have the name of another, .*a\.mp4\.jsonl from .*a\.mp4 and .*p1/a\.mp4"
     ):
         plan([films / "a.mp4", films / "p1" / "a.mp4"], [tree_of("keypoints", films.parent / "points", RECORDS)])
 
@@ -141,7 +141,7 @@ def test_keypoints_in_a_folder_have_the_format_asked_for(films: Path) -> None:
 
 def test_a_film_is_never_an_output(films: Path) -> None:
     lay(films, "p1/a.tracked.mp4")
-    with pytest.raises(SinkError, match=r"a\.tracked\.mp4 would replace a film"):
+    with pytest.raises(SinkError, match=r"a\.tracked\.mp4, the output for .*, would replace a film"):
         plan([films / "p1" / "a.mp4", films / "p1" / "a.tracked.mp4"], [Tree("out", films / "p1", "{}.tracked.mp4")])
 
 
@@ -152,7 +152,7 @@ def test_an_output_that_is_no_folder_of_files_is_refused(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("nowhere", "does not exist"), ("empty", "holds neither films nor pictures")]
+    ("name", "says"), [("nowhere", "does not exist"), ("empty", "contains neither films nor pictures")]
 )
 def test_a_source_without_a_film_is_named(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "empty").mkdir()

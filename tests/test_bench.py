@@ -114,7 +114,9 @@ def test_what_would_be_ignored_is_refused(words: tuple[str, ...], told: str) -> 
 
 @pytest.mark.skipif(mediapipe is None or hasattr(mediapipe, "solutions"), reason="needs mediapipe without models")
 def test_a_peer_without_a_model_asks_for_one() -> None:
-    with pytest.raises(BackendUnavailable, match=r"brings no landmark model; give --peer-model face_landmarker\.task"):
+    with pytest.raises(
+        BackendUnavailable, match=r"includes no landmark model; give --peer-model face_landmarker\.task"
+    ):
         open_peer(None)
 
 

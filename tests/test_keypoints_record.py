@@ -184,9 +184,7 @@ def test_a_full_disk_is_one_message_and_keeps_the_whole_lines(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(
-            SinkError, match=r"cannot write .*x\.jsonl: .*; what was written until then is in .*partial"
-        ):
+        with pytest.raises(SinkError, match=r"cannot write .*x\.jsonl: .*; everything written before is in .*partial"):
             write_all(sink, [tracked(index, 1) for index in range(100)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

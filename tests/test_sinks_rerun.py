@@ -124,7 +124,7 @@ def test_a_file_that_takes_nothing_any_more_is_given_up(waits, tmp_path, monkeyp
     monkeypatch.setattr(rr.RecordingStream, waits, wait)
     sink.write(tracked(0))
     began = time.monotonic()
-    with pytest.raises(SinkError, match=r"cannot write .*x\.rrd.*what was written until then is in"):
+    with pytest.raises(SinkError, match=r"cannot write .*x\.rrd.*everything written before is in"):
         sink.close()
     assert time.monotonic() - began < 5
     ended.set()
@@ -217,4 +217,4 @@ def test_a_viewer_that_is_closed_or_hangs_holds_up_neither_the_run_nor_its_end(v
             sender.kill()
     assert said == "done\n"
     assert sender.returncode == 0
-    assert f"the Rerun viewer at {address} has gone, and the run goes on" in log
+    assert f"the Rerun viewer at {address} has gone; the run continues without it" in log

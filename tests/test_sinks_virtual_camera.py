@@ -98,7 +98,7 @@ def test_odd_and_changing_sizes_are_scaled_to_one_that_devices_take(device):
 def test_a_device_that_is_taken_away_is_one_message(device):
     sink = open_virtual_camera(info())
     device.opened.broken = True
-    with pytest.raises(SinkError, match="the virtual camera device under test takes no more pictures: unplugged"):
+    with pytest.raises(SinkError, match="the virtual camera device under test accepts no more pictures: unplugged"):
         sink.write(tracked())
     sink.close()
 
@@ -115,5 +115,5 @@ def test_no_device_is_one_message_that_says_how_to_get_one(no_device, monkeypatc
 
 
 def test_pictures_make_no_camera(device):
-    with pytest.raises(SinkError, match="pictures make no virtual camera"):
+    with pytest.raises(SinkError, match="a virtual camera needs moving pictures"):
         open_virtual_camera(info(kind="images"))

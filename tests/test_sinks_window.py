@@ -215,7 +215,8 @@ def test_a_picture_stays_until_space_asks_for_the_next(screen, view):
 def test_without_a_display_there_is_one_message_and_no_abort(tmp_path, display, reason):
     viewer = Viewer(tmp_path, display)
     assert viewer.wait() == 6
-    expected = f"refused: cannot open a window: {reason}; use --no-show, with --out FILE to see the result\n"
+    advice = "use --serve to watch in a browser, --out FILE to write a film, or --no-show"
+    expected = f"refused: cannot open a window: {reason}; {advice}\n"
     assert viewer.said() == expected
 
 

@@ -109,7 +109,7 @@ def open_ledger(folder: Path) -> Ledger:
 
 
 def _no_room(path: Path, error: OSError) -> SinkError:
-    return SinkError(f"cannot write {path}: {error.strerror}; make room and start again")
+    return SinkError(f"cannot write {path}: {error.strerror}; make room, then run the same command again")
 
 
 class _Appended:
@@ -158,7 +158,7 @@ def _entries(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             damaged.append(number)
     if damaged:
-        log.warning("%s: %d damaged lines are left out, the first is line %d", path, len(damaged), damaged[0])
+        log.warning("%s: skipped %d damaged lines, the first is line %d", path, len(damaged), damaged[0])
     return entries
 
 
@@ -187,5 +187,5 @@ def _lock(file: FileIO) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        log.warning("%s cannot be locked (%s); nothing keeps a second batch out of it", file.name, error.strerror)
+        log.warning("%s cannot be locked (%s); make sure that no other batch writes here", file.name, error.strerror)
     return True

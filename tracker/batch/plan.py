@@ -128,7 +128,7 @@ def tree_of(
     index = next(index for index, part in enumerate(path.parts) if SLOT in part)
     pattern = "/".join(path.parts[index:])
     if pattern.count(SLOT) > 1 or PurePosixPath(pattern).suffix.lower() not in suffixes:
-        raise SinkError(f"{path}: expected one {SLOT} and one of the endings {', '.join(sorted(suffixes))}")
+        raise SinkError(f"{path}: expected one {SLOT} and a name that ends in one of {', '.join(sorted(suffixes))}")
     return Tree(option, path.parents[len(path.parts) - 1 - index].resolve(), pattern)
 
 
@@ -144,14 +144,14 @@ def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, s
     if films:
         return [(film, film.relative_to(source).as_posix()) for film in films]
     if not any(is_picture(item) for item in source.iterdir()):
-        raise SourceError(f"{source} holds neither films nor pictures; give a folder that does, or name the files")
+        raise SourceError(f"{source} contains neither films nor pictures; give another folder, or name the files")
     return [(source, source.resolve().name)]
 
 
 def _refuse_among_films(folder: Path, outputs: Collection[Path]) -> None:
     if folder.resolve() in outputs:
         raise SinkError(
-            f"annotated films in {folder} would be taken for films to track the next time; "
+            f"the next run would track the annotated films in {folder} too; "
             f"choose another folder, e.g. {folder / 'annotated'}"
         )
 
@@ -189,7 +189,9 @@ def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]
         and not any(place in path.resolve().parents for place in inside)
     ]
     if not films:
-        raise SourceError(f"{pattern} matches no film; spell out the ending unless it is {', '.join(sorted(FILMS))}")
+        raise SourceError(
+            f"{pattern} matches no film; write out the ending unless it is one of {', '.join(sorted(FILMS))}"
+        )
     return films
 
 
@@ -238,11 +240,13 @@ def _refuse_clashes(tasks: Sequence[Task]) -> None:
         first = clashing[0][0]
         films = [str(task.source) for output, task in clashing if _place(output) == _place(first)]
         raise SinkError(
-            f"{len(clashing)} outputs would replace each other, e.g. {first.path} made of {' and of '.join(films)}; "
-            "rename the films, or give the folder above them so that the outputs keep their folders apart"
+            f"{len(clashing)} outputs would have the name of another, e.g. {first.path} from {' and '.join(films)}; "
+            "rename the films, or give their parent folder, so that each output gets its own folder"
         )
     sources = {task.source.resolve() for task in tasks}
     for task in tasks:
         for output in task.outputs:
             if output.path.resolve() in sources:
-                raise SinkError(f"{output.path} would replace a film, made of {task.source}; choose another folder")
+                raise SinkError(
+                    f"{output.path}, the output for {task.source}, would replace a film; choose another folder"
+                )

@@ -56,7 +56,7 @@ def is_batch(sources: Sequence[Path], each: Options) -> bool:
 def run_batch(batch: Batch) -> int:
     """Track every film whose outputs are not there yet.  Returns how many failed.
 
-    Raises FkpError before any film is begun where sources are missing, outputs would replace each other, or outputs
+    Raises FkpError before the first film starts, if sources are missing, outputs would replace each other, or outputs
     exist that no batch made, or made of another film or under other settings, unless `overwrite` allows it.
     """
     trees = _trees(batch.each)
@@ -140,9 +140,9 @@ def _unfinished(
 
 
 _IN_THE_WAY = {
-    "foreign": "exists already and was made by no batch",
-    "stale": "was made under other settings, or of a film that has changed since",
-    "interrupted": "was to be replaced, which failed or was cut short",
+    "foreign": "exists already and does not come from a batch",
+    "stale": "was made with other settings, or from a film that has changed since",
+    "interrupted": "was being replaced when the batch failed or stopped",
 }
 """The states of outputs that only `overwrite` replaces, in words."""
 
@@ -153,7 +153,7 @@ def _explanation(in_the_way: Sequence[tuple[Output, str]]) -> str:
     counted = " and ".join(f"{count} {state}" for state, count in more.items())
     return (
         f"{output.path} {_IN_THE_WAY[state]} ({counted} in all); "
-        "add --overwrite to make those anew, or choose another folder to keep them"
+        "add --overwrite to make them again, or choose another folder to keep them"
     )
 
 
@@ -167,7 +167,7 @@ def _settle(
     with undisturbed():
         taken = [str(output.path) for output in task.outputs if output.path.exists()]
         if outcome.failure is None and taken and not overwrite:
-            outcome = _failed(outcome, f"{taken[0]} has appeared meanwhile and stays as it is")
+            outcome = _failed(outcome, f"{taken[0]} appeared during the run and was not replaced")
         replacing = outcome.failure is None and bool(taken)
         _note(task, outcome, origin | {"status": "replacing"} if replacing else origin, ledgers)
         if outcome.failure is None:

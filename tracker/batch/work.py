@@ -77,7 +77,7 @@ def perform(task: Task, each: Options, tally: Tally) -> Outcome:
         except FkpError as error:
             ended = _failure(error, task, stage, Path(scratch))
         except Exception as error:
-            told = f"{type(error).__name__}: {error}; this is a mistake in fkp, please report it"
+            told = f"{type(error).__name__}: {error}; this is a bug in fkp, please report it"
             ended = Outcome(failure=told, code=1, details=traceback.format_exc())
     if ended.failure is not None:
         discard(task, stage)
@@ -161,7 +161,7 @@ def _handed_in(task: Task, stage: str, made: dict[Output, Path]) -> Outcome:
     """See to it that everything waits in the stage; a run that ended well has made it all, unless no frame came."""
     for output, place in made.items():
         if not place.exists():
-            return Outcome(failure=f"no frame of {task.source} came, so there is no {output.name}", code=1)
+            return Outcome(failure=f"{task.source} gave no frame, so there is no {output.name}", code=1)
         if is_url(output.root):
             store(place, staged(output, stage))
     return Outcome()

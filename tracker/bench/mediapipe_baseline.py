@@ -78,7 +78,7 @@ def open_peer(model: Path | None, *, stills: bool = False) -> Peer:
         return _face_landmarker(mediapipe, model, stills=stills)
     if not hasattr(mediapipe, "solutions"):
         raise BackendUnavailable(
-            f"mediapipe {mediapipe.__version__} brings no landmark model",
+            f"mediapipe {mediapipe.__version__} includes no landmark model",
             "give --peer-model face_landmarker.task, or measure in an environment with mediapipe 0.10.21",
         )
     return _face_mesh(mediapipe, stills=stills)

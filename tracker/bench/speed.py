@@ -209,7 +209,7 @@ def read(settings: Settings) -> Recording:
         if fit <= WARM_UP:
             raise SourceError(
                 f"{source.info.name} is {source.info.width}x{source.info.height}, and {fit} such frames fill the "
-                f"{FRAMES_BYTES >> 20} MB that are kept, of which the first {WARM_UP} only warm up; give a smaller film"
+                f"{FRAMES_BYTES >> 20} MB kept in memory; the first {WARM_UP} are warm-up; give a smaller film"
             )
         most = min(settings.frames, fit)
         frames = iter(source)
@@ -217,7 +217,7 @@ def read(settings: Settings) -> Recording:
         recorded = list(islice(iter(decode, None), most))
     if len(recorded) <= WARM_UP:
         raise SourceError(
-            f"{source.info.name} gave {len(recorded)} frames, and the first {WARM_UP} only warm up; give a longer film"
+            f"{source.info.name} has {len(recorded)} frames, and the first {WARM_UP} are warm-up; give a longer film"
         )
     return Recording(source.info, recorded, decode)
 

@@ -188,7 +188,7 @@ def portrait_of(follow: Follow, image: NDArray[np.uint8]) -> Portrait:
     """The largest face of a picture, BGR (H, W, 3).  Raises SourceError when it shows none."""
     (tracked,) = follow([Frame(image, 0, 0.0)])
     if not tracked.faces:
-        raise SourceError("no face found in the picture; give one where a face is larger and seen from the front")
+        raise SourceError("no face found in the picture; give one with a larger face that looks at the camera")
     left, right = max(tracked.keypoints, key=interocular)[EYES].tolist()
     return Portrait(image, tuple(left), tuple(right))
 
@@ -214,7 +214,7 @@ def look(follow: Follow, camera: SyntheticCamera) -> Array:
     from_portrait = np.array([camera.matrix_at(index / camera.rate) for index in range(len(camera))])
     seen = series(tracked, mapped(np.array([camera.portrait.left_eye, camera.portrait.right_eye]), from_portrait))
     if np.isnan(seen).all():
-        raise SourceError("the tracker does not find the portrait's face again; give a picture with one clear face")
+        raise SourceError("the tracker loses the portrait's face; give a picture with one clear face")
     mean: Array = np.nanmean(mapped(seen, _inverse(from_portrait)), axis=0)
     return mean
 

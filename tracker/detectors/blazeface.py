@@ -84,11 +84,11 @@ def import_mediapipe(wanted: str) -> Any:
         import mediapipe
     except (ImportError, OSError) as error:  # OSError: a library of the system that it needs is missing
         raise BackendUnavailable(
-            f"{wanted} cannot be used: {error}", "pip install 'fkp[mediapipe]', or go without it: nothing else needs it"
+            f"{wanted} cannot be used: {error}", "pip install 'fkp[mediapipe]', or do without it; nothing else needs it"
         ) from error
     if _release(mediapipe.__version__) >= REPORTS_SINCE:
         log.warning(
-            "mediapipe %s contacts a usage-reporting host of its maker while it runs; 0.10.31 does not: "
+            "mediapipe %s contacts a usage-reporting host while it runs; 0.10.31 does not: "
             "pip install mediapipe==0.10.31",
             mediapipe.__version__,
         )

@@ -1,7 +1,7 @@
 """Where results go: films, pictures, records, a window.  Each kind has its own module and opener.
 
 In: one `Tracked` per frame, in order.  Points stay in frame px; sinks that show the picture take `tracked.frame.image`
-as it is, so `Annotate` stands before them and draws once for all.
+as it is; `Annotate` draws once for all of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,33 +20,33 @@ class Sink(Protocol):
     """The contract.  Implementations do not inherit from it; use them in `contextlib.closing`."""
 
     def write(self, tracked: Tracked) -> None:
-        """Take one frame's result.  The arrays belong to the sink from now on: nobody changes them any more.
+        """Take one frame's result.  From now on the arrays belong to the sink; nobody changes them.
 
         Raises SinkError when it cannot be written, `Quit` when the viewer wants to stop.
         """
         ...
 
     def close(self) -> None:
-        """Finish whatever was begun, also after a failure; a second call does nothing.
+        """Finish the output, also after a failure; a second call does nothing.
 
-        Raises SinkError when the output cannot be finished and `write` has not said so already.
+        Raises SinkError when the output cannot be finished and `write` has not raised already.
         """
         ...
 
 
 class Quit(Exception):
-    """The viewer asked to stop: no failure, the run ends as if the source had."""
+    """The viewer asked to stop.  This is no failure: the run ends as if the source had ended."""
 
 
 class Annotate:
-    """Draws the result on the picture once and hands it to `sinks`, in order: put a window last, it may `Quit`."""
+    """Draws the result on the picture once and passes it to `sinks` in order; put a window last: it may `Quit`."""
 
     def __init__(self, draw: Callable[[Tracked], NDArray[np.uint8]], sinks: Sequence[Sink]) -> None:
         self._draw = draw
         self._sinks = tuple(sinks)
 
     def write(self, tracked: Tracked) -> None:
-        """Hand on `tracked` with its frame's image replaced by the annotated one, (H, W, 3) uint8 BGR."""
+        """Pass on `tracked` with its frame's image replaced by the annotated one, (H, W, 3) uint8 BGR."""
         annotated = replace(tracked, frame=replace(tracked.frame, image=self._draw(tracked)))
         for sink in self._sinks:
             sink.write(annotated)
@@ -60,10 +60,8 @@ class Annotate:
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Import what the optional part `name` of the installation brings.  Raises SinkError where it is missing."""
+    """Import packages of the extra `name`.  Raises SinkError if they are missing."""
     try:
         yield
     except ImportError as error:
-        raise SinkError(
-            f"this output cannot be used: {error}; install what it needs: pip install 'fkp[{name}]'"
-        ) from error
+        raise SinkError(f"this output needs an extra ({error}): pip install 'fkp[{name}]'") from error

@@ -6,8 +6,8 @@ In: `Tracked` with an annotated image.  Out, over HTTP, to any number of browser
     /stream   the pictures as multipart JPEG ("MJPEG"), at most 60 a second and 1280 px wide; X-Frame is the index
     /events   server-sent events: first `about`, then at most 10 a second a frame's record with `fps` and `latency_ms`
 
-A thread of its own serves the newest result to whoever is ready for it, so a slow browser sees fewer pictures and the
-tracker never waits.  On the loopback everything is open to this machine; elsewhere each address needs `?token=`.
+A separate thread serves the newest result to each browser when it is ready, so a slow browser sees fewer pictures and
+the tracker never waits.  On the loopback no token is needed; elsewhere each address needs `?token=`.
 """
 
 import asyncio
@@ -45,9 +45,9 @@ EVENTS_PER_S = 10
 WIDEST_PX = 1280
 JPEG_QUALITY = 80
 UNSENT_BYTES = 2**18
-"""How much the system may hold back for a slow browser: a few pictures, which is how far it lags behind."""
+"""How much the system may buffer for a slow browser: a few pictures, which is how far it lags behind."""
 GRACE_S = 1
-"""How long closing waits for what is being sent."""
+"""How long closing waits for data in flight."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -58,11 +58,11 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""No other site may embed the picture, and the token leaves with no link."""
+"""No other site may embed the picture, and no link reveals the token."""
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
 COLORS = [f"#{red:02x}{green:02x}{blue:02x}" for blue, green, red in PALETTE]
-"""Of the faces, by id modulo their number."""
+"""Colours of the faces, by id modulo their number."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -73,11 +73,11 @@ class Shown(NamedTuple):
     tracked: Tracked
     fps: float | None
     latency_ms: float | None
-    """From its capture by a camera until it was handed over."""
+    """From capture by the camera until it reached this sink."""
 
 
 class Newest:
-    """The newest result, handed from the tracker's thread to any number of readers in the event loop `loop`."""
+    """The newest result, passed from the tracker's thread to any number of readers in the event loop `loop`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -86,15 +86,15 @@ class Newest:
         self._ended = False
 
     def put(self, shown: Shown) -> None:
-        """Replace the one before; from any thread, at once."""
+        """Replace the previous result; callable from any thread, never blocks."""
         self._loop.call_soon_threadsafe(self._change, shown, False)
 
     def end(self) -> None:
-        """Let every reader finish after the last one; from any thread."""
+        """Let every reader finish after the last result; callable from any thread."""
         self._loop.call_soon_threadsafe(self._change, None, True)
 
     async def read(self, per_s: int) -> AsyncIterator[Shown]:
-        """Whatever is newest, each at most once and at most `per_s` a second."""
+        """The newest results, each at most once and at most `per_s` per second."""
         seen = None
         while True:
             latest = self._latest
@@ -115,7 +115,7 @@ class Newest:
 
 
 class Page:
-    """What the server answers."""
+    """The server's responses."""
 
     def __init__(self, info: SourceInfo, newest: Newest, token: str | None, host: str) -> None:
         """`host` is the address that the server listens at."""
@@ -154,7 +154,7 @@ class Page:
         return StreamingResponse(self._lines(), media_type="text/event-stream")
 
     async def _parts(self) -> AsyncIterator[bytes]:
-        """The boundary ends each part at once instead of beginning the next: browsers show a part when they see it."""
+        """Each part ends with the boundary and none begins with it, because browsers show a part at its boundary."""
         yield b"--picture\r\n"
         async for shown in self._newest.read(PICTURES_PER_S):
             jpeg = self._encoded(shown.tracked)
@@ -169,7 +169,7 @@ class Page:
             yield f"data: {json.dumps(record_of(shown.tracked) | live)}\n\n".encode()
 
     def _encoded(self, tracked: Tracked) -> bytes:
-        """The picture as JPEG, encoded once for all who look."""
+        """The picture as JPEG, encoded once for all browsers."""
         if self._jpeg is None or self._jpeg[0] is not tracked:
             self._jpeg = (tracked, jpeg_of(tracked.frame.image))
         return self._jpeg[1]
@@ -180,7 +180,7 @@ class Serve:
 
     def __init__(self, info: SourceInfo, sock: socket.socket, token: str | None) -> None:
         self.url = url_of(sock, token)
-        """Where to look, with the token."""
+        """The page's address, with the token."""
         self._clock_zero = info.clock_zero
         self._rate = RecentRate()
         self._loop = asyncio.new_event_loop()
@@ -204,13 +204,13 @@ class Serve:
         self._thread.start()
 
     def write(self, tracked: Tracked) -> None:
-        """Show one frame to whoever looks; it never waits and never fails."""
+        """Show one frame in all browsers; it never waits and never fails."""
         now = time.perf_counter()
         latency_s = None if self._clock_zero is None else now - self._clock_zero - tracked.frame.timestamp
         self._newest.put(Shown(tracked, self._rate(now), None if latency_s is None else latency_s * 1e3))
 
     def close(self) -> None:
-        """Let go of every browser and free the port; a second call does nothing."""
+        """Disconnect every browser and free the port; a second call does nothing."""
         if self._thread.is_alive():
             self._newest.end()
             self._server.should_exit = True
@@ -222,7 +222,7 @@ class Serve:
             self._loop.run_until_complete(self._answer(sock))
 
     async def _answer(self, sock: socket.socket) -> None:
-        """Answer until `close`, then hang up on whoever has not taken what was sent."""
+        """Serve until `close`, then drop connections that have not taken their data."""
         await self._server.serve(sockets=[sock])
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
@@ -230,7 +230,7 @@ class Serve:
 
 
 def open_serve(address: Address, info: SourceInfo) -> Serve:
-    """Serve the page at `address`; port 0 takes a free one.  Elsewhere than on the loopback it gets a token.
+    """Serve the page at `address`; port 0 takes a free one.  Outside the loopback it needs a token.
 
     Raises SinkError when the host is not this machine's, or the port is taken or reserved.
     """
@@ -241,12 +241,12 @@ def open_serve(address: Address, info: SourceInfo) -> Serve:
     except OSError as error:
         raise SinkError(f"cannot serve at {address}: {error.strerror}; choose another port or host") from error
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)  # connections inherit it
-    alone = ipaddress.ip_address(where[0]).is_loopback
-    return Serve(info, sock, None if alone else secrets.token_urlsafe(16))
+    private = ipaddress.ip_address(where[0]).is_loopback
+    return Serve(info, sock, None if private else secrets.token_urlsafe(16))
 
 
 def url_of(sock: socket.socket, token: str | None) -> str:
-    """What to type into a browser."""
+    """The address to open in a browser."""
     host, port = sock.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = socket.gethostname()

@@ -1,4 +1,4 @@
-"""Films at their own speed, for whoever watches."""
+"""Films at their own speed, for viewers."""
 
 import time
 
@@ -6,7 +6,7 @@ from tracker.types import Tracked
 
 
 class Pace:
-    """Holds films back to their own speed."""
+    """Slows films down to their own speed."""
 
     def __init__(self) -> None:
         self._zero: float | None = None
@@ -24,7 +24,7 @@ class Pace:
 
 
 class Paced:
-    """Goes last where a film is watched elsewhere than in a window: holds the loop back, and writes nothing."""
+    """The last sink when a film is watched outside a window: it slows the loop down and writes nothing."""
 
     def __init__(self) -> None:
         self._pace = Pace()

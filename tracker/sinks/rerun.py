@@ -8,10 +8,10 @@ In: `Tracked` with the frame's own picture.  Out, on the timelines `frame` (inde
     scores/ID                 0 to 1
     poses/ID/yaw, ..          pitch and roll too, degrees
 
-Rerun counts px from the picture's corner, we from the middle of the first pixel: there everything is 0.5 px more.
+Rerun counts px from the picture's corner, we from the middle of the first pixel: Rerun's numbers are 0.5 px larger.
 
-A file gets every frame and is moved into place when it is whole.  A viewer gets those it is in time for: Rerun's own
-`log` waits for one that hangs, so it runs in a thread of its own here, and the tracker never waits.
+A file gets every frame and is moved into place when it is complete.  A viewer gets the frames that it can keep up with:
+Rerun's own `log` waits for a viewer that hangs, so it runs in a separate thread, and the tracker never waits.
 """
 
 import ctypes
@@ -42,16 +42,16 @@ JPEG_QUALITY = 85
 DEPTH = 4
 """Frames that may wait for the file or the viewer."""
 ANSWER_S = 3.0
-"""How long a viewer may take to answer when we come."""
+"""How long a viewer may take to answer when we connect."""
 PATIENCE_S = 5.0
-"""How long a viewer may take for the last frames when we leave."""
+"""How long a viewer may take for the last frames at the end."""
 FINISH_S = 60.0
 """How long a file may take for the last frames; on a full disk Rerun can wait without end."""
 CORNER_PX = np.float32(0.5)
 
 
 class Recording:
-    """What is logged of each frame, to a stream that somebody else opens and closes."""
+    """Logs each frame to a stream that the caller opens and closes."""
 
     def __init__(self, stream: rr.RecordingStream) -> None:
         self._stream = stream
@@ -134,7 +134,7 @@ class RerunFile:
         except RuntimeError as error:
             _abandon(self._stream)
             raise SinkError(
-                f"cannot write {self._file.target}: {error}; what was written until then is in {self._file.path}"
+                f"cannot write {self._file.target}: {error}; everything written before is in {self._file.path}"
             ) from error
         self._stream.disconnect()
         if self._begun:
@@ -144,7 +144,7 @@ class RerunFile:
 
 
 class RerunViewer:
-    """A viewer being sent to."""
+    """A connection to a viewer."""
 
     def __init__(self, stream: rr.RecordingStream, address: Address) -> None:
         self._stream = stream
@@ -154,14 +154,14 @@ class RerunViewer:
         self._left = False
 
     def write(self, tracked: Tracked) -> None:
-        """Send one frame if the viewer is ready for it; never waits, and goes on without a viewer that has gone."""
+        """Send one frame if the viewer is ready for it; never waits, and continues without a viewer that has gone."""
         if self._behind.failure is None:
             self._behind.put(tracked)
         else:
             self._leave(self._behind.failure)
 
     def close(self) -> None:
-        """Send what was handed over, while the viewer takes it, and say goodbye; a second call does nothing."""
+        """Send the remaining frames while the viewer takes them, and disconnect; a second call does nothing."""
         done = self._behind.close(PATIENCE_S)
         if self._behind.failure is not None or not done:
             self._leave(self._behind.failure or RuntimeError("it takes nothing"))
@@ -171,20 +171,20 @@ class RerunViewer:
 
     def _send(self, tracked: Tracked) -> None:
         self._recording.log(tracked)
-        self._stream.flush(timeout_sec=PATIENCE_S)  # else Rerun keeps for a viewer that hangs whatever it does not take
+        self._stream.flush(timeout_sec=PATIENCE_S)  # else Rerun buffers without limit for a viewer that hangs
 
     def _leave(self, failure: Exception) -> None:
-        """Say once that the viewer has gone.  Raises what was not its fault."""
+        """Log once that the viewer has gone.  Raises failures that are not the viewer's."""
         if not isinstance(failure, RuntimeError):
             raise failure
         if not self._left:
             self._left = True
-            log.warning("the Rerun viewer at %s has gone, and the run goes on: %s", self._address, failure)
+            log.warning("the Rerun viewer at %s has gone; the run continues without it: %s", self._address, failure)
             _abandon(self._stream)
 
 
 def _abandon(stream: rr.RecordingStream) -> None:
-    """Keep Rerun from waiting for a viewer that hangs: without end, at exit or as soon as the stream is freed."""
+    """Keep Rerun from waiting forever for a viewer that hangs, at exit or when the stream is freed."""
     rr.unregister_shutdown()
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream.inner))
 
@@ -219,7 +219,7 @@ def _layout() -> rrb.Blueprint:
 
 
 def _introduce(stream: rr.RecordingStream, name: str) -> None:
-    """Say once what the recording shows, and how the 15 points belong together."""
+    """Log once what the recording shows, and which points are connected."""
     labels = [rr.AnnotationInfo(id=INDEX[keypoint], label=keypoint) for keypoint in KEYPOINTS]
     face = rr.ClassDescription(info=(0, "face"), keypoint_annotations=labels, keypoint_connections=PAIRS)
     stream.send_recording_name(name)

@@ -1,7 +1,7 @@
 """The annotated picture as a camera that video calls and streaming programs can choose.  Extra `virtual-camera`.
 
-In: `Tracked` with an annotated image.  The system must have a virtual camera device: v4l2loopback on Linux, that of OBS
-Studio on Windows and macOS, Unity Capture on Windows; the first one that is free is taken.
+In: `Tracked` with an annotated image.  The system must have a virtual camera device: v4l2loopback on Linux, OBS
+Studio's on Windows and macOS, or Unity Capture on Windows; the first free one is used.
 """
 
 import sys
@@ -23,20 +23,20 @@ class VirtualCamera:
 
     def __init__(self, camera: pyvirtualcam.Camera) -> None:
         self.device = camera.device
-        """Its name, under which other programs find it."""
+        """The name under which other programs find it."""
         self._camera = camera
         self._closed = False
         self._size = (camera.width, camera.height)
 
     def write(self, tracked: Tracked) -> None:
-        """Show one frame, scaled where its size is not the camera's.  Raises SinkError when the device is gone."""
+        """Show one frame, scaled if its size is not the camera's.  Raises SinkError when the device is gone."""
         image = tracked.frame.image
         if image.shape[1::-1] != self._size:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
         try:
             self._camera.send(image)
         except RuntimeError as error:
-            raise SinkError(f"the virtual camera {self.device} takes no more pictures: {error}") from error
+            raise SinkError(f"the virtual camera {self.device} accepts no more pictures: {error}") from error
 
     def close(self) -> None:
         """Switch it off; a second call does nothing."""
@@ -51,7 +51,7 @@ def open_virtual_camera(info: SourceInfo) -> VirtualCamera:
     Raises SinkError when there is none that is free, or the source is a folder of pictures.
     """
     if info.kind == "images":
-        raise SinkError("pictures make no virtual camera; give a film, a camera or --demo")
+        raise SinkError("a virtual camera needs moving pictures; give a film, a camera or --demo")
     rate = USUAL_RATE if info.rate is None else float(info.rate)
     width, height = (length - length % 2 for length in (info.width, info.height))  # the devices halve their colours
     try:

@@ -1,9 +1,10 @@
 """A live window: the annotated picture with frame rate and latency, and a few keys.
 
-In: `Tracked` with an annotated image.  Keys: `q` or Esc quits, `s` saves a snapshot, space pauses and goes on; closing
-the window quits too.  Films run at their own speed, a picture stays until space asks for the next.
+In: `Tracked` with an annotated image.  Keys: `q` or Esc quits, `s` saves a snapshot, space pauses and continues;
+closing the window quits too.  Films run at their own speed; a picture stays until space asks for the next.
 
-Whether there is a display is found out before the window opens, because Qt without one ends the whole process.
+
+The display is checked before the window opens, because Qt without a display ends the whole process.
 """
 
 import ctypes
@@ -36,9 +37,9 @@ QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})
 SNAPSHOT_KEYS = frozenset({ord("s"), ord("S")})
 PAUSE_KEY = ord(" ")
 LARGEST = (1600, 900)
-"""Width and height, px, at which the window opens at most; it can be dragged larger."""
+"""The largest size, px, at which the window opens; it can be dragged larger."""
 
-_ADVICE = "use --no-show, with --out FILE to see the result"
+_ADVICE = "use --serve to watch in a browser, --out FILE to write a film, or --no-show"
 
 
 class Window:
@@ -52,7 +53,7 @@ class Window:
         self._rate = RecentRate()
 
     def write(self, tracked: Tracked) -> None:
-        """Show one frame, and obey the keys pressed since the last.  Raises Quit when the viewer wants to stop."""
+        """Show one frame, and handle the keys pressed since the last.  Raises Quit when the viewer wants to stop."""
         now = time.perf_counter()
         image = tracked.frame.image
         cv2.imshow(self._title, overlay_text(image, self._status(now, tracked.frame.timestamp)))
@@ -76,7 +77,7 @@ class Window:
         return lines
 
     def _obey(self, key: int, image: Image) -> bool:
-        """Do what `key` (of `cv2.waitKey`, -1 for none) says; True when it says pause."""
+        """Do what `key` (from `cv2.waitKey`, -1 for none) asks for; True for pause."""
         key &= 0xFF if key >= 0 else -1  # some window systems add modifier bits
         if key in QUIT_KEYS or not _is_open(self._title):
             raise Quit
@@ -97,9 +98,9 @@ class Window:
 def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
     """Open a window for a source's frames.
 
-    With `pace` films and the demo run no faster than their timestamps and pictures wait for a key; without it nothing
-    is held up, for when another output is the purpose.  Latency, from the capture of a frame until it is shown, is
-    given for sources with a `clock_zero`.
+    With `pace`, films and the demo run no faster than their timestamps and pictures wait for a key.  Without it nothing
+    waits, for runs that mainly write other outputs.  The latency from capture to display is shown for sources with a
+    `clock_zero`.
 
     Raises SinkError when there is no display or OpenCV was built without windows.
     """
@@ -121,26 +122,30 @@ def has_display() -> bool:
 
 
 def why_no_window() -> str | None:
-    """What keeps a window from opening here; None if nothing does.  Nothing is shown."""
+    """Why no window can open here, or None if one can.  Nothing is shown."""
     toolkit = cv2.currentUIFramework()
     if not toolkit:
-        return "this OpenCV is built without windows (opencv-python-headless?); pip install opencv-python instead"
+        return "this OpenCV was built without windows (opencv-python-headless?); pip install opencv-python instead"
     if sys.platform != "linux" or not toolkit.startswith("QT"):
         return None  # these raise an ordinary cv2.error
     if not _x_server_answers():
         display = os.environ.get("DISPLAY")
         return f"the display {display} does not answer" if display else "there is no display"
-    os.environ["QT_QPA_PLATFORM"] = "xcb"  # what was just tried; OpenCV's wheels have no other, whatever is set here
-    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # they complain of fonts that they do not need
+    os.environ["QT_QPA_PLATFORM"] = (
+        "xcb"  # what was just tried; OpenCV's wheels have no other, even if the user set one
+    )
+    os.environ.setdefault(
+        "QT_LOGGING_RULES", "default.warning=false"
+    )  # they complain about fonts that they do not need
     return None
 
 
 @cache
 def _x_server_answers() -> bool:
-    """Whether an X server takes our connection, with the library through which Qt will ask.
+    """Whether an X server accepts our connection, through the library that Qt will use.
 
-    The connection is never closed, and so made only once: a server without other clients, as under xvfb-run, resets
-    itself when its last one leaves, and would turn Qt away just when it comes.
+    The connection is made once and never closed: a server without other clients, as under xvfb-run, resets itself when
+    its last client leaves, and could then refuse Qt.
     """
     try:
         xcb = ctypes.CDLL("libxcb.so.1")
@@ -159,7 +164,7 @@ def _is_open(title: str) -> bool:
 
 
 def _snapshot(image: Image) -> None:
-    """Save the picture as shown, without the overlay, in the current folder; never over another file."""
+    """Save the picture as shown, without the overlay, in the current folder; never replaces a file."""
     target = free_name(Path(f"fkp-{datetime.now():%Y%m%d-%H%M%S}.png"))
     _, content = cv2.imencode(".png", image)
     try:

@@ -1,10 +1,10 @@
 """Keypoints as one JSON document in COCO's keypoint format, for annotation tools and trainers.
 
 Images and annotations are those of https://cocodataset.org/#format-data: a bbox is left, top, width, height, a keypoint
-x, y, 2 (visible).  Frames of a film are named as CVAT and others extract them, `frame_000000.png`.  Beyond the format,
-annotations have score, track_id, sigma and pose, images have frame and time.
+x, y, 2 (visible).  Frames of a film are named as CVAT and others extract them, `frame_000000.png`.  In addition to
+the format, annotations have score, track_id, sigma and pose, and images have frame and time.
 
-The annotations come first, because they are written as they come; the images wait in memory, some 150 bytes each.
+Annotations are written first, as they arrive; images wait in memory, about 150 bytes each.
 """
 
 import dataclasses

@@ -19,7 +19,7 @@ from tracker.types import Tracked
 
 
 class Csv:
-    """A CSV file being written; its first line waits for the first frame, which tells pictures from a film."""
+    """A CSV file being written; its header waits for the first frame, because pictures have one column more."""
 
     def __init__(
         self, output: Output, columns: Sequence[str], rows: Callable[[Tracked], Iterable[Sequence[Any]]]
@@ -38,13 +38,13 @@ class Csv:
             self._output.write(_line(row[:width]))
 
     def close(self) -> None:
-        """Move the file into place; without a frame it holds the column names alone."""
+        """Move the file into place; without a frame it contains only the column names."""
         if not self._output.closed:
             self._begun(pictures=False)
             self._output.close()
 
     def _begun(self, *, pictures: bool) -> int:
-        """How many columns there are, after writing their names if that was not done yet."""
+        """The number of columns; writes their names first if that is still to be done."""
         if self._width is None:
             self._width = len(self._columns) - (not pictures)
             self._output.write(_line(self._columns[: self._width]))
@@ -52,7 +52,7 @@ class Csv:
 
 
 def open_csv(path: Path, header: Header, overwrite: bool) -> Sink:
-    """Begin a CSV file; of `header` it says nothing, because every reader expects the columns in the first line.
+    """Begin a CSV file; it omits `header`, because every reader expects the columns in the first line.
 
     Raises SinkError when `path` exists without `overwrite`, or cannot be written.
     """

@@ -1,4 +1,4 @@
-"""UDP datagrams to one receiver: sent at once or not at all, so that no receiver can slow the tracker."""
+"""UDP datagrams to one receiver: sent immediately or dropped, so that no receiver can slow the tracker."""
 
 import errno
 import logging
@@ -11,11 +11,11 @@ from tracker.support.address import Address
 log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 8192
-"""To aim at: macOS refuses more than 9216 by default, IPv4 more than 65507."""
+"""The size to stay below: macOS refuses more than 9216 by default, IPv4 more than 65507."""
 
 
 class Datagrams:
-    """Sends to one address, whether or not anybody listens there."""
+    """Sends to one address, whether or not a program listens there."""
 
     def __init__(self, sock: socket.socket, where: Any, address: Address) -> None:
         self._socket = sock
@@ -24,13 +24,15 @@ class Datagrams:
         self._complained = False
 
     def send(self, payload: bytes) -> None:
-        """Send one datagram.  Where it cannot leave now it is dropped, and the first one of a row is logged."""
+        """Send one datagram, or drop it if it cannot be sent now; the first of several drops in a row is logged."""
         try:
             self._socket.sendto(payload, self._where)
             self._complained = False
         except OSError as error:
             if not self._complained:
-                log.warning("nothing reaches %s just now: %s", self._address, error.strerror)
+                log.warning(
+                    "cannot send to %s (%s); dropping datagrams until it recovers", self._address, error.strerror
+                )
             self._complained = True
 
     def close(self) -> None:
@@ -41,7 +43,7 @@ class Datagrams:
 def open_datagrams(address: Address) -> Datagrams:
     """A socket for datagrams to `address`; nothing is sent yet.
 
-    Raises SinkError when the host is unknown or no network leads there.  Whether anybody listens cannot be told.
+    Raises SinkError when the host is unknown or no network leads there.  UDP cannot tell whether a program listens.
     """
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)

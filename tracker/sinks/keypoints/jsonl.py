@@ -18,7 +18,7 @@ from tracker.spec import KEYPOINTS
 from tracker.types import Tracked
 
 VERSION = 1
-"""Of this format; grows when a reader has to be changed."""
+"""Of this format; increases when readers must change."""
 
 
 class Jsonl:

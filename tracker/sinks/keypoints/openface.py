@@ -3,8 +3,9 @@
     frame (from 1), face_id, timestamp (s), confidence, success, pose_Tx, pose_Ty, pose_Tz (mm),
     pose_Rx, pose_Ry, pose_Rz (radians: pitch, yaw, roll), x_17 .., y_17 .. (frame px)
 
-Of its 68 landmarks there are the 13 that we have, under their iBUG numbers; the eye centres have none.  As there, a
-frame without a face has a row with `success` 0 and zeros.  For pictures a last column `image` names the file.
+It contains the 13 of OpenFace's 68 landmarks that we have, under their iBUG numbers; eye centres have no number.  As in
+OpenFace, a frame without a face has a row with `success` 0 and zeros.  For pictures a last column `image` names the
+file.
 """
 
 from collections.abc import Iterator

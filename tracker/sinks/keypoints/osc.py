@@ -1,17 +1,17 @@
 """Keypoints as Open Sound Control, for programs that make music, pictures and puppets.  Needs the extra `osc`.
 
-For each frame, positions as fractions of the picture, x of its width and y of its height, 0, 0 its upper left corner:
+For each frame; positions are fractions of the picture's width (x) and height (y), with 0, 0 in the upper left corner:
 
     /fkp/frame INDEX TIME WIDTH HEIGHT   int, float s, int px, int px
-    /fkp/faces ID ...                    ints: who is there; none: nobody
+    /fkp/faces ID ...                    ints: the faces in the frame; empty if there are none
     /fkp/ID/KEYPOINT X Y                 for each of the 15 names of `spec.KEYPOINTS`
     /fkp/ID/box LEFT TOP RIGHT BOTTOM
     /fkp/ID/score SCORE                  0 to 1
     /fkp/ID/pose YAW PITCH ROLL X Y Z    degrees and mm, see `tracker.core.head_pose`; left out if no head fits
 
-The face with the lowest id, which has been there longest, comes a second time with `first` for its id, so that a puppet
-can follow whoever is there.  The first two messages are one bundle, each face is another: a datagram stays below 1500
-bytes, which networks carry whole.  Bundles are to be acted on at once.
+The face with the lowest id, which has been there longest, is sent again with `first` instead of its id, so that a
+puppet can follow one face.  The first two messages are one bundle and each face is another, so a datagram stays below
+1500 bytes and networks do not split it.  Bundles carry the time tag "immediately".
 """
 
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ def bundles(tracked: Tracked) -> Iterator[list[Message]]:
 def _face(
     face: Face, points: NDArray[np.float32], pose: Pose | None, size: NDArray[np.float32]
 ) -> dict[str, list[int | float]]:
-    """What is said of one face; `points` (15, 2) in frame px, `size` (2,) is the frame's width and height."""
+    """The messages of one face; `points` (15, 2) in frame px, `size` (2,) is the frame's width and height."""
     corners = np.array(astuple(face.box), np.float32).reshape(2, 2)
     return {
         **dict(zip(KEYPOINTS, (points / size).tolist(), strict=True)),

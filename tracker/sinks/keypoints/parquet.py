@@ -1,8 +1,8 @@
 """Keypoints as Parquet: the table of `records.TABLE` for pandas, R, DuckDB and Spark.
 
 One row per face and frame; `image` is null for films.  The file's metadata has a key `fkp`, a JSON object that says
-where the keypoints come from.  Rows are written in groups as they come, but a Parquet file can only be read once it is
-whole: for a recording that must survive a kill choose JSONL or CSV.
+where the keypoints come from.  Rows are written in groups as they arrive, but a Parquet file can only be read when it
+is complete: for a recording that must survive a kill, choose JSONL or CSV.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from tracker.sinks.keypoints.record import TABLE, Header, Output, open_output, r
 from tracker.types import Tracked
 
 ROWS_PER_GROUP = 2_000
-"""Held in memory until they are written, 5 MB, and 14 MB more while they are."""
+"""Kept in memory until they are written: 5 MB, and 14 MB more during writing."""
 
 TYPES = {"frame": pa.int64(), "face": pa.int64(), "image": pa.string()}
 

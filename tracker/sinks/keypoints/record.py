@@ -1,7 +1,7 @@
-"""What every keypoint file says, whatever its format: its origin, and the numbers of each frame.
+"""The content of keypoint files, independent of their format: their origin, and the numbers of each frame.
 
-In: `Tracked`, frame px.  Out: plain Python values, rounded to what they are worth, as a record per frame or as the rows
-of one table; and whole lines on the disk or in a pipe.
+In: `Tracked`, frame px.  Out: plain Python values, rounded to a useful precision, as one record per frame or as the
+rows of one table; and complete lines on the disk or in a pipe.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ TABLE: tuple[str, ...] = (
     *(f"pose_{part}" for part in ("yaw", "pitch", "roll", "x", "y", "z")),
     "image",
 )
-"""The columns of the one table that CSV and Parquet hold and `tracker.table.read` gives; one row per face and frame."""
+"""The columns of CSV, Parquet and `tracker.table.read`; one row per face and frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Header:
     fov_deg: float
     """The camera's field of view that the poses assume, along the longer side of the picture."""
     mirrored: bool = False
-    """Whether the frames were mirrored before faces were sought: then left is the person's right."""
+    """Whether the frames were mirrored before detection: then left is the person's right."""
 
 
 def record_of(tracked: Tracked) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
 
 
 def rows_of(record: dict[str, Any]) -> list[list[Any]]:
-    """A frame's record, as `record_of` makes it -> its rows of `TABLE`, one per face; what is not known is None."""
+    """A frame's record, as from `record_of` -> its rows of `TABLE`, one per face; unknown values are None."""
     return [
         [
             *(record["frame"], record["time"], face["id"], face["score"]),
@@ -104,7 +104,7 @@ def _pose(pose: Pose) -> dict[str, float]:
 
 
 def _rounded(px: ArrayLike) -> Any:
-    """Nested lists; in float64, because a rounded float32 prints with all its digits again."""
+    """Nested lists; rounded in float64, because a rounded float32 still prints all its digits."""
     return np.round(np.asarray(px, np.float64), PX_DECIMALS).tolist()
 
 
@@ -118,13 +118,13 @@ class Output:
         self._file = file
         self._partial = partial
         self._whole = 0
-        """Bytes of the pieces that are written."""
+        """Bytes of all complete pieces so far."""
         self.has_frames = False
         """Whether something of a frame was written; without, no file that exists is replaced."""
 
     @property
     def closed(self) -> bool:
-        """Whether it was finished, or writing failed."""
+        """True after it was finished or writing failed."""
         return self._file.closed
 
     def write(self, content: str | bytes) -> int:
@@ -146,7 +146,7 @@ class Output:
         return len(piece)
 
     def flush(self) -> None:
-        """Nothing: every piece is written at once."""
+        """Does nothing: every piece is already written."""
 
     def close(self) -> None:
         """Move the file into place, unless writing failed; a second call does nothing.
@@ -164,7 +164,7 @@ class Output:
             self._partial.discard()
 
     def _given_up(self, error: OSError) -> SinkError:
-        """Close the file at the end of the last whole piece; what to say of it."""
+        """Close the file after the last complete piece; returns the error to raise."""
         reason = error.strerror or str(error)
         if self._partial is None:
             self._file.close()
@@ -173,7 +173,7 @@ class Output:
             self._file.truncate(self._whole)
         self._file.close()
         return SinkError(
-            f"cannot write {self._partial.target}: {reason}; what was written until then is in {self._partial.path}"
+            f"cannot write {self._partial.target}: {reason}; everything written before is in {self._partial.path}"
         )
 
 

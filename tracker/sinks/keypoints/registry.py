@@ -18,7 +18,7 @@ class Format(NamedTuple):
     """One way to write keypoints down."""
 
     suffixes: tuple[str, ...]
-    """Names that may bear it; the longest suffix decides, of equal ones the first format below."""
+    """Suffixes of its files.  The longest match decides; among equal ones, the first format below."""
     open: Callable[[Path, "Header", bool], "Sink"]
     """(path or STDOUT, header, overwrite) -> sink.  Raises SinkError."""
 
@@ -71,8 +71,8 @@ RECORDS: tuple[str, ...] = tuple(dict.fromkeys(suffix for format in FORMATS.valu
 def format_of(path: Path, asked: FormatName | None) -> FormatName | None:
     """The format to write `path` in; None where neither its name nor the user says.
 
-    What was `asked` for goes to stdout, to names that may bear it and to names that say nothing; a name that says
-    something else keeps its own, so that several formats can be written at once.
+    The format `asked` for applies to stdout, to names with one of its suffixes and to names without a known suffix.  A
+    name with another format's suffix keeps that format, so that several formats can be written at once.
     """
     name = path.name.lower()
     said = max(

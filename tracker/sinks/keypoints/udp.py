@@ -1,7 +1,7 @@
 r"""Keypoints as UDP datagrams of JSON: for each frame the line a JSONL file would hold, also without faces.
 
-`jsonl` describes its shape; each ends in "\n".  A frame whose faces do not fit in 8192 bytes (some ten do)
-comes in several datagrams with the same `frame`, all but the last with `"more": true`.
+`jsonl` describes its shape; each ends in "\n".  A frame whose faces do not fit in 8192 bytes (about ten do)
+is sent as several datagrams with the same `frame`, all but the last with `"more": true`.
 """
 
 import json
@@ -37,7 +37,7 @@ def open_udp(address: Address) -> Sink:
 
 
 def payloads(record: dict[str, Any]) -> Iterator[bytes]:
-    """The JSON of one frame, its faces parted evenly over as many datagrams as they need."""
+    """The JSON of one frame, its faces divided evenly among as many datagrams as they need."""
     content = json.dumps(record, separators=(",", ":")).encode() + b"\n"
     faces = record["faces"]
     if len(content) <= LARGEST_BYTES or len(faces) < 2:
