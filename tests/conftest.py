@@ -162,7 +162,7 @@ def write_training_csv(path: Path, schemes: str) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_film() -> Callable[..., Path]:
     """The function `write_film`, so that tests need no import."""
     return write_film
