@@ -387,7 +387,7 @@ def test_a_face_that_leaves_the_picture_is_not_followed() -> None:
 def test_a_detected_face_is_shown_however_bad_its_keypoints() -> None:
     scene = Scene()
     for _ in range(5):
-        faces = scene([seen(HERE)], keypoints=np.full((15, 2), np.nan))
+        faces = scene([seen(HERE)], keypoints=np.full((15, 2), 1e6))
         assert [face.id for face in faces] == [0]
         assert faces[0].region.x == pytest.approx(HERE.x)
 

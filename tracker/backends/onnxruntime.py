@@ -1,15 +1,20 @@
 """The network in ONNX Runtime on the processor, the default on every machine."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tracker.backends.contract import Answer
-from tracker.backends.weights import Weights
+from tracker.backends.weights import CONTRACT, Weights
 from tracker.errors import WeightsError
-from tracker.spec import KEYPOINTS
+from tracker.spec import KEYPOINTS, SIZE
+
+MEMORY_BYTES = 2**32
+"""The most that networks from outside may take, all sessions of this process together; a hundred faces take 0.2 GB."""
 
 
 def quiet_session_options(threads: int) -> ort.SessionOptions:
@@ -25,7 +30,7 @@ def quiet_session_options(threads: int) -> ort.SessionOptions:
     # Real faces drive some SELU tails into denormal numbers, which cost a hundred times a normal multiply-add.
     # The thread that opens a session flushes them from then on, in everything it does.
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # whatever is wrong is raised too
     return options
 
 
@@ -38,8 +43,12 @@ class OnnxRuntime:
 
     @classmethod
     def open_cpu(cls, weights: Weights, threads: int) -> "OnnxRuntime":
-        """Raises WeightsError when ONNX Runtime cannot load the model."""
-        return cls(open_session(weights.path, weights.for_cpu(), threads), f"onnxruntime-cpu {ort.__version__}")
+        """Raises WeightsError when ONNX Runtime cannot load the model, or it is not the network of the contract."""
+        session = open_session(weights.path, weights.for_cpu(), threads, bounded=True)
+        _check_contract(session, weights.path)
+        backend = cls(session, f"onnxruntime-cpu {ort.__version__}")
+        _probe(backend, weights.path)
+        return backend
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
         if self._session is None:
@@ -54,13 +63,62 @@ class OnnxRuntime:
 
 
 def open_session(
-    path: Path, onnx: bytes, threads: int, remedy: str = "restore it or run fkp-train again"
+    path: Path, onnx: bytes, threads: int, remedy: str = "restore it or run fkp-train again", *, bounded: bool = False
 ) -> ort.InferenceSession:
-    """A CPU session for the network in `onnx`, read from `path`.
+    """A CPU session for the network in `onnx`, read from `path`; with `bounded` it shares `MEMORY_BYTES`.
 
     Raises WeightsError, which ends in `remedy`, when it cannot be loaded.
     """
+    options = quiet_session_options(threads)
+    if bounded:
+        _bound_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        return ort.InferenceSession(onnx, quiet_session_options(threads), providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a model it cannot load
-        raise WeightsError(f"ONNX Runtime {ort.__version__} cannot load {path} ({error}); {remedy}") from error
+        told = str(error).partition("\n")[0]
+        raise WeightsError(f"ONNX Runtime {ort.__version__} cannot load {path} ({told}); {remedy}") from error
+
+
+@cache
+def _bound_memory() -> None:
+    """Make ONNX Runtime raise if a network asks for more; without a bound the system would end the process."""
+    arena = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    only_what_is_asked_for = 1
+    config = ort.OrtArenaCfg({"max_mem": MEMORY_BYTES, "arena_extend_strategy": only_what_is_asked_for})
+    ort.create_and_register_allocator(arena, config)
+
+
+def _check_contract(session: ort.InferenceSession, path: Path) -> None:
+    """Raises WeightsError when the network takes or gives something else than the contract says."""
+    promised = [CONTRACT["input"], *CONTRACT["outputs"]]
+    expected = [_described(each["name"], each["dtype"], each["shape"]) for each in promised]
+    seen = [
+        _described(each.name, {"tensor(float)": "float32"}.get(each.type, each.type[7:-1]), each.shape)
+        for each in (*session.get_inputs(), *session.get_outputs())
+    ]
+    if seen != expected:
+        raise WeightsError(
+            f"{path}: the network has {'; '.join(seen)}, expected {'; '.join(expected)}; restore it or run fkp-train"
+        )
+
+
+def _described(name: str, dtype: str, shape: list[Any]) -> str:
+    sizes = ["N" if not isinstance(size, int) else str(size) for size in shape]
+    return f"{name} {dtype} ({', '.join(sizes)})"
+
+
+def _probe(backend: OnnxRuntime, path: Path) -> None:
+    """Ask for the keypoints of two gray crops, 1 ms.  Raises WeightsError for an answer that is none."""
+    try:
+        points, sigma = backend(np.full((2, 1, SIZE, SIZE), 128, np.uint8))
+    except Exception as error:  # as in `open_session`
+        told = str(error).partition("\n")[0]
+        raise WeightsError(f"{path} cannot be run ({told}); restore it or run fkp-train again") from error
+    shapes = (points.shape, sigma.shape)
+    wanted = ((2, len(KEYPOINTS), 2), (2, len(KEYPOINTS)))
+    if shapes != wanted or not (np.isfinite(points).all() and np.isfinite(sigma).all() and (sigma > 0).all()):
+        raise WeightsError(
+            f"{path} answers {shapes[0]} and {shapes[1]} numbers, or numbers that are not finite, or a sigma "
+            f"that is not positive; expected {wanted[0]} and {wanted[1]} finite ones; restore it or run fkp-train again"
+        )

@@ -20,6 +20,10 @@ from tracker.spec import KEYPOINTS, SIZE
 log = logging.getLogger(__name__)
 
 CARD_VERSION = 1
+LARGEST_BYTES = 2**28
+"""Of a file of weights; ours has half a megabyte."""
+EXTERNAL = b"\x0a\x08location"
+"""How ONNX writes that a tensor lies in another file: a message whose first field, a string of 8 bytes, says so."""
 DEFAULT_DIR = Path(__file__).resolve().parents[2] / "weights"
 """Where the weights that ship with the package lie."""
 
@@ -79,7 +83,7 @@ class Weights:
     def _derived(self, kind: str) -> bytes:
         """The form of this network that the card has an entry for."""
         path = self._path_of(kind)
-        onnx = _read_bytes(path)
+        onnx = _read_network(path)
         seen, expected = hashlib.sha256(onnx).hexdigest(), self.card[kind].get("sha256")
         _expect(path, "sha256", seen, expected, "it is not what its card describes")
         return onnx
@@ -104,7 +108,7 @@ def load(path: Path | None = None) -> Weights:
     """
     onnx_path = _onnx_path(DEFAULT_DIR if path is None else path)
     card_path = onnx_path.with_suffix(".json")
-    onnx = _read_bytes(onnx_path)
+    onnx = _read_network(onnx_path)
     card = read_card(card_path)
     sha256 = hashlib.sha256(onnx).hexdigest()
     _expect(card_path, "sha256", sha256, card.get("sha256"), f"{onnx_path.name} is not the file its card describes")
@@ -135,8 +139,21 @@ def _onnx_path(path: Path) -> Path:
     return path / "fkp.onnx" if path.is_dir() else path
 
 
+def _read_network(path: Path) -> bytes:
+    onnx = _read_bytes(path)
+    if EXTERNAL in onnx:
+        raise WeightsError(
+            f"{path} keeps tensors in other files, which its card does not vouch for; save it as one file"
+        )
+    return onnx
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise WeightsError(f"{path} is no file; expected an ONNX file with its .json card beside it")
+        if path.stat().st_size > LARGEST_BYTES:
+            raise WeightsError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, expected the few of a network of fkp")
         return path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)

@@ -205,6 +205,7 @@ class Identity:
         known_faces = [known_by_id[face.id] for face in faces]
         self._unsure = False
         mean_sigma_px = (points.sigma @ _EACH_ALIKE).tolist()
+        self._suspected += _without_points(faces, points)
         stays = [self._learn(*each) for each in zip(known_faces, faces, points.keypoints, mean_sigma_px, strict=True)]
         self._drop([known for known, stay in zip(known_faces, stays, strict=True) if not stay])
         given_up = not all(stays) and self._looked_at != self._frame.timestamp
@@ -214,6 +215,8 @@ class Identity:
     def _learn(self, known: _Known, face: Face, keypoints: NDArray[np.float32], sigma_px: float) -> bool:
         """Take note of one face's raw keypoints (15, 2) and mean sigma; False when it is no face any more."""
         assert self._frame is not None
+        if not (np.isfinite(keypoints).all() and math.isfinite(sigma_px)):
+            return False  # a network that overflows has found nothing
         region, now = region_from_keypoints(keypoints), self._frame.timestamp
         sensible = _is_near(region, face.region) and _is_inside(region, self._frame.image)
         sigma_sides = sigma_px / face.region.side
@@ -304,8 +307,22 @@ class EachAlone:
         return tuple(Face(id, each.region, each.box, each.score, fresh=True) for id, each in enumerate(certain))
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
-        """All of them, unchanged: nothing carries over to the next picture."""
-        return Settled(faces, points, self._suspected)
+        """All that have finite points: nothing carries over to the next picture."""
+        stays = _finite(points)
+        left = Points(points.keypoints[stays], points.sigma[stays])
+        return Settled(tuple(compress(faces, stays)), left, self._suspected + _without_points(faces, points))
+
+
+def _finite(points: Points) -> list[bool]:
+    """Of each face, whether all its numbers are."""
+    sums = points.keypoints.sum(axis=(1, 2)) + points.sigma.sum(axis=1)
+    return [math.isfinite(each) for each in sums.tolist()]
+
+
+def _without_points(faces: Sequence[Face], points: Points) -> tuple[Detection, ...]:
+    """Faces that the network found no finite points for: not shown, but covered where heads are."""
+    lost = compress(faces, [not each for each in _finite(points)])
+    return tuple(Detection(face.box, face.score, face.region) for face in lost)
 
 
 def _match(

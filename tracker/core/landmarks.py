@@ -27,7 +27,7 @@ class Locate:
     def __call__(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> Points:
         """BGR image (H, W, 3) uint8 and N faces -> Points of N faces; one call of the backend, two for fresh faces."""
         points = self._look(image, [face.region for face in faces])
-        fresh = [i for i, face in enumerate(faces) if face.fresh]
+        fresh = [i for i, face in enumerate(faces) if face.fresh and np.isfinite(points.keypoints[i]).all()]
         if fresh:
             again = self._look(image, [region_from_keypoints(points.keypoints[i]) for i in fresh])
             points.keypoints[fresh], points.sigma[fresh] = again

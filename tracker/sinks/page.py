@@ -166,7 +166,7 @@ class Page:
         yield f"retry: 1000\nevent: about\ndata: {json.dumps(about)}\n\n".encode()
         async for shown in self._newest.read(EVENTS_PER_S):
             live = {"fps": shown.fps, "latency_ms": shown.latency_ms}
-            yield f"data: {json.dumps(record_of(shown.tracked) | live)}\n\n".encode()
+            yield f"data: {json.dumps(record_of(shown.tracked) | live, allow_nan=False)}\n\n".encode()
 
     def _encoded(self, tracked: Tracked) -> bytes:
         """The picture as JPEG, encoded once for all browsers."""

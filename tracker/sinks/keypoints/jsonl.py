@@ -50,4 +50,4 @@ def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
 
 
 def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, separators=(",", ":")) + "\n"
+    return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"

@@ -38,7 +38,7 @@ def open_udp(address: Address) -> Sink:
 
 def payloads(record: dict[str, Any]) -> Iterator[bytes]:
     """The JSON of one frame, its faces divided evenly among as many datagrams as they need."""
-    content = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    content = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     faces = record["faces"]
     if len(content) <= LARGEST_BYTES or len(faces) < 2:
         yield content
