@@ -1,8 +1,9 @@
-"""The record of a batch, in the folder of its outputs: what was made of which film under which settings, what failed.
+"""The record of a batch, in its output folder: which output came from which film with which settings, and what failed.
 
-One JSON object per line, appended; of those that say `done` or `replacing`, the last one about an output holds.  It
-says `done` before the outputs take their names; where that replaces files, it says `replacing` before and `done` after.
-So an output with its name and `done` is whole and ours, whenever the batch was killed.
+One JSON object per line, appended.  The last `done` or `replacing` line about an output is valid.  `done` is written
+before the outputs get their names; if that replaces files, `replacing` is written before and `done` after.  So an
+output with its final name and `done` is complete and ours, whenever the batch was killed.
+
 """
 
 import errno
@@ -22,16 +23,16 @@ from tracker.errors import SinkError
 log = logging.getLogger(__name__)
 
 NAME = "fkp-batch.ndjson"
-"""Not .jsonl: that is what keypoint files are called, and people collect those by their ending."""
+"""Not .jsonl: people collect keypoint files by that ending."""
 
 NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
-"""What file systems without locks answer: Lustre mounted without them, some of FUSE and NFS."""
+"""Errors of file systems without locks: Lustre mounted without them, some FUSE and NFS."""
 
 State = Literal["missing", "done", "stale", "interrupted", "foreign"]
 
 
 class _Sheet(Protocol):
-    """What takes the lines."""
+    """Where lines are written."""
 
     def write(self, line: bytes, /) -> object: ...
 
@@ -39,7 +40,7 @@ class _Sheet(Protocol):
 
 
 class Ledger:
-    """The record of one output folder, held by one batch at a time; use it in a `with` block."""
+    """The record of one output folder, locked by one batch at a time; use it in a `with` block."""
 
     def __init__(self, path: Path, file: _Sheet, entries: dict[str, dict[str, Any]]) -> None:
         self.path = path
@@ -47,11 +48,11 @@ class Ledger:
         self._entries = entries
 
     def state(self, output: str, origin: dict[str, Any]) -> State:
-        """What there is under the name `output`.
+        """The state of the output `output`.
 
-        `missing`; `done`: made of the film that `origin` describes (size, date, settings); `stale`: of what that film
-        was before, or under other settings; `interrupted`: before a replacement that may not have come about;
-        `foreign`: not by a batch.
+        `missing`; `done`: made from the film that `origin` describes (size, date, settings); `stale`: made from an
+        earlier version of the film or with other settings; `interrupted`: from before a replacement that may not have
+        happened; `foreign`: not made by a batch.
         """
         if not (self.path.parent / output).exists():
             return "missing"
@@ -78,9 +79,9 @@ class Ledger:
 
 
 def open_ledger(folder: Path) -> Ledger:
-    """Read the record in `folder`, which is made if need be, and keep other batches out of it until it is closed.
+    """Read the record in `folder`, which is created if necessary, and keep other batches out of it until it is closed.
 
-    Where `folder` is a URL, or on a file system without locks, nothing keeps others out.
+    If `folder` is a URL, or on a file system without locks, nothing keeps others out.
 
     Raises SinkError when the folder cannot be made or written, or another batch is at work there.
     """
@@ -101,7 +102,7 @@ def open_ledger(folder: Path) -> Ledger:
     sheet = _Appended(file)
     if content and not content.endswith(b"\n"):
         try:
-            sheet.write(b"\n")  # killed while writing: the torn line stands alone
+            sheet.write(b"\n")  # a kill cut the last line: end it here
         except OSError as error:
             sheet.close()
             raise _no_room(path, error) from error
@@ -113,7 +114,7 @@ def _no_room(path: Path, error: OSError) -> SinkError:
 
 
 class _Appended:
-    """A record on a disk: a line is in it whole, or not at all where there is no room for it."""
+    """A record on a disk: a line is written completely, or not at all if there is no room."""
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
@@ -122,7 +123,7 @@ class _Appended:
         start = self._file.seek(0, os.SEEK_END)
         rest = memoryview(line)
         try:
-            while rest:  # a disk that is nearly full takes a part, and refuses only the next one
+            while rest:  # a nearly full disk accepts a part and refuses the rest
                 rest = rest[self._file.write(rest) :]
         except OSError:
             with suppress(OSError):
@@ -134,7 +135,7 @@ class _Appended:
 
 
 class _Rewritten:
-    """A record by URL: few storages can append, so each line writes all of it."""
+    """A record at a URL: few storages can append, so each line writes the whole record again."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         self._path = path
@@ -168,15 +169,15 @@ def _take(entries: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
 
 
 def _lock(file: FileIO) -> bool:
-    """Take the file for this process, until it is closed or the process ends; False when another one has it.
+    """Lock the file for this process until it is closed or the process ends; False if another process has locked it.
 
-    True also where the file system has no locks: whoever works there is warned, and not kept from working.
+    True, with a warning, if the file system has no locks.
     """
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            file.seek(1 << 40)  # a byte that is never written: Windows keeps others from reading what is locked
+            file.seek(1 << 40)  # a byte that is never written: on Windows others cannot read locked bytes
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl

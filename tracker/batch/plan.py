@@ -1,7 +1,7 @@
-"""What a batch has to do: the films below folders and patterns, and where the outputs of each one go.
+"""The work of a batch: the films in folders and patterns, and where their outputs go.
 
-In: what the user named.  Out: one `Task` per film, its outputs in trees that mirror where the films lie.  The disk is
-looked at and not changed.
+In: the user's sources.  Out: one `Task` per film, with outputs in trees that mirror the films' folders.  The disk is
+read and not changed.
 """
 
 import re
@@ -26,19 +26,19 @@ THUMBNAILS = "@eaDir"
 """A folder in which Synology's servers keep small pictures and films of all others."""
 
 SLOT = "{}"
-"""Stands in an output's name for the film's place and name, without its suffix."""
+"""In an output's name, the placeholder for the film's path without its suffix."""
 
 _WILD = re.compile(r"[*?\[]")
 
 
 class Tree(NamedTuple):
-    """One output option of a batch: a folder, and what the files in it are called."""
+    """One output option of a batch: a folder, and the names of the files in it."""
 
     option: Literal["out", "keypoints"]
     root: Path
     """Absolute."""
     pattern: str
-    """With one `SLOT`; without a suffix where each film keeps its own."""
+    """With one `SLOT`; without a suffix if each film keeps its own."""
 
 
 class Output(NamedTuple):
@@ -56,11 +56,11 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One film, picture or folder of pictures, and what is to be made of it."""
+    """One film, picture or folder of pictures, and its outputs."""
 
     source: Path
     name: str
-    """Its place below what the user named, with forward slashes."""
+    """Its path below the user's source, with forward slashes."""
     outputs: tuple[Output, ...]
 
 
@@ -106,7 +106,7 @@ def holds_films(folder: Path) -> bool:
 
 
 def is_pattern(source: Path) -> bool:
-    """Whether `source` names no file but has wildcards."""
+    """Whether `source` has wildcards and is no existing file."""
     return _WILD.search(str(source)) is not None and not source.exists()
 
 

@@ -34,13 +34,13 @@ log = logging.getLogger(__name__)
 
 
 def default_jobs() -> int:
-    """Each film keeps about two processors busy: it is decoded and encoded while it is tracked."""
+    """Half of the processors: each film uses about two, because decoding and encoding run beside tracking."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, usable // 2)
 
 
 def is_batch(sources: Sequence[Path], each: Options) -> bool:
-    """Whether `sources` are more than a run takes, or the outputs of a film name folders."""
+    """Whether there are more sources than one run takes, or the outputs of one film are folders."""
     if len(sources) != 1:
         return bool(sources)
     (source,) = sources
@@ -98,7 +98,7 @@ def _trees(each: Options) -> list[Tree]:
 def _settings(each: Options) -> dict[str, Any]:
     """Every option that shapes the outputs and is not at its default, and the sha256 of the weights; plain JSON values.
 
-    Without the defaults, so that a batch goes on under a version that has more options.
+    Without the defaults, so that a batch continues under a later version with more options.
     """
     shaping = {name for name, said in declared(each).items() if said.shapes}
     told = {
@@ -111,7 +111,7 @@ def _settings(each: Options) -> dict[str, Any]:
 
 @contextmanager
 def _open_ledgers(trees: Sequence[Tree]) -> Iterator[dict[Path, Ledger]]:
-    """The records of all output folders, by folder; what killed batches left half done there is removed."""
+    """The records of all output folders, by folder; unfinished work of killed batches is removed there."""
     with ExitStack() as stack:
         ledgers = {root: stack.enter_context(open_ledger(root)) for root in dict.fromkeys(tree.root for tree in trees)}
         for root in ledgers:
@@ -144,7 +144,7 @@ _IN_THE_WAY = {
     "stale": "was made with other settings, or from a film that has changed since",
     "interrupted": "was being replaced when the batch failed or stopped",
 }
-"""The states of outputs that only `overwrite` replaces, in words."""
+"""The states of outputs that are replaced only with `overwrite`, in words."""
 
 
 def _explanation(in_the_way: Sequence[tuple[Output, str]]) -> str:

@@ -1,7 +1,7 @@
 """Where a batch reads and writes: paths, or by URL any storage that fsspec knows (s3://, gs://, sftp://, file:// ...).
 
-A URL is held as a path of universal_pathlib, which has the methods of `pathlib.Path`.  What it does not do alike is
-here.
+A URL is represented by a path of universal_pathlib, which has the methods of `pathlib.Path`.  This module covers the
+differences.
 """
 
 import shutil
@@ -16,7 +16,7 @@ BLOCK = 1 << 20
 
 
 def place(text: str) -> Path:
-    """What the user typed, as a path or as something that acts like one.
+    """The typed text as a path, or as an object that acts like one.
 
     Raises SourceError for a URL of a kind that cannot be used here.
     """
@@ -82,7 +82,7 @@ def move(made: Path, target: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder with all that is in it; what cannot be deleted stays."""
+    """Delete a folder and its contents; what cannot be deleted stays."""
     if not is_url(folder):
         shutil.rmtree(folder, ignore_errors=True)
         return

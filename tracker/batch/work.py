@@ -1,7 +1,8 @@
-"""One task of a batch, done in the process that calls: the film is tracked into a staging folder beside its outputs.
+"""One task of a batch, run in the calling process: the film is tracked into a staging folder beside its outputs.
 
-What is staged is whole.  Whoever ordered the work gives it its names, so that work done twice, or by a worker that
-was believed dead, never shows.
+Staged outputs are complete.  The batch's main process gives them their names, so that work done twice, or by a worker
+that was believed dead, never appears.
+
 """
 
 import errno
@@ -25,7 +26,7 @@ from tracker.errors import FkpError, SinkError, SourceError
 from tracker.options import Options
 
 STAGING = ".fkp-batch"
-"""The folder in each output folder where work in progress lies; gone when no batch is at work."""
+"""The folder for work in progress in each output folder; it is removed when the batch ends."""
 
 REMARKS = 20
 """Warnings kept per film."""
@@ -38,19 +39,19 @@ class Outcome:
     """How a task ended."""
 
     stage: str = ""
-    """Name of the folder below `STAGING` where its outputs wait, whole."""
+    """Name of the folder below `STAGING` with its complete outputs."""
     failure: str | None = None
-    """One message; None where all went well."""
+    """One message; None after success."""
     code: int = 0
-    """What `fkp-track` would have exited with."""
+    """The exit code that `fkp-track` would have had."""
     details: str = ""
-    """The traceback, for mistakes of ours."""
+    """The traceback, for bugs of ours."""
     no_room: bool = False
     """The disk is full: the next film would fail too."""
     frames: int = 0
     faces: int = 0
     skipped: int = 0
-    """Corrupt packets or pictures that were left out."""
+    """Corrupt packets or pictures that were skipped."""
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     read: dict[str, Any] = field(default_factory=dict)
@@ -58,13 +59,13 @@ class Outcome:
 
 
 def speak_of(task: Task, level: int) -> None:
-    """Have this process say on stderr what it does, as its parent was asked to (`level`); warnings go to the record."""
+    """Let this process log to stderr with its parent's `level`; warnings go to the record anyway."""
     if level < logging.WARNING:
         logging.basicConfig(level=level, format=f"{task.name}: %(name)s: %(message)s", force=True)
 
 
 def perform(task: Task, each: Options, tally: Tally) -> Outcome:
-    """Track `task.source` under the settings of `each`, counting into `tally`.  Raises nothing that is an Exception."""
+    """Track `task.source` with the settings of `each`, counting into `tally`.  Never raises an Exception."""
     stage = uuid.uuid4().hex
     began = perf_counter()
     read: dict[str, Any] = {}
@@ -127,13 +128,13 @@ def staged(output: Output, stage: str) -> Path:
 
 
 def discard(task: Task, stage: str) -> None:
-    """Remove everything that `perform` has staged; for the empty name of no stage nothing."""
+    """Remove everything that `perform` has staged; does nothing for an empty `stage`."""
     for root in {output.root for output in task.outputs if stage}:
         remove(root / STAGING / stage)
 
 
 def _workplaces(task: Task, stage: str, scratch: Path) -> dict[Output, Path]:
-    """Where each output is written: in its stage, or for a URL in the local folder `scratch`."""
+    """The path where each output is written: in its stage or, for a URL, in the local folder `scratch`."""
     made = {
         output: scratch / str(number) / output.name if is_url(output.root) else staged(output, stage)
         for number, output in enumerate(task.outputs)
@@ -168,7 +169,7 @@ def _handed_in(task: Task, stage: str, made: dict[Output, Path]) -> Outcome:
 
 
 def _failure(error: FkpError, task: Task, stage: str, scratch: Path) -> Outcome:
-    """What went wrong, in terms of the places that the user knows."""
+    """The failure, with the paths that the user knows."""
     told = str(error).replace(str(scratch / task.source.name), str(task.source))
     if isinstance(error, SinkError):
         told = told.partition("; ")[0]  # what follows speaks of a file that is not kept
@@ -180,7 +181,7 @@ def _failure(error: FkpError, task: Task, stage: str, scratch: Path) -> Outcome:
 
 @contextmanager
 def _overheard() -> Iterator[list[str]]:
-    """The warnings that are logged meanwhile, the first few of them."""
+    """The first warnings that are logged inside the block."""
     listener = _Listener(logging.WARNING)
     logging.getLogger().addHandler(listener)
     try:

@@ -1,9 +1,10 @@
-"""Another tracker, to be measured beside ours: BGR frames in, our fifteen keypoints out, frame px.
+"""Another tracker to compare with ours: BGR frames in, our fifteen keypoints out, frame px.
 
-MediaPipe's face mesh as it is meant to be used: on a film, where it detects, follows and smooths one face by itself,
-or on pictures that have nothing to do with each other.  Which of its two programs runs depends on the release
-installed: up to 0.10.21 the wheels bring FaceMesh and its models, from 0.10.30 on they bring neither, and
-FaceLandmarker wants a model file of the user's (`face_landmarker.task`).
+MediaPipe's face mesh in its intended use: on a film, where it detects, follows and smooths one face by itself, or on
+unrelated pictures.  The installed release decides which of its two programs runs: up to 0.10.21 the wheels include
+FaceMesh and its models; from 0.10.30 on they include neither, and FaceLandmarker needs a model file from the user
+(`face_landmarker.task`).
+
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +49,7 @@ Look = Callable[[NDArray[np.uint8], float], "Any | None"]
 
 
 class Peer:
-    """A tracker of one face; a new film takes a new object."""
+    """A tracker of one face; a new film needs a new object."""
 
     def __init__(self, name: str, look: Look, close: Callable[[], None]) -> None:
         self.name = name
@@ -66,11 +67,11 @@ class Peer:
 
 
 def open_peer(model: Path | None, *, stills: bool = False) -> Peer:
-    """MediaPipe with its own model or, where a `face_landmarker.task` is given, with that.
+    """MediaPipe with its own model, or with the given `face_landmarker.task`.
 
-    For `stills` it forgets each picture before the next, and its own model is the slower and more accurate one.
+    With `stills` it treats each picture separately and its own model is the slower one with attention.
 
-    Raises BackendUnavailable when MediaPipe is not installed or brings no model, WeightsError for a model it cannot
+    Raises BackendUnavailable when MediaPipe is not installed or includes no model, WeightsError for a model it cannot
     load.
     """
     mediapipe = import_mediapipe("the peer mediapipe")
@@ -116,7 +117,7 @@ def _face_landmarker(mediapipe: Any, model: Path, *, stills: bool) -> Peer:
 
 
 def followed_by_peer(frames: Iterable[Frame], model: Path | None) -> Iterator[Tracked]:
-    """What a fresh peer makes of `frames`, as our own tracker would say it; its smoothing is its own."""
+    """A new peer's results for `frames`, in the form of our own tracker; the peer does its own smoothing."""
     with closing(open_peer(model)) as peer:
         for frame in frames:
             keypoints = peer(frame)

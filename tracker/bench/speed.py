@@ -1,10 +1,11 @@
 """`fkp-bench`: how fast and how heavy the tracker is on this machine.
 
-Frames are read into memory once and go through the stages in one thread, so that reading does not disturb what is
-timed.  The film is then tracked by `fkp-track` in processes of its own, as a person would run it: that gives start-up,
-memory and film rate.  Every latency is a percentile in ms with the warm-up left out.  Processor time is told beside it,
-because that is what stays the same when a machine has other things to do.
-`fkp-bench --steadiness` measures what the keypoints are worth instead; see `tracker.bench.steadiness`.
+Frames are read into memory once and go through the stages in one thread, so that reading does not disturb the timing.
+`fkp-track` then tracks the film in separate processes, as a user would run it; this gives start-up, memory and film
+rate.  Every latency is a percentile in ms without the warm-up.  Processor time is reported too, because it stays the
+same on a busy machine.
+
+`fkp-bench --steadiness` measures the quality of the keypoints instead; see `tracker.bench.steadiness`.
 """
 
 import os
@@ -51,9 +52,9 @@ from tracker.support.timing import WARM_UP, Percentiles, Timed, percentiles_ms, 
 from tracker.types import Frame, Tracked
 
 FRAMES_BYTES = 512 * 2**20
-"""Frames held in memory at most: 580 of 640x480, 194 of 1280x720."""
+"""Limit of the frames in memory: 580 of 640x480, 194 of 1280x720."""
 PROCESSES = 3
-"""Runs of `fkp-track` of which the median counts."""
+"""Runs of `fkp-track`; their median counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +73,9 @@ class Settings:
     device: int = 0
     keep_compiled: bool = True
     peer: PeerName | None = None
-    """Another tracker to measure beside ours."""
+    """Another tracker to measure on the same frames."""
     peer_model: Path | None = None
-    """A model file for it; None for its own."""
+    """A model file for the peer; None for its own."""
 
     @property
     def runtime(self) -> BackendSettings:
@@ -84,7 +85,7 @@ class Settings:
 
 
 class Meter:
-    """Wall and processor time of one thing that is done again and again."""
+    """Wall and processor time of a repeated operation."""
 
     def __init__(self) -> None:
         self.wall_s: list[float] = []
@@ -101,7 +102,7 @@ class Meter:
 
     @property
     def cpu_s_per_turn(self) -> float:
-        """The mean without the warm-up: what a battery pays."""
+        """The mean without the warm-up: the cost in battery."""
         return statistics.fmean(self.cpu_s[WARM_UP:])
 
 
@@ -112,7 +113,7 @@ class Recording:
     info: SourceInfo
     frames: list[Frame]
     decode: Timed[[], Frame | None]
-    """What fetched them."""
+    """The timed stage that read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class StageTimes:
 
     frame_to_keypoints: Meter
     peer: Meter
-    """Empty where none was asked for."""
+    """Empty if no peer was requested."""
     timed: list[Timed[..., Any]]
     tracked: list[Tracked]
     backend: str
@@ -131,16 +132,16 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One run of `fkp-track`, film to film, from outside."""
+    """One run of `fkp-track`, film to film, measured from outside."""
 
     startup_s: float
     """Process start to the first frame's keypoints."""
     fps: float
     """Frames per second from the first keypoints to the end of the process, which finishes the film."""
     peak_mb: float | None
-    """Largest resident memory; None where the system does not tell."""
+    """Largest resident memory; None if the system does not report it."""
     cpu_s_per_frame: float | None
-    """Of everything after the first keypoints; None where the system does not tell."""
+    """Processor time after the first keypoints; None if the system does not report it."""
 
 
 def measure(settings: Settings) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def measure_in_memory(settings: Settings, film: Path) -> dict[str, Any]:
-    """Latencies of the stages over frames in memory, and what they were measured on; the frames are left in `film`."""
+    """Latencies of the stages over frames in memory, with the settings; the frames are written to `film`."""
     recording = read(settings)
     with ExitStack() as stack:
         peer = None
@@ -186,7 +187,7 @@ def measure_in_memory(settings: Settings, film: Path) -> dict[str, Any]:
 
 
 def _compared(name: str, peer: Meter, ours: Meter) -> dict[str, Any]:
-    """What another tracker took for the same frames, and how many times our own time that is."""
+    """The time of another tracker for the same frames, and its ratio to ours."""
     theirs, mine = percentiles_ms(peer.wall_s), percentiles_ms(ours.wall_s)
     assert theirs is not None
     assert mine is not None
@@ -202,7 +203,7 @@ def _compared(name: str, peer: Meter, ours: Meter) -> dict[str, Any]:
 
 
 def read(settings: Settings) -> Recording:
-    """The first frames of the source, as many as were asked for and fit into FRAMES_BYTES."""
+    """The first frames of the source: as many as requested, as far as they fit into FRAMES_BYTES."""
     with open_source(settings.source, demo=settings.source is None) as source:
         frame_bytes = source.info.width * source.info.height * 3
         fit = FRAMES_BYTES // frame_bytes
@@ -223,7 +224,7 @@ def read(settings: Settings) -> Recording:
 
 
 def run_stages(settings: Settings, frames: Sequence[Frame], peer: Peer | None) -> StageTimes:
-    """The tracking loop over frames in memory, each stage timed, and beside it the `peer`."""
+    """The tracking loop over frames in memory, each stage timed, alternating with the `peer`."""
     weights = load(settings.weights)
     with (
         closing(open_backend(settings.backend, weights, settings.runtime)) as backend,
@@ -265,7 +266,7 @@ def measure_steadiness(settings: Settings) -> dict[str, Any]:
 
 
 def _steadiness(settings: Settings, follow: Follow) -> dict[str, Any]:
-    """Move the portrait that ships or the picture that was given; of a film tell the jitter."""
+    """Move the portrait that ships with fkp or the given picture; for a film, measure the jitter."""
     portrait = astronaut()
     if settings.source is not None:
         with open_source(settings.source) as source:
@@ -292,7 +293,7 @@ def _film_jitter(settings: Settings, film: Path, follow: Follow) -> dict[str, fl
 
 
 def _peers_paths(settings: Settings, portrait: Portrait) -> Iterator[tuple[str, Steadiness]]:
-    """How steady the peer is on each path, judged against its own answer on the unmoved portrait as we are."""
+    """How steady the peer is on each path, judged like ours against its own answer on the unmoved portrait."""
     if settings.peer is None:
         return
     follow = partial(followed_by_peer, model=settings.peer_model)
@@ -301,9 +302,10 @@ def _peers_paths(settings: Settings, portrait: Portrait) -> Iterator[tuple[str, 
 
 
 def in_turn(frames: Sequence[Frame], ours: Meter, peer: Peer | None, theirs: Meter) -> Iterator[Frame]:
-    """The frames for our tracker, `ours` started at each; the `peer` gets every other one before and the rest after it.
+    """The frames for our tracker, with `ours` started at each.  The `peer` gets every other frame before ours, the rest
+    after.
 
-    So neither always finds the other's frames, or its own, in the processor's caches.
+    So neither gains from a warm cache.
     """
 
     def let_peer(frame: Frame) -> None:
@@ -322,7 +324,7 @@ def in_turn(frames: Sequence[Frame], ours: Meter, peer: Peer | None, theirs: Met
 
 
 def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
-    """Draw every frame and throw the picture away."""
+    """Draw every frame and discard the picture."""
     stage = timed("draw", draw)
     for each in tracked:
         stage(each)
@@ -330,7 +332,7 @@ def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
 
 
 def time_encode(film: Path, tracked: Sequence[Tracked], info: SourceInfo) -> Timed[..., Any]:
-    """Write the bare frames to `film`.  Encoding runs behind a bounded queue, so what is timed is its pace."""
+    """Write the frames to `film`.  Encoding runs behind a bounded queue, so this times its throughput."""
     with closing(open_video(film, replace(info, path=None), overwrite=False)) as sink:
         stage = timed("encode", sink.write)
         for each in tracked:
@@ -339,7 +341,7 @@ def time_encode(film: Path, tracked: Sequence[Tracked], info: SourceInfo) -> Tim
 
 
 def run_process(settings: Settings, film: Path, frames: int) -> Process:
-    """`fkp-track film --out ... --keypoints ...` in a new process, watched through its log and its exit."""
+    """`fkp-track film --out ... --keypoints ...` in a new process, observed through its log and its exit."""
     start = perf_counter()
     with subprocess.Popen(_command(settings, film), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -370,9 +372,9 @@ def _command(settings: Settings, film: Path) -> list[str]:
 
 
 def _peak_mb(pid: int) -> float | None:
-    """The largest resident memory so far of a running process; None where /proc does not tell.
+    """The largest resident memory of a running process so far; None without /proc.
 
-    Not the rusage of its end: that counts from the fork, and so all that this process had in memory then.
+    Not the rusage after its end: that counts from the fork and so includes this process's memory.
     """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -383,7 +385,7 @@ def _peak_mb(pid: int) -> float | None:
 
 
 def _cpu_s(pid: int) -> float | None:
-    """Processor time so far of a running process, all threads; None where /proc does not tell."""
+    """Processor time of a running process so far, all threads; None without /proc."""
     if sys.platform == "win32":
         return None
     try:

@@ -1,13 +1,13 @@
 """How steady, how late and how right keypoints are, measured against exact truth.
 
 A synthetic camera moves a portrait along known paths.  The reference is the tracker's own answer on the unmoved
-portrait, so that only what motion, noise, blur and compression change counts; the truth of a frame is the frame's
-known map applied to the reference.  Each path is tracked once, and every way of smoothing starts from the same raw
-points, so that what is compared is paired.
+portrait, so that only the effects of motion, noise, blur and compression count; the truth of a frame is the frame's
+known map applied to the reference.  Each path is tracked once, and every smoother starts from the same raw points, so
+that the comparison is paired.
 
-Errors are measured in HEAD space: frame px mapped back through the truth, so that origin, axes and unit go with the
-head.  The unit is the interocular distance (IOD) of the reference; results are % of it.  The truth stands still there,
-and a prediction minus the reference is its error, the same near and far.
+Errors are measured in HEAD space: frame px mapped back through the truth, so that origin, axes and unit move with the
+head.  The unit is the interocular distance (IOD) of the reference; results are % of it.  In head space the truth stands
+still, and a prediction minus the reference is its error, the same for near and far heads.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,34 +33,34 @@ from tracker.types import Frame, Points, Tracked
 
 Array = NDArray[np.floating]
 Follow = Callable[[Iterable[Frame]], Iterable[Tracked]]
-"""A tracker, fresh for every call: frames -> raw keypoints, one `Tracked` per frame."""
+"""A tracker, new for every call: frames -> raw keypoints, one `Tracked` per frame."""
 Variant = Callable[[Iterable[Tracked]], Iterable[Tracked]]
-"""A way of smoothing, fresh for every call: raw -> smoothed keypoints, frame by frame, with the same faces."""
+"""A smoother, new for every call: raw -> smoothed keypoints, frame by frame, with the same faces."""
 
 SECONDS = {"still": 4.0, "slow": 10.0, "talking": 10.0, "fast-pan": 10 / 3, "rolling": 4.0, "approach": 10.0}
 """Length of each path of `synthetic.MOTIONS`: whole periods of its main motion."""
 NOISE, SHUTTER, JPEG_QUALITY = 3.0, 0.25, 85
-"""The camera's: a webcam in a dim room, exposing a quarter of the time.  See `synthetic.SyntheticCamera`."""
+"""Settings of the camera: a webcam in a dim room that exposes a quarter of the time.  See `SyntheticCamera`."""
 RATE = 30.0
 """Frames per second."""
 LONGEST = round(max(SECONDS.values()) * RATE)
 """Frames of the longest path."""
 LOOKS = 30
-"""Pictures whose mean is the reference."""
+"""Number of pictures whose mean is the reference."""
 NEAR_IOD = 1.0
-"""A face further than this from where the head is, is another one."""
+"""A face that is further than this from the head is a different face."""
 
 JITTER_WINDOW_S = 0.5
 """Half of a swing at 2.4 Hz passes as jitter, 1 % of one at 0.8 Hz."""
 DELAYS_S = np.arange(-10, 26) / 100
-"""Lags tried; between them a parabola finds the best."""
+"""Lags tried; a parabola finds the best one between them."""
 ON_TIME = int(np.flatnonzero(DELAYS_S == 0)[0])
 TURN_WINDOW_S = 0.3
-"""A prediction may turn this much before or after the truth does."""
+"""A prediction may turn this much earlier or later than the truth."""
 TRADE_OFF = tuple((surprise, 0.5, 20.0) for surprise in (0.032, 0.016, 0.008, 0.004, 0.002, 0.001))
 """Settings of `PoseAndShape`, from steady to prompt: surprise, min_cutoff_hz, beta."""
 LEAST_AMPLITUDE = 0.1
-"""A part of a motion smaller than this has no turning points worth the name: IOD, rad, or logarithm of the scale."""
+"""Parts of a motion smaller than this have no usable turning points: IOD, rad, or logarithm of the scale."""
 
 EYES = [INDEX["left_eye_center"], INDEX["right_eye_center"]]
 NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
@@ -68,13 +68,13 @@ NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Steadiness:
-    """One path, one way of smoothing.  None also where the face was lost for too long to tell."""
+    """One path, one smoother.  Values are None if the face was lost for too long."""
 
     jitter_pct_iod: float | None
     lag_ms: float | None
-    """None where nothing moves."""
+    """None if nothing moves."""
     overshoot_pct: float | None
-    """None where nothing turns."""
+    """None if nothing turns."""
     error_pct_iod: float | None
     """RMS distance from the truth."""
     lost_frames: int
@@ -82,7 +82,7 @@ class Steadiness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeOff:
-    """Settings of `PoseAndShape`, and what they do over all paths."""
+    """Settings of `PoseAndShape`, and their effect over all paths."""
 
     surprise: float
     min_cutoff_hz: float
@@ -90,17 +90,17 @@ class TradeOff:
     still_jitter_pct_iod: float | None
     longest_lag_ms: float | None
     moving_error_pct_iod: float | None
-    """Root of the mean square over the paths that move."""
+    """Root mean square over the paths that move."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that the synthetic camera tells."""
+    """All results of the synthetic camera."""
 
     paths: dict[str, dict[str, Steadiness]]
     """Path -> variant."""
     trade_off: list[TradeOff]
-    """Of `TRADE_OFF`, from steady to prompt."""
+    """One per row of `TRADE_OFF`, from steady to prompt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +139,7 @@ def follower(detector: Detector, backend: Backend, detect_every: int | Literal["
 
 
 def online(fresh: Callable[[], Smooth]) -> Variant:
-    """The pipeline's smoothing stage that `fresh` makes, as a variant."""
+    """The smoothing stage that `fresh` makes, as a variant."""
 
     def smoothed(tracked: Iterable[Tracked]) -> Iterator[Tracked]:
         smooth = fresh()
@@ -164,13 +164,13 @@ def measure(follow: Follow, portrait: Portrait, frames: int = LONGEST) -> Report
 
 
 def measure_film(follow: Follow, frames: Iterable[Frame]) -> dict[str, float | None]:
-    """Variant -> jitter of a film's faces, % of IOD, without any truth: all that is faster than heads move."""
+    """Variant -> jitter of a film's faces, % of IOD.  Without a truth: everything faster than heads move."""
     tracked = [_without_image(each) for each in follow(frames)]
     return {name: film_jitter(list(variant(tracked))) for name, variant in VARIANTS.items()}
 
 
 def weigh(recordings: Mapping[str, Recording], surprise: float, min_cutoff_hz: float, beta: float) -> TradeOff:
-    """What these settings of `PoseAndShape` cost and give on the paths of `MOTIONS`."""
+    """The effect of these settings of `PoseAndShape` on the paths of `MOTIONS`."""
     settings = {"surprise": surprise, "min_cutoff_hz": min_cutoff_hz, "beta": beta}
     smoothed = online(lambda: PoseAndShape(**settings))
     results = {path: steadiness(recording, smoothed(recording.tracked)) for path, recording in recordings.items()}
@@ -185,7 +185,7 @@ def weigh(recordings: Mapping[str, Recording], surprise: float, min_cutoff_hz: f
 
 
 def portrait_of(follow: Follow, image: NDArray[np.uint8]) -> Portrait:
-    """The largest face of a picture, BGR (H, W, 3).  Raises SourceError when it shows none."""
+    """The largest face of a picture, BGR (H, W, 3).  Raises SourceError if there is none."""
     (tracked,) = follow([Frame(image, 0, 0.0)])
     if not tracked.faces:
         raise SourceError("no face found in the picture; give one with a larger face that looks at the camera")
@@ -203,13 +203,13 @@ def record_paths(follow: Follow, portrait: Portrait, frames: int = LONGEST) -> I
 
 
 def at_rest(t: float) -> Pose:
-    """Anywhere within a few pixels of rest, so that no single placement of the crop decides what the reference is."""
+    """A pose within a few pixels of rest, so that the reference does not depend on one placement of the crop."""
     right, down, scale, roll = np.sin(np.multiply(1000 * t, (1, 2**0.5, 3**0.5, 5**0.5))).tolist()
     return Pose(0.1 * right, 0.1 * down, 1.05**scale, 0.05 * roll)
 
 
 def look(follow: Follow, camera: SyntheticCamera) -> Array:
-    """(15, 2) portrait px: the mean of what the tracker sees in the frames of `camera`, each taken alone."""
+    """(15, 2) portrait px: the mean of the tracker's answers for the frames of `camera`, each tracked separately."""
     tracked = [_without_image(each) for shot in camera for each in follow([shot.frame])]
     from_portrait = np.array([camera.matrix_at(index / camera.rate) for index in range(len(camera))])
     seen = series(tracked, mapped(np.array([camera.portrait.left_eye, camera.portrait.right_eye]), from_portrait))
@@ -230,7 +230,7 @@ def record(follow: Follow, camera: SyntheticCamera, keypoints: Array) -> Recordi
 
 
 def steadiness(recording: Recording, tracked: Iterable[Tracked]) -> Steadiness:
-    """Judge what a variant made of the recording."""
+    """Judge a variant's result for the recording."""
     truth, reference = recording.truth, recording.reference
     points = series(tracked, truth[:, EYES])
     error = 100 * (mapped(points, recording.to_head[ON_TIME]) - reference)
@@ -245,7 +245,7 @@ def steadiness(recording: Recording, tracked: Iterable[Tracked]) -> Steadiness:
 
 
 def series(tracked: Iterable[Tracked], eyes: Array) -> Array:
-    """(T, 15, 2) frame px: in each frame the face whose eyes are nearest to `eyes` (T, 2, 2); NaN where none is."""
+    """(T, 15, 2) frame px: in each frame the face whose eyes are nearest to `eyes` (T, 2, 2); NaN if there is none."""
     found = np.full((len(eyes), len(KEYPOINTS), 2), np.nan)
     for row, each, true in zip(found, tracked, eyes, strict=True):
         if not each.faces:
@@ -257,7 +257,7 @@ def series(tracked: Iterable[Tracked], eyes: Array) -> Array:
 
 
 def rms_distance(error: Array) -> float | None:
-    """Root of the mean squared length of (..., 2), NaN left out; None where nothing else is left."""
+    """Root mean squared length of (..., 2) without NaN; None if there is nothing else."""
     squared = np.square(error).sum(axis=-1)
     return None if np.isnan(squared).all() else float(np.sqrt(np.nanmean(squared)))
 
@@ -265,10 +265,9 @@ def rms_distance(error: Array) -> float | None:
 def jitter(error: Array, rate: float) -> float | None:
     """RMS distance of the high-passed error (T, K, 2), in its unit, at `rate` frames per second.
 
-    What is left of each frame when the parabola that fits `JITTER_WINDOW_S` around it best is taken away
-    (Savitzky and Golay 1964), scaled so that white noise keeps its strength: independent errors of sigma in x and in y
-    give sigma * sqrt(2).  A parabola, because what a moving mean leaves of a late prediction would pass for jitter.
-    None where no face stays that long.
+    Each frame minus the parabola that fits `JITTER_WINDOW_S` around it best (Savitzky and Golay 1964), scaled so that
+    white noise keeps its strength: independent errors of sigma in x and in y give sigma * sqrt(2).  A parabola, because
+    the residue of a moving mean would count a late prediction as jitter.  None if no face stays that long.
     """
     weights = _high_pass(max(5, 2 * int(JITTER_WINDOW_S * rate / 2) + 1))
     if len(error) < len(weights):
@@ -277,10 +276,10 @@ def jitter(error: Array, rate: float) -> float | None:
 
 
 def lag_ms(points: Array, to_head: Array) -> float | None:
-    """How late (T, K, 2), frame px, are: at which delay the points, seen from the head as it was then, stand stillest.
+    """The lag of the points (T, K, 2), frame px: the delay at which they move least, seen from the head as it was then.
 
-    That is the shift of the truth that fits the points best by least squares, whatever constant error each has.
-    None where the head does not move.  `to_head` (D, T, 2, 3) as in `Recording`; so are the lags that can be found.
+    This is the shift of the truth that fits the points best by least squares; constant errors of a point do not count.
+    None if the head does not move.  `to_head` (D, T, 2, 3) as in `Recording`, which also limits the lags.
     """
     seen = ~np.isnan(points[:, 0, 0])
     if not seen.any() or np.array_equal(to_head[0], to_head[-1]):
@@ -295,8 +294,8 @@ def lag_ms(points: Array, to_head: Array) -> float | None:
 def pose(points: Array, reference: Array, iod_px: float) -> Array:
     """(T, 4): the similarity that fits `reference` (K, 2), head space, to `points` (T, K, 2), frame px, best.
 
-    The centroid's x and y in `iod_px`, the natural logarithm of the scale, the roll in rad: a step of any of them moves
-    the points of a face about as far.
+    The centroid's x and y in `iod_px`, the natural logarithm of the scale, the roll in rad: equal steps of each move
+    the points of a face about equally far.
     """
     seen, shape = points @ (1, 1j), reference @ (1, 1j)
     shape -= shape.mean()
@@ -306,9 +305,9 @@ def pose(points: Array, reference: Array, iod_px: float) -> Array:
 
 
 def overshoot_pct(pose: Array, truth: Array, rate: float) -> float | None:
-    """Mean over the turning points of the true pose (T, 4): how far `pose` goes beyond, % of the motion's amplitude.
+    """How far `pose` goes beyond the turning points of the true pose (T, 4), mean, % of the motion's amplitude.
 
-    The furthest point within `TURN_WINDOW_S` counts, so that being late costs nothing.  Negative: it falls short.
+    The furthest point within `TURN_WINDOW_S` counts, so that lag has no effect.  Negative: it falls short.
     """
     reach = round(TURN_WINDOW_S * rate)
     beyond = []
@@ -325,7 +324,7 @@ def overshoot_pct(pose: Array, truth: Array, rate: float) -> float | None:
 
 
 def film_jitter(tracked: Sequence[Tracked]) -> float | None:
-    """RMS distance of the high-passed keypoints, % of each face's mean IOD; None where no face stays long enough."""
+    """RMS distance of the high-passed keypoints, % of each face's mean IOD; None if no face stays long enough."""
     if len(tracked) < 2:
         return None
     rate = (len(tracked) - 1) / (tracked[-1].frame.timestamp - tracked[0].frame.timestamp)
@@ -349,13 +348,13 @@ def mapped(points: Array, matrices: Array) -> Array:
 
 
 def _inverse(matrices: Array) -> Array:
-    """(..., 2, 3) affine maps -> those that undo them."""
+    """(..., 2, 3) affine maps -> their inverses."""
     turn = np.linalg.inv(matrices[..., :2])
     return np.concatenate([turn, -turn @ matrices[..., 2:]], axis=-1)
 
 
 def _high_pass(frames: int) -> Array:
-    """(frames,): the weights that leave of the middle frame what a fitted parabola does not explain, of norm 1."""
+    """(frames,): weights of norm 1 for the middle frame minus a fitted parabola."""
     offsets = np.arange(frames) - frames // 2
     explained = np.vander(offsets, 3) @ np.linalg.pinv(np.vander(offsets, 3))
     weights: Array = np.eye(frames)[frames // 2] - explained[frames // 2]
@@ -363,19 +362,19 @@ def _high_pass(frames: int) -> Array:
 
 
 def _turning_points(signal: Array, reach: int) -> NDArray[np.intp]:
-    """Frames where (T,) turns back, those within `reach` of either end left out."""
+    """Frames where (T,) turns back, except those within `reach` of either end."""
     steps = np.diff(signal)
     turns = np.flatnonzero((steps[:-1] != 0) & (steps[:-1] * steps[1:] <= 0)) + 1
     return turns[(turns >= reach) & (turns < len(signal) - reach)]
 
 
 def _without_image(tracked: Tracked) -> Tracked:
-    """A minute of frames is 1.6 GB."""
+    """Drops the image: a minute of frames is 1.6 GB."""
     return replace(tracked, frame=replace(tracked.frame, image=NO_IMAGE))
 
 
 def print_report(results: dict[str, Any]) -> None:
-    """For a person, on stdout: `asdict(Report)`, or a film's jitter as `film_jitter_pct_iod`."""
+    """Print tables on stdout: `asdict(Report)`, or a film's jitter as `film_jitter_pct_iod`."""
     from rich.console import Console
     from rich.table import Table
 

@@ -16,7 +16,7 @@ STDOUT = Path("-")
 
 
 class Address(NamedTuple):
-    """Where to send to, or to listen at."""
+    """An address to send to or to listen at."""
 
     host: str
     """A name or an IPv4 or IPv6 address, without brackets."""
@@ -27,7 +27,7 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str, *, host: str | None = None, lowest_port: int = 1) -> Address:
-    """`HOST:PORT` or `[IPV6]:PORT`; `PORT` alone where `host` says which host it then means.
+    """`HOST:PORT` or `[IPV6]:PORT`; also just `PORT` if `host` is given as the default.
 
     Raises ValueError with what was expected.
     """

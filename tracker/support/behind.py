@@ -1,4 +1,4 @@
-"""A thread that works behind the loop: items go in, in order, and are worked off one by one."""
+"""A thread that works behind the loop: it processes items one by one, in order."""
 
 import queue
 import threading
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Behind(Generic[T]):
-    """Calls `work` with each item in a thread, at most `depth` items behind; then `put` waits, or with `drop` lets go.
+    """Calls `work` with each item in a thread.  When it is `depth` items behind, `put` waits or, with `drop`, discards.
 
-    After `work` has raised, it is not called again: the items are dropped, and `failure` says why.
+    After `work` has raised, it is not called again: further items are discarded, and `failure` holds the exception.
     """
 
     def __init__(self, work: Callable[[T], None], *, depth: int, drop: bool = False) -> None:
@@ -24,14 +24,14 @@ class Behind(Generic[T]):
         self._thread.start()
 
     def put(self, item: T) -> None:
-        """Hand over one item, which must not be None."""
+        """Add one item, which must not be None."""
         with suppress(queue.Full):
             self._waiting.put(item, block=not self._drop)
 
     def close(self, patience_s: float | None = None) -> bool:
-        """Wait until everything handed over has been worked off; a second call does nothing.
+        """Wait until all items are processed; a second call does nothing.
 
-        False where `work` is stuck for longer than about `patience_s`; its thread is then left to itself.
+        False if `work` is stuck for longer than about `patience_s`; its thread is then abandoned.
         """
         if self._thread.is_alive():
             with suppress(queue.Full):

@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again: `fkp` in the user's cache directory."""
+"""The folder for cached files: `fkp` in the user's cache directory."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """XDG_CACHE_HOME/fkp where that is set, else the platform's own place; nothing is created."""
+    """XDG_CACHE_HOME/fkp if that is set, else the platform's usual place; creates nothing."""
     if chosen := os.environ.get("XDG_CACHE_HOME"):
         base = Path(chosen)
     elif sys.platform == "win32":

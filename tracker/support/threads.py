@@ -1,4 +1,4 @@
-"""A thread that works ahead of the loop and hands its items over, one reader, in order."""
+"""A thread that works ahead of the loop and passes items to one reader, in order."""
 
 import contextlib
 import threading
@@ -12,8 +12,8 @@ T = TypeVar("T")
 class Background(Generic[T]):
     """Runs the generator `items` in a thread, at most `depth` items ahead of the reader.
 
-    When the reader is slower the thread waits, or with `newest_only` throws away what has become old.  What the
-    generator raises is raised again in the reader, after the items before it.  The generator is closed in its thread.
+    When the reader is slower, the thread waits or, with `newest_only`, discards old items.  An exception of the
+    generator is raised again in the reader, after the items before it.  The generator is closed in its thread.
     """
 
     def __init__(self, items: Generator[T, None, None], *, depth: int, newest_only: bool = False) -> None:
@@ -31,7 +31,7 @@ class Background(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         while True:
             with self._changed:
-                # On Windows a wait without a timeout is deaf to Ctrl-C.
+                # On Windows, Ctrl-C does not interrupt a wait without a timeout.
                 while not self._changed.wait_for(self._has_news, timeout=0.5):
                     pass
                 if self._closed or not self._ready:
@@ -68,7 +68,7 @@ class Background(Generic[T]):
                 self._changed.notify_all()
 
     def _hand_over(self, item: T) -> bool:
-        """Queue one item; False when nobody wants more."""
+        """Queue one item; False when the reader wants no more."""
         with self._changed:
             if not self._newest_only:
                 self._changed.wait_for(lambda: len(self._ready) < self._depth or self._closed)

@@ -15,14 +15,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WARM_UP = 10
-"""First calls that are not counted: caches fill, buffers grow, the processor's clock rises."""
+"""The number of first calls that do not count: caches fill, buffers grow, the processor's clock rises."""
 
 RECENT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """What a latency looks like, ms.  A mean alone would hide the frames that stutter."""
+    """A latency, ms.  A mean would hide the frames that stutter."""
 
     p50: float
     p95: float
@@ -30,7 +30,7 @@ class Percentiles:
 
 
 def percentiles_ms(durations_s: Sequence[float], *, warm_up: int = WARM_UP) -> Percentiles | None:
-    """Percentiles in ms of durations in s without the first `warm_up`; None where nothing is left to count."""
+    """Percentiles in ms of durations in s without the first `warm_up`; None if nothing is left."""
     counted = durations_s[warm_up:]
     if len(counted) == 0:
         return None
@@ -61,7 +61,7 @@ class RecentRate:
 
 
 class Timed(Generic[P, R]):
-    """A stage that notes the duration of each call; everything else about it is the stage's own."""
+    """A stage that records the duration of each call, and otherwise behaves like the stage itself."""
 
     def __init__(self, name: str, stage: Callable[P, R], without: "Timed[..., Any] | None") -> None:
         self.name = name
@@ -84,7 +84,7 @@ class Timed(Generic[P, R]):
         return getattr(self._stage, attribute)
 
     def percentiles_ms(self) -> Percentiles | None:
-        """Percentiles over all calls so far but the warm-up; None before there are any."""
+        """Percentiles of all calls so far without the warm-up; None if there are none."""
         return percentiles_ms(self.durations_s)
 
     def _inner_total_s(self) -> float:
@@ -92,5 +92,5 @@ class Timed(Generic[P, R]):
 
 
 def timed(name: str, stage: Callable[P, R], *, without: Timed[..., Any] | None = None) -> Timed[P, R]:
-    """`stage`, timed as `name`.  What it spends calling the timed stage `without` is not counted as its own."""
+    """`stage`, timed as `name`.  Time spent in the timed stage `without` does not count."""
     return Timed(name, stage, without)
