@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import cv2
 import numpy as np
 import pytest
 
@@ -27,13 +28,17 @@ def shifted(region: Region, x: float = 0.0, y: float = 0.0, grow: float = 1.0, r
 
 
 class Scene:
-    """Runs one Identity frame by frame; the network finds each face where `truth` says, else in its crop's middle."""
+    """Runs one Identity frame by frame; the network finds each face where `truth` says, else in its crop's middle.
+
+    Where the detector sees nobody and `truth` says nothing, the network is unsure.
+    """
 
     def __init__(self, identity: Identity | EachAlone | None = None, start: float = 0.0, rate: int = RATE) -> None:
         self.identity = Identity() if identity is None else identity
         self.index = 0
         self.start = start
         self.rate = rate
+        self.image = IMAGE
         self.schedule: Schedule | None = None
         self.detect: Callable[..., list[Detection]] | None = None
         """Asked as `schedule` says, in place of the detections handed in."""
@@ -48,7 +53,7 @@ class Scene:
         sigma_px: float = 1.0,
         keypoints: np.ndarray | None = None,
     ) -> tuple[Face, ...]:
-        frame = Frame(IMAGE, self.index, self.start + self.index / self.rate)
+        frame = Frame(self.image, self.index, self.start + self.index / self.rate)
         self.index += 1
         expected = self.identity.expect(frame)
         self.in_doubt = expected.in_doubt
@@ -76,12 +81,14 @@ class Scene:
         seen = None if look is None or detections is None else Seen(detections, look)
         faces = self.identity(frame, seen)
         found = np.empty((len(faces), 15, 2), np.float32)
-        for row, face in zip(found, faces, strict=True):
+        sigma = np.empty((len(faces), 15), np.float32)
+        for row_number, (row, face) in enumerate(zip(found, faces, strict=True)):
             near = [region for region in truth if math.hypot(region.x - face.region.x, region.y - face.region.y) < 60]
             row[:] = frame_from_unit(MEAN_SHAPE, near[0] if near else face.region)
             if keypoints is not None:
                 row[:] = keypoints
-        settled = self.identity.settle(faces, Points(found, np.full((len(faces), 15), sigma_px, np.float32)))
+            sigma[row_number] = 20.0 if not near and (truth or detections == []) else sigma_px
+        settled = self.identity.settle(faces, Points(found, sigma))
         assert len(settled.faces) == len(settled.points.keypoints) == len(settled.points.sigma)
         return settled
 
@@ -138,10 +145,19 @@ def test_faces_that_pass_each_other_keep_their_ids() -> None:
 def test_a_missed_detection_is_bridged_then_the_face_is_gone() -> None:
     scene = Scene()
     for _ in range(5):
-        scene([seen(HERE)], [HERE])
-    shown = [bool(scene.ids([], [HERE])) for _ in range(15)]
+        scene([seen(HERE)], [HERE], sigma_px=3.5)
+    shown = [bool(scene([], [HERE], sigma_px=3.5)) for _ in range(15)]
     assert shown == sorted(shown, reverse=True)
     assert sum(shown) == 9  # 0.3 s at 30 fps
+
+
+def test_a_face_that_the_network_is_sure_of_is_followed_though_the_detector_misses_it() -> None:
+    """It lies, or something is in front of it."""
+    scene = Scene()
+    scene([seen(HERE)], [HERE])
+    assert all(scene.ids([], [HERE]) == [0] for _ in range(5 * RATE))
+    shown = [bool(scene.ids([], [HERE])) for _ in range(6 * RATE)]
+    assert sum(shown) == pytest.approx(5 * RATE, abs=1)  # but not for ever
 
 
 def test_a_missed_face_is_carried_along_by_its_keypoints() -> None:
@@ -221,10 +237,9 @@ def test_keypoints_that_make_no_sense_are_not_followed(keypoints: np.ndarray) ->
 
 
 def test_a_missed_face_is_gone_in_the_same_frame_when_the_network_is_unsure_of_it_too() -> None:
-    """The film cuts to another picture."""
     scene = Scene()
     scene([seen(HERE)], [HERE], sigma_px=1.0)
-    assert scene([], sigma_px=2.0) == ()
+    assert scene([], [HERE], sigma_px=4.8) == ()
 
 
 def test_what_counts_as_unsure_is_learned_from_each_face() -> None:
@@ -235,9 +250,9 @@ def test_what_counts_as_unsure_is_learned_from_each_face() -> None:
 
 def test_a_followed_face_that_becomes_unsure_calls_the_detector() -> None:
     scene, detector = watched(HERE, every=10)
-    for sigma_px in (1.0, 1.0, 1.0, 1.4, 1.0, 1.0, 2.0, 1.0):
+    for sigma_px in (1.0, 1.0, 1.0, 1.4, 1.0, 1.0, 4.8, 1.0):
         scene(None, [HERE], sigma_px=sigma_px)
-    assert detector.looks == [0, 4, 6]
+    assert detector.looks == [0, 4, 6, 6]  # the last one for who may be turned
 
 
 def test_the_detector_may_glance_unless_somebody_is_doubtful_or_lost() -> None:
@@ -262,7 +277,7 @@ class Watching:
         self.looks: list[int] = []
         self.smallest: list[float | None] = []
 
-    def __call__(self, image: np.ndarray, smallest: float | None = None) -> list[Detection]:
+    def __call__(self, image: np.ndarray, smallest: float | None = None, *_: object) -> list[Detection]:
         self.looks.append(self.scene.index - 1)
         self.smallest.append(smallest)
         return [seen(face) for face in self.faces]
@@ -298,7 +313,7 @@ def test_on_demand_an_empty_scene_is_looked_at_in_every_frame() -> None:
     scene, detector = on_demand()
     for _ in range(10):
         assert scene.ids(None) == []
-    assert detector.looks == list(range(10))
+    assert sorted(set(detector.looks)) == list(range(10))
 
 
 def test_on_demand_an_unsure_or_missed_face_is_looked_at_until_it_is_seen_again() -> None:
@@ -331,18 +346,10 @@ def test_a_face_given_up_between_looks_is_asked_about_in_the_same_frame() -> Non
     """Blurred by a sudden move, it is no longer believed; but that is the detector's to say."""
     scene = Scene()
     scene([seen(HERE)], [HERE])
-    assert scene(None, [HERE], sigma_px=2.0) == ()
+    assert scene(None, [HERE], sigma_px=4.8) == ()
     assert scene.needs_closer_look
     scene.index -= 1
-    assert [face.fresh for face in scene([seen(HERE)], [HERE], sigma_px=2.0)] == [True]
-    assert not scene.needs_closer_look
-
-
-def test_a_face_that_the_detector_missed_too_is_not_overlooked() -> None:
-    scene = Scene()
-    scene([seen(HERE)], [HERE])
-    assert scene([], [HERE], sigma_px=2.0) == ()
-    assert not scene.needs_closer_look
+    assert [face.fresh for face in scene([seen(HERE)], [HERE], sigma_px=4.8)] == [True]
 
 
 def test_a_face_that_walks_on_out_of_sight_keeps_its_id_where_it_reappears() -> None:
@@ -384,12 +391,13 @@ def test_a_face_that_leaves_the_picture_is_not_followed() -> None:
     assert scene(None, [shifted(at_edge, -25)]) == ()
 
 
-def test_a_detected_face_is_shown_however_bad_its_keypoints() -> None:
+def test_what_the_network_sees_no_face_in_is_none_however_sure_the_detector_is() -> None:
     scene = Scene()
     for _ in range(5):
-        faces = scene([seen(HERE)], keypoints=np.full((15, 2), 1e6))
-        assert [face.id for face in faces] == [0]
-        assert faces[0].region.x == pytest.approx(HERE.x)
+        assert scene([seen(HERE)], keypoints=np.full((15, 2), np.nan)) == ()
+    for _ in range(5):
+        assert scene([seen(HERE)], [HERE], sigma_px=7.0) == ()
+    assert scene.ids([seen(HERE)], [HERE]) == [0]
 
 
 def test_a_noisy_detector_does_not_shake_the_crop() -> None:
@@ -488,6 +496,93 @@ def test_a_face_followed_onto_another_is_dropped() -> None:
     assert ids == [0]
 
 
+def test_walkers_keep_their_ids_at_low_frame_rates() -> None:
+    """People as far apart as they move from frame to frame."""
+    for rate, speed in ((5, 6.0), (10, 6.0), (30, 6.0)):
+        scene, ids = Scene(rate=rate), set()
+        for index in range(3 * rate // 2):
+            people = [Region(50.0 + 60 * speed * index / rate, y, 60.0, 0.0) for y in (100.0, 300.0)]
+            ids |= {face.id for face in scene([seen(each) for each in people], people)}
+        assert ids == {0, 1}
+
+
+def test_who_is_lost_beside_somebody_new_of_the_same_size_is_the_same() -> None:
+    scene = Scene()
+    scene([seen(HERE)], [HERE])
+    jumped = shifted(HERE, 150)
+    assert scene.ids([seen(jumped)], [jumped]) == [0]
+    larger = shifted(jumped, -150, grow=1.5)
+    assert scene.ids([seen(larger)], [larger]) == [1]
+
+
+def test_a_false_face_is_suspected_but_never_shown_and_calls_for_few_looks() -> None:
+    scene, detector = on_demand(HERE, THERE)
+    for _ in range(3 * RATE):
+        frame = Frame(IMAGE, scene.index, scene.index / RATE)
+        expected = scene.identity.expect(frame)
+        look = scene.schedule(frame, expected)
+        scene.index += 1
+        seen_now = None if look is None else Seen(detector(IMAGE, *look), look)
+        faces = scene.identity(frame, seen_now)
+        found = np.stack([frame_from_unit(MEAN_SHAPE, face.region) for face in faces]).astype(np.float32)
+        sides = [(0.12 if face.region.x > 300 else 0.01) * face.region.side for face in faces]
+        sigma = np.array(sides, np.float32)[:, None].repeat(15, axis=1)
+        settled = scene.identity.settle(faces, Points(found, sigma))
+        assert [face.id for face in settled.faces] == [0]
+        assert [each.region.x > 300 for each in settled.suspected] == [True]
+    assert len(detector.looks) < RATE
+
+
+def test_a_face_does_not_flicker_at_the_limit_of_belief() -> None:
+    scene = Scene()
+    assert scene([seen(HERE)], [HERE], sigma_px=6.0) == ()
+    scene([seen(HERE)], [HERE], sigma_px=5.0)
+    assert all(scene([seen(HERE)], [HERE], sigma_px=sigma_px) for sigma_px in (6.0, 5.0, 6.0))
+    assert scene([seen(HERE)], [HERE], sigma_px=7.0) == ()
+    assert scene([seen(HERE)], [HERE], sigma_px=6.0) == ()
+    assert [face.id for face in scene([seen(HERE)], [HERE], sigma_px=5.0)] == [0]
+
+
+def test_a_weak_detection_is_a_face_when_the_network_is_sure_of_it_twice() -> None:
+    scene = Scene(Identity(least_score=0.6))
+    scene([])
+    assert scene([seen(HERE, 0.35)], [HERE]) == ()
+    assert scene.ids([seen(HERE, 0.35)], [HERE]) == [0]
+    doubtful = Scene(Identity(least_score=0.6))
+    doubtful([])
+    assert not any(doubtful([seen(HERE, 0.35)], [HERE], sigma_px=4.5) for _ in range(5))
+
+
+def test_the_crop_in_which_the_network_is_surer_counts() -> None:
+    """After a fast turn the crop lags in the hair; the detector sees the face."""
+    scene = Scene()
+    scene([seen(HERE)], [HERE])
+    turned = shifted(HERE, 20, grow=1.2, roll=math.radians(100))
+    scene(None, [shifted(HERE, 5)], sigma_px=5.0)
+    (face,) = scene([seen(turned)], [turned])
+    assert math.degrees(face.region.roll) == pytest.approx(100, abs=1)
+    assert face.id == 0
+
+
+def test_nobody_keeps_an_id_across_a_cut_unless_they_look_the_same() -> None:
+    rng = np.random.default_rng(0)
+    rooms = [cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (640, 480)) for _ in range(2)]
+    people = [cv2.resize(rng.integers(0, 255, (9, 9, 3), np.uint8), (130, 130)) for _ in range(2)]
+
+    def ids(*shots: tuple[int, int]) -> list[int]:
+        scene, found = Scene(), []
+        for room, person in shots:
+            image = rooms[room].copy()
+            image[135:265, 135:265] = people[person]
+            for _ in range(10):
+                scene.image = image
+                found += scene.ids([seen(HERE)], [HERE])
+        return found
+
+    assert ids((0, 0), (1, 1)) == [0] * 10 + [1] * 10
+    assert ids((0, 0), (1, 0)) == [0] * 20
+
+
 def test_a_new_object_knows_nobody() -> None:
     Scene()([seen(HERE), seen(THERE)])
     assert Scene(start=0.1).ids([seen(THERE)]) == [0]
@@ -504,4 +599,3 @@ def test_pictures_of_their_own_number_their_faces_from_zero() -> None:
     assert scene.ids([seen(HERE, 0.65), seen(THERE)]) == [0, 1]
     assert scene.ids([seen(THERE)]) == [0]
     assert scene.ids([]) == []
-    assert not scene.needs_closer_look

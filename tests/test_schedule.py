@@ -1,12 +1,15 @@
 """How closely the detector looks at each frame, from what is known of the faces and from the picture itself."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
 
 from tracker.core.association import Followed
-from tracker.core.schedule import EveryFrame, OnDemand, schedule_of
-from tracker.types import CLOSE, Frame, Look, Region
+from tracker.core.cuts import Thumbnail
+from tracker.core.schedule import EveryFrame, LookPlan, OnDemand, schedule_of
+from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, Frame, Look, Region
 
 EMPTY = np.zeros((480, 640, 3), np.uint8)
 PERSON = Region(507.0, 325.0, 37.0, 0.0)
@@ -14,6 +17,11 @@ PERSON = Region(507.0, 325.0, 37.0, 0.0)
 GLANCE = Look(smallest=PERSON.side)
 SURE = Followed((PERSON,), in_doubt=False, is_sure=True, rested_s=0.2, close_rested_s=0.2, period_s=1 / 30)
 UNSURE = SURE._replace(in_doubt=True, is_sure=False)
+
+
+def seeing(image: np.ndarray, faces: Followed = SURE, **known: float) -> tuple[Frame, Followed]:
+    """A frame, and what is known of its faces."""
+    return frame(image), faces._replace(thumbnail=Thumbnail.of(image), **known)
 
 
 def frame(image: np.ndarray = EMPTY) -> Frame:
@@ -37,7 +45,7 @@ def test_every_third_look_is_close_and_so_is_every_look_in_doubt() -> None:
 
 
 def test_without_glances_every_look_is_close() -> None:
-    schedule = schedule_of(1, glances=0)
+    schedule = schedule_of(1, LookPlan(glances=0))
     assert [schedule(frame(), SURE) for _ in range(4)] == [CLOSE] * 4
 
 
@@ -58,14 +66,46 @@ def test_a_glance_or_a_skipped_frame_that_leaves_doubt_is_followed_by_a_close_lo
     assert schedule.closer(GLANCE) == CLOSE
     assert [schedule(frame(), SURE) for _ in range(3)] == [GLANCE, GLANCE, CLOSE]
     assert schedule.closer(None) == CLOSE
-    assert schedule.closer(CLOSE) is None
     assert EveryFrame().closer(CLOSE) is None
+
+
+def test_a_close_look_that_leaves_doubt_is_followed_by_a_search_but_not_all_the_time() -> None:
+    schedule = schedule_of(1)
+    searched = []
+    for index in range(30):
+        look = schedule(Frame(EMPTY, index, index / 30), UNSURE)
+        searched.append(schedule.closer(look) == Look(turns=ALL_TURNS))
+    assert [index for index, yes in enumerate(searched) if yes] == [0, 15]
+    assert schedule.closer(Look(turns=ALL_TURNS)) is None
+    again = schedule(Frame(EMPTY, 30, 1.01), UNSURE._replace(begins_shot=True))
+    assert schedule.closer(again) == Look(turns=ALL_TURNS)
+
+
+def test_rolled_people_are_looked_at_as_they_are_rolled() -> None:
+    schedule = schedule_of(1)
+    lying = SURE._replace(turns=(3,))
+    assert [schedule(frame(), lying) for _ in range(2)] == [Look(turns=(0, 3)), Look(PERSON.side, (3,))]
+
+
+def test_large_pictures_are_looked_at_part_by_part_between_other_looks() -> None:
+    large, small = np.zeros((1080, 1920, 3), np.uint8), EMPTY
+    for image, expected in ((large, [1, 2, 3, 4]), (small, [])):
+        schedule = schedule_of(100, LookPlan(in_parts=True))
+        looks = [schedule(Frame(image, index, index / 30), SURE) for index in range(12)]
+        assert looks[0] == CLOSE
+        assert [look.part for look in looks[1:] if look is not None] == expected
+
+
+def test_a_shot_of_a_film_begins_with_a_look_at_all_parts() -> None:
+    schedule = schedule_of("auto", LookPlan(in_parts=True, all_parts_s=math.inf))
+    assert schedule(*seeing(EMPTY, Followed(begins_shot=True))).part == EVERY_PART
+    assert schedule(*seeing(EMPTY, UNSURE)).part is None
 
 
 def test_a_picture_that_has_changed_is_looked_at_closely() -> None:
     schedule = schedule_of("auto")
     grays = [(UNSURE, 0), (SURE, 100), (SURE._replace(rested_s=0.5), 200), (SURE._replace(rested_s=0.5), 200)]
-    looks = [schedule(frame(np.full_like(EMPTY, gray)), faces) for faces, gray in grays]
+    looks = [schedule(*seeing(np.full_like(EMPTY, gray), faces)) for faces, gray in grays]
     assert looks == [CLOSE, CLOSE, CLOSE, GLANCE]
 
 
@@ -81,32 +121,32 @@ def room(portrait: np.ndarray) -> np.ndarray:
 def on_demand(room: np.ndarray) -> OnDemand:
     """It has looked once at the room."""
     schedule = OnDemand()
-    assert schedule(frame(room), UNSURE) == CLOSE
+    assert schedule(*seeing(room, UNSURE)) == CLOSE
     return schedule
 
 
 def test_on_demand_a_picture_that_stays_the_same_is_not_looked_at(on_demand: OnDemand, room: np.ndarray) -> None:
     noise = np.random.default_rng(0).normal(0, 4, room.shape)
-    assert on_demand(frame(np.clip(room + noise, 0, 255).astype(np.uint8)), SURE) is None
-    assert on_demand(frame(room), UNSURE) is not None
+    assert on_demand(*seeing(np.clip(room + noise, 0, 255).astype(np.uint8))) is None
+    assert on_demand(*seeing(room, UNSURE)) is not None
 
 
 def test_on_demand_somebody_who_enters_is_looked_at(on_demand: OnDemand, room: np.ndarray) -> None:
     entering = room.copy()
     entering[280:, :100] = room[280:, 460:560]
-    assert on_demand(frame(entering), SURE._replace(rested_s=0.05)) is None
-    assert on_demand(frame(entering), SURE._replace(rested_s=0.1)) == CLOSE
-    assert on_demand(frame(entering), SURE) is None
+    assert on_demand(*seeing(entering, rested_s=0.05)) is None
+    assert on_demand(*seeing(entering, rested_s=0.1)) == CLOSE
+    assert on_demand(*seeing(entering)) is None
 
 
 def test_on_demand_somebody_who_moves_is_no_news(on_demand: OnDemand, room: np.ndarray) -> None:
     moved = np.full_like(room, 120)
     moved[287:, 455:555] = room[280:473, 460:560]
-    assert on_demand(frame(moved), SURE) is None
+    assert on_demand(*seeing(moved)) is None
 
 
 def test_on_demand_a_picture_of_another_size_is_looked_at(on_demand: OnDemand, room: np.ndarray) -> None:
-    assert on_demand(frame(room[:400]), SURE) is not None
+    assert on_demand(*seeing(room[:400])) is not None
 
 
 def test_a_number_of_frames_must_be_one_or_more() -> None:

@@ -77,6 +77,15 @@ def detect_every(text: str) -> int | Literal["auto"]:
     raise ValueError(f"{text} is neither auto nor a number of at least 1")
 
 
+def detect_size(text: str) -> int | Literal["auto"]:
+    """How large the detector sees the picture, as typed.  Raises ValueError."""
+    if text == "auto":
+        return "auto"
+    if text.isdecimal():
+        return int(text)
+    raise ValueError(f"{text} is neither a number of pixels nor auto")
+
+
 def listening_address(text: str) -> Address:
     """Where to listen, as typed; without a host, only this machine can connect.  Raises ValueError."""
     return parse_address(text, host=LOOPBACK, lowest_port=0)
@@ -194,11 +203,12 @@ class Options:
         usual="auto; every frame with --blur and --pixelate",
         api=True,
     )
-    detect_size: int = option(
-        320,
-        "Long side of the picture that yunet sees: 640 finds faces half as large and takes four times as long.",
+    detect_size: int | Literal["auto"] = option(
+        "auto",
+        "Long side of the picture that yunet sees; auto follows the picture, and looks at large ones in parts.",
         TRACKING,
-        metavar="PX",
+        metavar="PX|auto",
+        parse=detect_size,
         least=32,
         most=8192,
         api=True,

@@ -58,20 +58,32 @@ class Detection:
     """0..1."""
     region: Region
     """The face in Kaggle's framing, estimated from whatever the detector gives (points or box)."""
+    alternatives: tuple[Region, ...] = ()
+    """Where the same face would be after other views of the picture, for example turned ones; the keypoints decide."""
+
+
+EVERY_PART = -1
 
 
 class Look(NamedTuple):
-    """How closely a detector is to look at a picture."""
+    """How a detector is to look at a picture."""
 
     smallest: float | None = None
     """Side, frame px, from which on a face's region must be found (a glance); None for every face that can be."""
+    turns: tuple[int, ...] = (0,)
+    """Quarter turns that the sought faces may be rolled by, clockwise as seen in the picture."""
+    part: int | None = None
+    """The number of one part of a large picture that is looked at in full resolution; `EVERY_PART` for the whole
+    picture and all of its parts, None for the whole picture only."""
 
 
 CLOSE = Look()
+"""The whole picture, upright."""
+ALL_TURNS = (0, 1, 2, 3)
 
 Detect = Callable[..., Sequence[Detection] | None]
 """`detect(image)`: BGR image -> the faces in it, or None when this frame was not looked at (then known faces are
-followed).  A schedule that glances calls `detect(image, smallest)`."""
+followed).  A schedule that asks for other looks than `CLOSE` calls `detect(image, *look)`."""
 
 
 class Seen(NamedTuple):
@@ -113,6 +125,8 @@ class Settled(NamedTuple):
     """Raw, of `faces`."""
     suspected: tuple[Detection, ...] = ()
     """What may be faces too, but is not believed to be."""
+    shot: int = 0
+    """How many cuts came before."""
     needs_closer_look: bool = False
     """Whether somebody was given up or not found who a closer look at the same frame may find."""
 
@@ -149,3 +163,5 @@ class Tracked:
     """One per face, None where no head fits its keypoints; empty where poses were not asked for."""
     suspected: tuple[Detection, ...] = ()
     """What may be faces too, but is not believed to be; covered under privacy, and in no other output."""
+    shot: int = 0
+    """How many cuts came before; ids do not go on across them."""

@@ -1,30 +1,39 @@
 """The stages of `tracker.core` composed for one run, as its options ask: frames in, `Tracked` out, frame px."""
 
+import math
 from collections.abc import Iterable
 
 from tracker.backends.contract import Backend
 from tracker.core.association import EachAlone, Identity
 from tracker.core.landmarks import Locate
-from tracker.core.loop import track
+from tracker.core.loop import Identify, track
 from tracker.core.privacy import AHEAD_S, SUSPICION, concealed
-from tracker.core.schedule import GLANCES, schedule_of
+from tracker.core.schedule import LookPlan, Schedule, Stills, schedule_of
 from tracker.core.smoothers import SMOOTHERS, default_smoothing
 from tracker.core.smoothing import unsmoothed
 from tracker.detectors.contract import Detector
 from tracker.detectors.registry import DETECTORS, open_detector
+from tracker.detectors.search import LEAST_PX, Search, seen_whole_from
 from tracker.options import Options
 from tracker.sources.contract import Kind
 from tracker.sources.registry import mirrored
 from tracker.types import Frame, Tracked
 
+COVERED_PARTS_S = 0.25
+"""Where heads are covered, a film is looked at in all its parts this often.  A newcomer is covered `AHEAD_S` before it
+is found, so nobody shows meanwhile."""
+COVERED_LIVE_PARTS_S = 1.0
+"""The same of a camera, whose frames do not wait."""
+
 
 def open_detector_for(options: Options) -> Detector:
-    """The detector of `options`; where heads are covered it also tells of what it only half believes to be a face.
+    """The detector of `options`; it also tells of what it only half believes to be a face.
 
     Raises BackendUnavailable, WeightsError.
     """
-    threshold = SUSPICION * DETECTORS[options.detector].threshold if options.covers_heads else None
-    return open_detector(options.detector, threshold=threshold, input_size=options.detect_size, threads=options.threads)
+    threshold = SUSPICION * DETECTORS[options.detector].threshold
+    size = LEAST_PX if options.detect_size == "auto" else options.detect_size
+    return open_detector(options.detector, threshold=threshold, input_size=size, threads=options.threads)
 
 
 def follow(
@@ -35,14 +44,31 @@ def follow(
     `kind` says what the frames are to each other.  Of `options` count those that no resource is opened with.
     """
     frames, locate = mirrored(frames) if options.mirror else frames, Locate(backend)
-    least = DETECTORS[options.detector].threshold
+    detect, identity, schedule = stages_of(detector, kind, options)
     if kind == "images":  # they have nothing to do with each other
-        results = track(frames, detector, EachAlone(least_score=least), locate, unsmoothed)
+        results = track(frames, detect, identity, locate, unsmoothed, schedule)
         return concealed(results, options.privacy, hold_s=0.0)
     smoother = SMOOTHERS[options.smooth or default_smoothing(film=kind == "film", into_files=options.writes_files)]
-    schedule = schedule_of(options.pace, glances=0 if options.covers_heads else GLANCES)
-    smooth = smoother.open(options.lead_ms / 1000)
-    results = track(frames, detector, Identity(least_score=least), locate, smooth, schedule)
+    results = track(frames, detect, identity, locate, smoother.open(options.lead_ms / 1000), schedule)
     may_be_late = kind == "film" and (options.writes_files or smoother.afterwards is not None)
     shown = concealed(results, options.privacy, ahead_s=AHEAD_S if may_be_late else 0.0)
     return shown if smoother.afterwards is None else smoother.afterwards(shown)
+
+
+def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search, Identify, Schedule]:
+    """What looks, who is who and how closely to look, for frames of that kind."""
+    least, in_parts = DETECTORS[options.detector].threshold, options.detect_size == "auto"
+    detect = Search(detector, None if options.detect_size == "auto" else options.detect_size)
+    if kind == "images":
+        return detect, EachAlone(least_score=least), Stills(in_parts=in_parts)
+    identity = Identity(least_score=least, seen_whole_from=seen_whole_from if in_parts else None)
+    return detect, identity, schedule_of(options.pace, _looks(kind, options))
+
+
+def _looks(kind: Kind, options: Options) -> LookPlan:
+    """How closely to look at moving pictures."""
+    in_parts = options.detect_size == "auto"
+    if options.covers_heads:
+        often_s = COVERED_PARTS_S if kind == "film" else COVERED_LIVE_PARTS_S
+        return LookPlan(glances=0, all_parts_s=often_s if in_parts else None)
+    return LookPlan(in_parts=in_parts, all_parts_s=math.inf if in_parts and kind == "film" else None)

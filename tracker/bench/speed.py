@@ -25,6 +25,7 @@ from typing import Any, Literal, cast
 
 import cv2
 
+from tracker.app.follow import open_detector_for, stages_of
 from tracker.app.progress import FIRST_KEYPOINTS
 from tracker.backends.contract import Backend, FrameBackend
 from tracker.backends.registry import open_backend
@@ -36,14 +37,14 @@ from tracker.bench.peers import PeerName
 from tracker.bench.steadiness import Follow, Steadiness, follower, measure_film, portrait_of, record_paths
 from tracker.bench.steadiness import measure as measure_paths
 from tracker.bench.steadiness import steadiness as steadiness_of
-from tracker.core.association import Identity
 from tracker.core.landmarks import Locate
 from tracker.core.loop import Identify, track
-from tracker.core.schedule import Schedule, schedule_of
+from tracker.core.schedule import Schedule
 from tracker.core.smoothing import PoseAndShape
 from tracker.detectors.registry import DetectorName, open_detector
 from tracker.drawing.draw import draw
 from tracker.errors import FkpError, SourceError
+from tracker.options import Options
 from tracker.sinks.film import open_video
 from tracker.sources.contract import SourceInfo
 from tracker.sources.registry import open_source
@@ -226,13 +227,13 @@ def read(settings: Settings) -> Recording:
 def run_stages(settings: Settings, frames: Sequence[Frame], peer: Peer | None) -> StageTimes:
     """The tracking loop over frames in memory, each stage timed, alternating with the `peer`."""
     weights = load(settings.weights)
+    options = Options(detector=settings.detector, detect_every=settings.detect_every, threads=settings.threads)
     with (
         closing(open_backend(settings.backend, weights, settings.runtime)) as backend,
-        closing(open_detector(settings.detector, threads=settings.threads)) as detector,
+        closing(open_detector_for(options)) as detector,
     ):
-        identity = Identity()
-        schedule = timed("schedule", schedule_of(settings.detect_every))
-        detect, identify = timed("detect", detector), timed("identify", identity)
+        search, identity, looks = stages_of(detector, "camera", options)
+        detect, identify, schedule = timed("detect", search), timed("identify", identity), timed("schedule", looks)
         infer = timed("infer", backend)
         if isinstance(backend, FrameBackend):  # it cuts the crops itself
             locate, located = timed("crop and infer", Locate(backend)), []
@@ -247,8 +248,8 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: Peer | None) -
             tracked.append(each)
             if len(detect.durations_s) < len(tracked):
                 detect.durations_s.append(0.0)  # a frame that was skipped
-        stages: list[Timed[..., Any]] = [schedule, detect, identify, locate, *located, smooth]
-        return StageTimes(ours, theirs, stages, tracked, backend.name, detector.name, weights.sha256)
+        timings: list[Timed[..., Any]] = [schedule, detect, identify, locate, *located, smooth]
+        return StageTimes(ours, theirs, timings, tracked, backend.name, detector.name, weights.sha256)
 
 
 def measure_steadiness(settings: Settings) -> dict[str, Any]:

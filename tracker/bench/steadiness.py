@@ -26,6 +26,7 @@ from tracker.core.schedule import schedule_of
 from tracker.core.smoothing import PoseAndShape, unsmoothed
 from tracker.core.smoothing_offline import offline
 from tracker.detectors.contract import Detector
+from tracker.detectors.search import Search
 from tracker.errors import SourceError
 from tracker.sources.synthetic import MOTIONS, Portrait, Pose, SyntheticCamera
 from tracker.spec import INDEX, KEYPOINTS
@@ -133,7 +134,7 @@ def follower(detector: Detector, backend: Backend, detect_every: int | Literal["
     """The tracker without its smoothing."""
 
     def follow(frames: Iterable[Frame]) -> Iterator[Tracked]:
-        return track(frames, detector, Identity(), Locate(backend), unsmoothed, schedule_of(detect_every))
+        return track(frames, Search(detector), Identity(), Locate(backend), unsmoothed, schedule_of(detect_every))
 
     return follow
 

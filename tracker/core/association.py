@@ -1,73 +1,65 @@
 """Who is who: detections in, faces with lasting ids out, each with the region to look at (frame px).
 
-A face is born from a good detection or from two in a row, is carried along by its own keypoints while the detector
-looks away or misses it for a moment, is lost after that, and gets its old id back when it returns soon and near.
+What a detector sees is a face when the network's keypoints for it are sure enough.  It is then carried along by its own
+keypoints while the detector looks away or misses it, is lost after that, and gets its old id back when it returns soon
+and near.  A cut ends everything that was known.
 Distances are measured in sides of the face's region, so that near and far faces are treated alike.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from itertools import compress
+from itertools import groupby
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.motion import Motion, Place
-from tracker.geometry import region_from_keypoints
+from tracker.core.cuts import Cuts, Thumbnail
+from tracker.core.known import DISBELIEVED, DOUBTFUL, Answer, Known
+from tracker.geometry import cut
 from tracker.spec import KEYPOINTS
-from tracker.types import CLOSE, Box, Detection, Face, Frame, Points, Region, Seen, Settled
+from tracker.types import EVERY_PART, Detection, Face, Frame, Points, Region, Seen, Settled
 
 SAME_FACE_SIDES = 0.6
-"""A detection further than this from where a face was is another face.  Fast heads move 0.2 a frame at 15 fps."""
+"""A detection further than this from where a face was is another face..."""
+FASTEST_SIDES_PER_S = 8.0
+"""... unless more time has passed: at five frames a second a face may be 1.6 sides away.  Fast heads move 3 sides per
+second, people who walk past the camera 6."""
+MOST_SIDES = 2.5
+"""... but never further."""
 SAME_FACE_RATIO = 1.6
-"""... and so is one that is larger or smaller by this factor."""
+"""A detection that is larger or smaller by this factor is another face."""
 RETURN_SIDES = 1.2
 """A lost face may have moved this far, or strayed this far from its course, before it is seen again."""
-COURSE_S = 0.1
-"""Over how long the motion is averaged that is expected to go on out of sight."""
 COURSE_HASTE = 1.5
 """A lost face may be this much faster than it seemed: keypoints cling to what hides it."""
 COURSE_ENDS_S = 0.5
 """Nobody is expected to move on unseen for longer."""
 ONE_FACE_SIDES = 0.35
 """Two followed faces whose centres come this close are one face followed twice."""
-
-DOUBT = 1.3
-"""A face without a detection whose sigma is higher than usual by this factor calls for the detector.  One frame of a
-face in twenty to a hundred is."""
-SIGMA_SHARE = 0.1
-"""Share of each new sigma in what is usual."""
-
-SURPRISE = 0.001
-"""A crop goes half way to where the keypoints say the face is when they are this far from where it was expected: in
-sides, in the logarithm of the side, in radians.  Smaller surprises are mostly noise, larger ones motion.
-
-The network reads a face that is off the crop's middle a little towards that middle, so crops that lag behind cost
-more than crops that tremble: ten times this makes the error in motion three times as large, a tenth leaves the noise
-of the keypoints in the crops and makes a still face's jitter half as large again.
-"""
-FORESIGHT_S = 0.2
-"""Motion older than this says nothing about where a face is now."""
-
-FASTEST_GROWTH = 2.0
-"""Logarithm of the side per second: somebody who jumps at the camera.  Half hidden, keypoints change faster."""
-FASTEST_ROLL = 6.0
-"""Radians per second."""
-
-STRAY_SIDES = 0.3
-STRAY_RATIO = 1.3
-STRAY_ROLL = math.radians(60)
-"""Keypoints whose region lies further than this from the crop they were found in are no face's keypoints."""
-
+REPLACES_SIDES = 2.0
+REPLACES_RATIO = 1.35
+"""Somebody new this near, of a size this like, is whom the tracker has lost in the same frame."""
+WEAK_BELIEVED = 0.04
+"""Mean sigma, sides, up to which a detection below the detector's threshold is a face, when it is seen twice."""
+MOST_NEW = 12
+"""Unknown detections that are looked at per frame, the best first."""
+REFUSED_OFTEN = 3
+"""What was looked at this often without being a face calls for no more looks."""
+SAME_PERSON = 0.8
+"""Correlation of a face's picture before and after what may be a cut, from which on it is none.  Of different people
+one pair in a hundred exceeds 0.75; the same face a frame later has 0.97 and more."""
 
 _EACH_ALIKE = np.full(len(KEYPOINTS), 1 / len(KEYPOINTS), np.float32)
+NOBODY_YET = -1
+"""The id of what is looked at but not yet a face."""
 
 
 class Followed(NamedTuple):
-    """What a schedule needs to know of the followed faces in a frame that is yet to be looked at."""
+    """What a schedule needs to know of a frame that is yet to be looked at, and of the faces followed in it."""
 
     regions: tuple[Region, ...] = ()
     """Where each face is expected, shown or yet to be confirmed; frame px."""
@@ -81,67 +73,27 @@ class Followed(NamedTuple):
     """The same, from the last close look."""
     period_s: float = 0.0
     """From the last frame to this one."""
-
-
-class _Slack(NamedTuple):
-    """How far one region may stay from another that pulls it along."""
-
-    sides: float
-    """Each coordinate of the centre, in sides."""
-    log_side: float
-    roll: float
-    """Radians."""
-
-
-FROM_DETECTION = _Slack(0.06, 0.16, math.radians(60))
-"""Two to three times the noise of the detector's region; its roll is hardly known (see `detectors.yunet.FRAMING`)."""
-TURN_DOUBLING_SLACK = math.radians(15)
-"""A detector that misjudges the roll by this much misjudges the place twice as far."""
-
-
-@dataclass(slots=True, eq=False)
-class _Known:
-    """A face the tracker believes in, or (id None) is not yet sure of."""
-
-    id: int | None
-    region: Region
-    """Where to look for it in the current frame; frame px."""
-    motion: Motion
-    """Of the place where its keypoints put it, or the detector where they made no sense; frame px."""
-    settled_at: float
-    """Timestamp of its last place, s."""
-    box: Box
-    box_region: Region
-    """The region that the detector gave with `box`; without a detection the box moves and grows as the face does."""
-    score: float
-    detected_at: float
-    """Timestamp of the last detection, s."""
-    fresh: bool = True
-    """Known from the detector alone."""
-    followed: bool = False
-    """Looked for in the current frame without a detection."""
-    step_s: float = 0.0
-    """How long the last step took that they were learned from."""
-    course: complex = 0j
-    """The velocity averaged over `COURSE_S`, for as long as the detector does not miss the face."""
-    missed_at: float | None = None
-    """Timestamp of the first look that missed it since it was detected, s."""
-    usual_sigma: float | None = None
-    """Mean sigma of its keypoints while the detector sees it, in sides of the region."""
+    turns: tuple[int, ...] = (0,)
+    """The quarter turns that the faces are rolled by."""
+    begins_shot: bool = False
+    """Whether this is the first frame, or the first one after a cut."""
+    thumbnail: Thumbnail | None = None
 
 
 class Identity:
     """Lasting ids for the faces of one film or camera; implements `loop.Identify`.  A new run takes a new object.
 
-    least_score: a weaker detection is only suspected to be a face.
+    least_score: a weaker detection is only suspected to be a face, unless the network is sure of it twice.
     certain_score: a detection at least this good is shown at once, a weaker one when the next look confirms it.
         Lower shows more false faces for a moment, higher delays faint ones.
-    patience_s: how long a face that the detector misses is carried on by its keypoints.
+    patience_s: how long a face that the detector misses is carried on by keypoints that are not quite sure.
         Lower flickers, higher clings to faces that have gone.
     memory_s: how long a lost face keeps its id for a return to the same place.
     max_doubt: a face without a detection is dropped when the sigma of its keypoints exceeds what is usual for this
         face by this factor.  Lower loses blurred faces, higher shows keypoints where no face is any more.
         Measured on six clips: 999 of 1000 frames of a face lie below 1.6, 99 of 100 pieces of background above 1.7.
+    seen_whole_from: gives the side, frame px, from which on a look at the whole of a frame of some shape shows a face;
+        smaller ones are seen in parts only, so such a look does not miss them.  None where every look shows all.
     """
 
     def __init__(
@@ -152,18 +104,29 @@ class Identity:
         patience_s: float = 0.3,
         memory_s: float = 2.0,
         max_doubt: float = 1.8,
+        seen_whole_from: Callable[[tuple[int, ...]], float] | None = None,
     ) -> None:
         self._least_score = least_score
         self._certain_score = certain_score
         self._patience_s = patience_s
         self._memory_s = memory_s
         self._max_doubt = max_doubt
-        self._known: list[_Known] = []
-        self._lost: list[_Known] = []
+        self._seen_whole_from = seen_whole_from
+        self._known: list[Known] = []
+        self._lost: list[Known] = []
+        self._sought: list[Known] = []
+        """Whom each face handed out belongs to."""
         self._next_id = 0
+        self._cuts = Cuts()
+        self._before_cut: Frame | None = None
+        """The last frame, where the current one may begin another shot."""
+        self._shot = 0
+        self._frame: Frame | None = None
+        self._period_s = 0.0
         self._looked_at: float | None = None
         self._looked_closely_at: float | None = None
-        self._frame: Frame | None = None
+        self._first_look_at: float | None = None
+        """Timestamp of the first close look at this shot, s."""
         self._suspected: tuple[Detection, ...] = ()
         self._overlooks = False
         """Whether a glance missed somebody, or saw somebody new."""
@@ -171,163 +134,224 @@ class Identity:
 
     def expect(self, frame: Frame) -> Followed:
         """Begin a new frame: where the faces are expected in it, and how well they are known."""
-        period_s = 0.0 if self._frame is None else frame.timestamp - self._frame.timestamp
-        self._frame, self._suspected, self._overlooks = frame, (), False
+        last, self._frame = self._frame, frame
+        self._period_s = 0.0 if last is None else frame.timestamp - last.timestamp
+        self._suspected, self._overlooks = (), False
         for known in self._known:
-            known.region = _foreseen(known, frame.timestamp)
-        in_doubt = self._unsure or any(known.id is None or known.missed_at is not None for known in self._known)
+            known.foresee(frame.timestamp)
+        if self._cuts(frame):
+            self._before_cut = last
+        in_doubt = self._unsure or any(self._needs_look(known) for known in self._known)
+        shown = [known for known in self._known if known.shown]
         return Followed(
             regions=tuple(known.region for known in self._known),
             in_doubt=in_doubt,
-            is_sure=bool(self._known) and not self._lost and not in_doubt,
+            is_sure=bool(shown) and not self._lost and not in_doubt,
             rested_s=_since(self._looked_at, frame.timestamp),
             close_rested_s=_since(self._looked_closely_at, frame.timestamp),
-            period_s=period_s,
+            period_s=self._period_s,
+            turns=tuple(sorted({round(known.region.roll / (math.pi / 2)) % 4 for known in shown})) or (0,),
+            begins_shot=self._first_look_at is None or self._before_cut is not None,
+            thumbnail=self._cuts.thumbnail,
         )
 
     def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
-        """The faces to look for in this frame, in order of their ids."""
-        if seen is None:
-            for known in self._known:
-                known.followed = True
-        else:
-            certain = [each for each in seen.detections if each.score >= self._least_score]
-            self._suspected = tuple(each for each in seen.detections if each.score < self._least_score)
-            self._look(certain, frame.timestamp, closely=seen.look == CLOSE)
+        """The crops to look at in this frame: one of each face, and more where that may be wrong."""
+        self._cut(frame, () if seen is None else seen.detections)
+        if seen is not None:
+            self._look(seen, frame)
         self._drop(_twins(self._known))
-        shown = sorted((known.id, known) for known in self._known if known.id is not None)
-        return tuple(Face(id, known.region, _box(known), known.score, known.fresh) for id, known in shown)
+        crops = [(known, *crop) for known in self._known for crop in known.crops()]
+        self._sought = [known for known, _, _ in crops]
+        return tuple(
+            Face(NOBODY_YET if known.id is None else known.id, region, known.moved_box(), known.score, fresh)
+            for known, region, fresh in crops
+        )
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
-        """Learn from the raw points where each face is; drop a face whose points make no sense, unless detected."""
+        """Learn from the raw points where each face is, and hand on those that are believed to be faces."""
         assert self._frame is not None
-        known_by_id = {known.id: known for known in self._known}
-        known_faces = [known_by_id[face.id] for face in faces]
-        self._unsure = False
-        mean_sigma_px = (points.sigma @ _EACH_ALIKE).tolist()
-        self._suspected += _without_points(faces, points)
-        stays = [self._learn(*each) for each in zip(known_faces, faces, points.keypoints, mean_sigma_px, strict=True)]
-        self._drop([known for known, stay in zip(known_faces, stays, strict=True) if not stay])
-        given_up = not all(stays) and self._looked_at != self._frame.timestamp
-        left = Points(points.keypoints[stays], points.sigma[stays])
-        return Settled(tuple(compress(faces, stays)), left, self._suspected, self._overlooks or given_up)
+        now, shape = self._frame.timestamp, self._frame.image.shape
+        chosen = _learn(self._sought, faces, points, shape, now)
+        self._unsure = any(known.is_unsure() for known in self._known)
+        gone = [known for known in self._known if known.is_lost(self._max_doubt)]
+        self._drop(gone)
+        for known in list(self._known):
+            known.believe()
+            if known.id is None and known.shown:
+                self._name(known, gone)
+        shown = sorted((known.id, known) for known in self._known if known.id is not None and known.shown)
+        rows = [chosen[id(known)] for _, known in shown]
+        unseen = bool(gone) and self._looked_at != now
+        return Settled(
+            tuple(replace(faces[row], id=name) for row, (name, _) in zip(rows, shown, strict=True)),
+            Points(points.keypoints[rows], points.sigma[rows]),
+            (*self._suspected, *(known.as_detection() for known in self._known if not known.shown or known.id is None)),
+            self._shot,
+            self._overlooks or unseen or self._may_be_turned(),
+        )
 
-    def _learn(self, known: _Known, face: Face, keypoints: NDArray[np.float32], sigma_px: float) -> bool:
-        """Take note of one face's raw keypoints (15, 2) and mean sigma; False when it is no face any more."""
+    def _needs_look(self, known: Known) -> bool:
+        if known.refused >= REFUSED_OFTEN or not self._is_visible(known):
+            return False
+        if known.id is None:
+            return known.score >= self._least_score or known.sigma <= WEAK_BELIEVED
+        return known.missed_at is not None or not known.shown
+
+    def _may_be_turned(self) -> bool:
+        """Whether a close look may have taken somebody for upright who is not, or has seen nobody at all."""
+        seen = [known for known in self._known if not known.followed and known.refused < REFUSED_OFTEN]
+        return not self._known or any(known.is_doubtful for known in seen)
+
+    def _is_visible(self, known: Known) -> bool:
+        """Whether a look at the whole picture can show it."""
         assert self._frame is not None
-        if not (np.isfinite(keypoints).all() and math.isfinite(sigma_px)):
-            return False  # a network that overflows has found nothing
-        region, now = region_from_keypoints(keypoints), self._frame.timestamp
-        sensible = _is_near(region, face.region) and _is_inside(region, self._frame.image)
-        sigma_sides = sigma_px / face.region.side
-        usual = sigma_sides if known.usual_sigma is None else known.usual_sigma
-        if sensible:
-            _settle(known, region, now)
-        else:
-            known.motion, known.settled_at = Motion(_place(face.region)), now
-        known.fresh = False
-        if not known.followed:
-            known.usual_sigma = usual + SIGMA_SHARE * (sigma_sides - usual) if sensible else known.usual_sigma
-            return True
-        self._unsure |= not sensible or sigma_sides > DOUBT * usual
-        return sensible and sigma_sides <= self._max_doubt * usual
+        return self._seen_whole_from is None or known.region.side >= self._seen_whole_from(self._frame.image.shape)
 
-    def _look(self, detections: Sequence[Detection], now: float, *, closely: bool) -> None:
-        """Bring what is known in line with what the detector sees at time `now`.  A glance can only confirm."""
-        pairs, missed, fresh = _match(self._known, detections, _distance_here)
-        self._looked_at = now
-        self._overlooks = not closely and bool(missed or fresh)
+    def _look(self, seen: Seen, frame: Frame) -> None:
+        """Bring what is known in line with what the detector sees.  Only a close look can miss somebody."""
+        now = frame.timestamp
+        pairs, missed, fresh = _match(self._known, seen.detections, partial(_distance_here, now=now))
         for known, detection in pairs:
-            self._confirm(known, detection, now)
+            known.confirm(detection, now)
         for known in missed:
             known.followed = True
-        if not closely:
+        if seen.look.smallest is not None:
+            self._glance(missed, fresh, now)
             return
-        first, self._looked_closely_at = self._looked_closely_at is None, now
-        for known in missed:
-            known.missed_at = now if known.missed_at is None else known.missed_at
-        self._drop([known for known in missed if known.id is None or self._has_left(known, now)])
+        if seen.look.part is None or seen.look.part == EVERY_PART:
+            self._looked_at = self._looked_closely_at = now
+            self._first_look_at = now if self._first_look_at is None else self._first_look_at
+            self._miss(missed, now, everywhere=seen.look.part is not None)
         self._lost = [known for known in self._lost if now - known.detected_at <= self._memory_s]
-        returned, self._lost, new = _match(self._lost, fresh, partial(_distance_on_course, now=now))
+        reach = max(RETURN_SIDES, _reach(self._period_s))
+        returned, self._lost, new = _match(self._lost, fresh, partial(_distance_on_course, now=now, reach=reach))
         for known, detection in returned:
-            known.region, known.motion = detection.region, Motion(_place(detection.region))
-            known.settled_at, known.fresh = now, True
-            self._confirm(known, detection, now)
-            self._known.append(known)
-        self._known += [self._born(detection, now, first=first) for detection in new]
+            known.return_to(detection, now)
+        self._known += [known for known, _ in returned]
+        self._known += [Known.born(detection, now) for detection in new[:MOST_NEW]]
+        self._suspected = tuple(new[MOST_NEW:])
 
-    def _confirm(self, known: _Known, detection: Detection, now: float) -> None:
-        if known.id is None:
-            known.id = self._new_id()
-        known.region = _leashed(known.region, detection.region, FROM_DETECTION)
-        known.box, known.box_region = detection.box, detection.region
-        known.score, known.detected_at, known.missed_at, known.followed = detection.score, now, None, False
+    def _glance(self, missed: Sequence[Known], fresh: Sequence[Detection], now: float) -> None:
+        """Take note of a look that can only confirm."""
+        self._looked_at = now
+        missed_shown = any(known.shown and self._is_visible(known) for known in missed)
+        self._overlooks = missed_shown or any(each.score >= self._least_score for each in fresh)
 
-    def _has_left(self, known: _Known, now: float) -> bool:
-        return known.missed_at is not None and now - known.missed_at >= self._patience_s
+    def _miss(self, missed: Sequence[Known], now: float, *, everywhere: bool) -> None:
+        """Take note of whom a close look did not see."""
+        visible = [known for known in missed if everywhere or self._is_visible(known)]
+        for known in visible:
+            known.missed_at = now if known.missed_at is None else known.missed_at
+        self._drop([known for known in visible if known.id is None or known.has_left(now, self._patience_s)])
 
-    def _born(self, detection: Detection, now: float, *, first: bool) -> _Known:
-        """A face never seen before.  The very `first` look is trusted, so that a film starts with its faces."""
-        certain = detection.score >= self._certain_score or first
-        region = detection.region
-        id = self._new_id() if certain else None
-        return _Known(id, region, Motion(_place(region)), now, detection.box, region, detection.score, now)
+    def _name(self, known: Known, gone: Sequence[Known]) -> None:
+        """Give somebody new an id, once it is certain: of who was lost in the same frame just beside, or the next."""
+        assert self._frame is not None
+        weak, first = known.score < self._least_score, self._first_look_at == self._frame.timestamp
+        certain = known.score >= self._certain_score or first or not self._is_visible(known)
+        if (known.detections == 1 and (weak or not certain)) or (weak and known.sigma > WEAK_BELIEVED):
+            return
+        others = [other for other in self._known if other.id is not None and other.followed]
+        others = [other for other in others if other.sigma > DISBELIEVED or _is_on(other, known)]
+        near = [other for other in (*gone, *others) if other.id is not None and _may_be(other, known)]
+        if len(near) == 1:
+            known.id = near[0].id
+            self._known = [other for other in self._known if other is not near[0]]
+            self._lost = [other for other in self._lost if other is not near[0]]
+        else:
+            known.id, self._next_id = self._next_id, self._next_id + 1
 
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
-
-    def _drop(self, gone: Iterable[_Known]) -> None:
-        """Stop showing these faces; those that had an id may come back."""
+    def _drop(self, gone: Iterable[Known]) -> None:
+        """Stop following these faces; those that had an id may come back."""
         for known in gone:
             self._known.remove(known)
             if known.id is not None:
                 self._lost.append(known)
 
+    def _cut(self, frame: Frame, detections: Sequence[Detection]) -> None:
+        """Forget everybody if another shot begins: none of the faces is in the new frame, looking as it did."""
+        last, self._before_cut = self._before_cut, None
+        if last is None:
+            return
+        shown = [known for known in self._known if known.shown]
+        before = _pictures(last, [known.last_region for known in shown])
+        now = _pictures(frame, [*(known.region for known in shown), *(each.region for each in detections)])
+        if not (before @ now.T >= SAME_PERSON).any():
+            self._known, self._lost, self._first_look_at = [], [], None
+            self._shot += 1
+
 
 class EachAlone:
     """Identities for pictures that have nothing to do with one another: 0, 1, ... in each, best detection first.
 
-    least_score: a weaker detection is only suspected to be a face.
+    least_score: a weaker detection is only suspected to be a face, unless the network is sure of it.
     """
 
     def __init__(self, *, least_score: float = 0.0) -> None:
         self._least_score = least_score
-        self._suspected: tuple[Detection, ...] = ()
+        self._found: list[Known] = []
+        self._sought: list[Known] = []
+        self._shape: tuple[int, ...] = ()
 
     def expect(self, frame: Frame) -> Followed:
         """Nothing is known of a picture before it is looked at."""
-        return Followed()
+        self._shape = frame.image.shape
+        return Followed(begins_shot=True)
 
     def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
-        """Every certain detection of this frame is a face."""
-        detections = () if seen is None else seen.detections
-        certain = [each for each in detections if each.score >= self._least_score]
-        self._suspected = tuple(each for each in detections if each.score < self._least_score)
-        return tuple(Face(id, each.region, each.box, each.score, fresh=True) for id, each in enumerate(certain))
+        """The crops to look at: one of every detection, and more where other views disagree."""
+        self._found = [] if seen is None else [Known.born(each, frame.timestamp) for each in seen.detections]
+        crops = [(known, *crop) for known in self._found for crop in known.crops()]
+        self._sought = [known for known, _, _ in crops]
+        return tuple(Face(NOBODY_YET, region, known.box, known.score, fresh) for known, region, fresh in crops)
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
-        """All that have finite points: nothing carries over to the next picture."""
-        stays = _finite(points)
-        left = Points(points.keypoints[stays], points.sigma[stays])
-        return Settled(tuple(compress(faces, stays)), left, self._suspected + _without_points(faces, points))
+        """Those that the network believes to be faces; nothing carries over to the next picture."""
+        chosen = _learn(self._sought, faces, points, self._shape, now=0.0)
+        for known in self._found:
+            known.believe()
+        shown = [known for known in self._found if self._is_face(known)]
+        rows = [chosen[id(known)] for known in shown]
+        return Settled(
+            tuple(replace(faces[row], id=id) for id, row in enumerate(rows)),
+            Points(points.keypoints[rows], points.sigma[rows]),
+            tuple(known.as_detection() for known in self._found if known not in shown),
+            needs_closer_look=not self._found or any(known.is_doubtful for known in self._found),
+        )
+
+    def _is_face(self, known: Known) -> bool:
+        return known.shown and (known.score >= self._least_score or known.sigma <= DOUBTFUL)
 
 
-def _finite(points: Points) -> list[bool]:
-    """Of each face, whether all its numbers are."""
-    sums = points.keypoints.sum(axis=(1, 2)) + points.sigma.sum(axis=1)
-    return [math.isfinite(each) for each in sums.tolist()]
+def _learn(
+    sought: Sequence[Known], faces: Sequence[Face], points: Points, shape: tuple[int, ...], now: float
+) -> dict[int, int]:
+    """Tell each that was `sought` what the network says of its crops; the row that counts, by the object's `id`."""
+    mean_px = (points.sigma @ _EACH_ALIKE).tolist()
+    crops = (face.region for face in faces)
+    answers = list(map(Answer.of, crops, points.keypoints, points.sigma, mean_px))
+    chosen, row = {}, 0
+    for _, same in groupby(sought, key=id):
+        known, *others = same
+        chosen[id(known)] = row + known.learn(answers[row : row + 1 + len(others)], shape, now)
+        row += 1 + len(others)
+    return chosen
 
 
-def _without_points(faces: Sequence[Face], points: Points) -> tuple[Detection, ...]:
-    """Faces that the network found no finite points for: not shown, but covered where heads are."""
-    lost = compress(faces, [not each for each in _finite(points)])
-    return tuple(Detection(face.box, face.score, face.region) for face in lost)
+def _pictures(frame: Frame, regions: Sequence[Region]) -> NDArray[np.float32]:
+    """(N, 256): the crop of each region, small, without its brightness and contrast."""
+    crops = cut(frame.image, regions)[:, 0]
+    small = [cv2.resize(crop, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) for crop in crops]
+    flat = np.reshape(small, (len(regions), 256)).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    normal: NDArray[np.float32] = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1.0)
+    return normal
 
 
 def _match(
-    known: Sequence[_Known], detections: Sequence[Detection], distance_of: Callable[[_Known, Detection], float | None]
-) -> tuple[list[tuple[_Known, Detection]], list[_Known], list[Detection]]:
+    known: Sequence[Known], detections: Sequence[Detection], distance_of: Callable[[Known, Detection], float | None]
+) -> tuple[list[tuple[Known, Detection]], list[Known], list[Detection]]:
     """Pair faces with detections, closest pair first: (pairs, faces without detection, detections without face)."""
     near = sorted(
         (distance, i, j)
@@ -345,101 +369,42 @@ def _match(
     return pairs, missed, fresh
 
 
-def _distance_here(known: _Known, seen: Detection) -> float | None:
+def _reach(elapsed_s: float) -> float:
+    """How far a face may be from where it was expected, sides."""
+    return min(max(SAME_FACE_SIDES, FASTEST_SIDES_PER_S * elapsed_s), MOST_SIDES)
+
+
+def _distance_here(known: Known, seen: Detection, now: float) -> float | None:
     """How far a detection is from where a face is expected in this frame."""
-    return _distance(known.region, seen.region, SAME_FACE_SIDES)
+    return _distance(known.region, seen.region, _reach(now - known.settled_at))
 
 
-def _distance_on_course(known: _Known, seen: Detection, now: float) -> float | None:
+def _distance_on_course(known: Known, seen: Detection, now: float, reach: float) -> float | None:
     """How far a detection is from the way that a lost face was going: it may have stopped anywhere out of sight."""
     hidden_at = known.settled_at if known.missed_at is None else known.missed_at
     elapsed = min(now - hidden_at, COURSE_ENDS_S)
     start, way = complex(known.region.x, known.region.y), known.course * elapsed * COURSE_HASTE
     done = ((complex(seen.region.x, seen.region.y) - start) * way.conjugate()).real / max(abs(way) ** 2, 1e-9)
     nearest = start + way * min(max(done, 0.0), 1.0)
-    return _distance(replace(known.region, x=nearest.real, y=nearest.imag), seen.region, RETURN_SIDES)
+    return _distance(replace(known.region, x=nearest.real, y=nearest.imag), seen.region, reach)
 
 
-def _distance(a: Region, b: Region, reach_sides: float) -> float | None:
+def _distance(a: Region, b: Region, reach_sides: float, ratio: float = SAME_FACE_RATIO) -> float | None:
     """How unlike two regions are: their distance in sides plus the log of their ratio; None for different faces."""
     apart = math.hypot(a.x - b.x, a.y - b.y) / math.sqrt(a.side * b.side)
     growth = abs(math.log(a.side / b.side))
-    return apart + growth if apart <= reach_sides and growth <= math.log(SAME_FACE_RATIO) else None
+    return apart + growth if apart <= reach_sides and growth <= math.log(ratio) else None
 
 
-def _leashed(region: Region, holder: Region, slack: _Slack) -> Region:
-    """`region`, pulled just far enough towards `holder`: steady while they agree, unable to drift away."""
-    turn = _clip(math.remainder(region.roll - holder.roll, math.tau), slack.roll)
-    growth = _clip(math.log(region.side / holder.side), slack.log_side)
-    reach = slack.sides * holder.side * (1 + abs(turn) / TURN_DOUBLING_SLACK)
-    return Region(
-        holder.x + _clip(region.x - holder.x, reach),
-        holder.y + _clip(region.y - holder.y, reach),
-        holder.side * math.exp(growth),
-        holder.roll + turn,
-    )
+def _is_on(one: Known, other: Known) -> bool:
+    return _distance(one.last_region, other.last_region, ONE_FACE_SIDES) is not None
 
 
-def _foreseen(known: _Known, now: float) -> Region:
-    """Where the face should be if it moves, grows and turns on as it did."""
-    return _region(known.motion.after((now - known.settled_at) * _trust(known, now)))
+def _may_be(one: Known, other: Known) -> bool:
+    return _distance(one.region, other.last_region, REPLACES_SIDES, REPLACES_RATIO) is not None
 
 
-def _trust(known: _Known, now: float) -> float:
-    """How much of a face's velocity to believe, 0..1.
-
-    Cameras hand over frames in bursts: what it did in 2 ms says nothing of the next 60.
-    """
-    elapsed = now - known.settled_at
-    return min(1.0, 2 * known.step_s / elapsed) if 0 < elapsed <= FORESIGHT_S else 0.0
-
-
-def _settle(known: _Known, seen: Region, now: float) -> None:
-    """Take note of where the keypoints put a face."""
-    elapsed, motion = now - known.settled_at, known.motion
-    if elapsed > 0 and not known.fresh:
-        trust = _trust(known, now)
-        motion.centre_speed, motion.turn_speed = trust * motion.centre_speed, trust * motion.turn_speed
-        side = math.exp(motion.after(elapsed).turn.real)
-        motion.follow(_place(seen), elapsed, SURPRISE * side, SURPRISE)
-        growth, roll = motion.turn_speed.real, motion.turn_speed.imag
-        motion.turn_speed = complex(_clip(growth, FASTEST_GROWTH), _clip(roll, FASTEST_ROLL))
-        known.step_s = elapsed
-        if known.missed_at is None:
-            known.course += elapsed / (elapsed + COURSE_S) * (motion.centre_speed - known.course)
-    else:
-        motion.place = _place(seen)
-    known.settled_at = now
-
-
-def _place(region: Region) -> Place:
-    return Place(complex(region.x, region.y), complex(math.log(region.side), region.roll))
-
-
-def _region(place: Place) -> Region:
-    return Region(place.centre.real, place.centre.imag, math.exp(place.turn.real), place.turn.imag)
-
-
-def _since(then: float | None, now: float) -> float:
-    return math.inf if then is None else now - then
-
-
-def _is_inside(region: Region, image: NDArray[np.uint8]) -> bool:
-    height, width = image.shape[:2]
-    return 0 <= region.x < width and 0 <= region.y < height
-
-
-def _is_near(region: Region, crop: Region) -> bool:
-    """Whether keypoints with this region can have been found in that crop.  False for keypoints that are not finite."""
-    apart = math.hypot(region.x - crop.x, region.y - crop.y)
-    return (
-        apart <= STRAY_SIDES * crop.side
-        and crop.side / STRAY_RATIO <= region.side <= crop.side * STRAY_RATIO
-        and abs(math.remainder(region.roll - crop.roll, math.tau)) <= STRAY_ROLL
-    )
-
-
-def _twins(known: Sequence[_Known]) -> list[_Known]:
+def _twins(known: Sequence[Known]) -> list[Known]:
     """Of faces that have become one, all but the one detected last (then best, then oldest)."""
     ranked = sorted(known, key=lambda face: (face.followed, -face.detected_at, -face.score))
     return [
@@ -450,19 +415,5 @@ def _twins(known: Sequence[_Known]) -> list[_Known]:
     ]
 
 
-def _box(known: _Known) -> Box:
-    """The detector's box; where it did not see the face, the last one moved and scaled with the face's region."""
-    if not known.followed:
-        return known.box
-    box, old, new = known.box, known.box_region, known.region
-    growth = new.side / old.side
-    return Box(
-        new.x + (box.left - old.x) * growth,
-        new.y + (box.top - old.y) * growth,
-        new.x + (box.right - old.x) * growth,
-        new.y + (box.bottom - old.y) * growth,
-    )
-
-
-def _clip(value: float, bound: float) -> float:
-    return min(max(value, -bound), bound)
+def _since(then: float | None, now: float) -> float:
+    return math.inf if then is None else now - then

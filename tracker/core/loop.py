@@ -51,7 +51,7 @@ def track(
         while found.needs_closer_look and (look := schedule.closer(look)) is not None:
             found = _find(frame, look, detect, identify, locate)
         points = smooth(found.faces, found.points, frame.timestamp)
-        yield Tracked(frame, found.faces, *points, suspected=found.suspected)
+        yield Tracked(frame, found.faces, *points, suspected=found.suspected, shot=found.shot)
 
 
 def _find(frame: Frame, look: Look | None, detect: Detect, identify: Identify, locate: Locator) -> Settled:

@@ -9,27 +9,27 @@ A glance shrinks the picture further and sees a large face as surely in half of 
 small, so a close look follows after a few glances, and whatever is unusual calls for one at once.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.core.association import Followed
-from tracker.types import CLOSE, Frame, Look, Region
+from tracker.core.cuts import Thumbnail
+from tracker.detectors.search import PART_PX
+from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, Frame, Look, Region
 
 LONGEST_REST_S = 0.5
 """However sure the faces are, the detector looks again after this."""
 CLOCK_TOLERANCE_S = 0.002
 """Films round their timestamps to milliseconds."""
 GLANCES = 2
-"""Looks between two close ones, while every face is followed surely: a small face that comes then is found two looks
+"""LookPlan between two close ones, while every face is followed surely: a small face that comes then is found two looks
 late."""
 CLOSE_AGAIN_S = 1.0
 """After this time every look is close, however few there were: a small face that comes need not wait longer."""
-LOOK_AT = 40
-"""Points compared along the frame's long side."""
 OTHER_GRAY = 25
 """A point has changed when it differs by more gray levels: noise and compression stay below 10."""
 CHANGED_SHARE = 0.01
@@ -38,6 +38,13 @@ SHORTEST_REST_S = 0.1
 """A picture that changes all the time, because the camera moves, calls for the detector no more often than this."""
 ABOVE_SIDES, BESIDE_SIDES = 1.0, 1.5
 """How far a person's hair and body reach from the centre of the face's region; they move without being news."""
+
+
+SEARCH_REST_S = 0.5
+"""Between two searches: looks with the picture turned by all quarter turns, where a close look leaves doubt.  They cost
+a fifth more on an empty scene, where every frame is looked at."""
+PART_REST_S = 0.1
+"""Between two parts of a large picture."""
 
 
 class Schedule(Protocol):
@@ -62,86 +69,132 @@ class EveryFrame:
         return None
 
 
-class _Glancing:
-    """Looks of which up to `glances` in a row are glances, while the faces are sure."""
+class Stills:
+    """A close look at every picture, in full resolution if `in_parts`, and a search where it leaves doubt."""
 
-    def __init__(self, glances: int) -> None:
-        self._glances = glances
-        self._glanced = glances
-
-    def closer(self, look: Look | None) -> Look | None:
-        self._glanced = 0
-        return None if look == CLOSE else CLOSE
-
-    def _look(self, faces: Followed, *, closely: bool = False) -> Look:
-        """A glance where that is enough, unless it must be done `closely`."""
-        enough = self._glanced < self._glances and faces.close_rested_s < CLOSE_AGAIN_S and faces.is_sure
-        if closely or not enough:
-            self._glanced = 0
-            return CLOSE
-        self._glanced += 1
-        return Look(smallest=min(region.side for region in faces.regions))
-
-
-class OnDemand(_Glancing):
-    """Looks when a face needs it, when the picture changes beside the followed people, and now and then."""
-
-    def __init__(self, glances: int = GLANCES) -> None:
-        super().__init__(glances)
-        self._seen = np.empty((0, 0), np.uint8)
-        """The thumbnail of the last look."""
+    def __init__(self, *, in_parts: bool = False) -> None:
+        self._close = Look(part=EVERY_PART) if in_parts else CLOSE
 
     def __call__(self, frame: Frame, faces: Followed) -> Look | None:
-        news = faces.rested_s >= SHORTEST_REST_S and changed(frame.image, self._seen, faces.regions)
-        due = faces.rested_s + faces.period_s > LONGEST_REST_S + CLOCK_TOLERANCE_S
-        if faces.is_sure and not news and not due:
+        return self._close
+
+    def closer(self, look: Look | None) -> Look | None:
+        return self._close._replace(turns=ALL_TURNS) if look == self._close else None
+
+
+class LookPlan:
+    """The looks at a film or camera: glances while the faces are sure, searches where there is doubt.
+
+    glances: how many glances may follow each other.
+    in_parts: whether large pictures are also looked at part by part, one each `PART_REST_S`.
+    parts_rest_s: how often all parts are looked at together; None for never.
+    """
+
+    def __init__(self, glances: int = GLANCES, *, in_parts: bool = False, all_parts_s: float | None = None) -> None:
+        self._glances = glances
+        self._glanced = glances
+        self._in_parts = in_parts
+        self._all_parts_s = all_parts_s
+        self._part = 0
+        self._now = self._searched_at = self._part_at = -math.inf
+
+    def first(self, faces: Followed, now: float, *, closely: bool = False) -> Look:
+        """A glance where that is enough, unless it must be done `closely`."""
+        self._now = now
+        if faces.begins_shot:
+            self._searched_at = -math.inf
+        enough = self._glanced < self._glances and faces.close_rested_s < CLOSE_AGAIN_S and faces.is_sure
+        if enough and not closely and not self._all_parts_due(faces):
+            self._glanced += 1
+            return Look(min(region.side for region in faces.regions), faces.turns)
+        self._glanced = 0
+        return Look(turns=tuple(sorted({0, *faces.turns})), part=self._parts(faces))
+
+    def between(self, frame: Frame) -> Look | None:
+        """One part of a large picture, in a frame that needs no other look."""
+        self._now = now = frame.timestamp
+        if not self._in_parts or now - self._part_at < PART_REST_S or max(frame.image.shape) <= PART_PX:
             return None
-        self._seen = _thumbnail(frame.image)
-        return self._look(faces, closely=news)
+        self._part, self._part_at = self._part + 1, now
+        return Look(part=self._part)
+
+    def closer(self, look: Look | None) -> Look | None:
+        """A close look after a glance, then a search, unless the last one was a moment ago."""
+        if look is None or look.smallest is not None:
+            self._glanced = 0
+            return CLOSE if look is None else CLOSE._replace(turns=tuple(sorted({0, *look.turns})))
+        rests = self._now - self._searched_at < SEARCH_REST_S
+        if rests or look.turns == ALL_TURNS or look.part not in (None, EVERY_PART):
+            return None
+        self._searched_at = self._now
+        return look._replace(turns=ALL_TURNS)
+
+    def _all_parts_due(self, faces: Followed) -> bool:
+        if self._all_parts_s is None:
+            return False
+        return faces.begins_shot or self._now - self._part_at >= self._all_parts_s
+
+    def _parts(self, faces: Followed) -> int | None:
+        if not self._all_parts_due(faces):
+            return None
+        self._part_at = self._now
+        return EVERY_PART
 
 
-class EveryN(_Glancing):
-    """Looks at the first and then every n-th frame; sooner where a face is in doubt, and counts from there."""
+class OnDemand:
+    """LookPlan when a face needs it, when the picture changes beside the followed people, and now and then."""
 
-    def __init__(self, n: int, glances: int = GLANCES) -> None:
+    def __init__(self, looks: LookPlan | None = None) -> None:
+        self._looks = LookPlan() if looks is None else looks
+        self._seen: Thumbnail | None = None
+        """Of the last look."""
+
+    def __call__(self, frame: Frame, faces: Followed) -> Look | None:
+        now = faces.thumbnail
+        news = faces.rested_s >= SHORTEST_REST_S and now is not None and changed(now, self._seen, faces.regions)
+        due = faces.rested_s + faces.period_s > LONGEST_REST_S + CLOCK_TOLERANCE_S
+        if faces.is_sure and not news and not due and not faces.begins_shot:
+            return self._looks.between(frame)
+        self._seen = now
+        return self._looks.first(faces, frame.timestamp, closely=news)
+
+    def closer(self, look: Look | None) -> Look | None:
+        return self._looks.closer(look)
+
+
+class EveryN:
+    """LookPlan at the first and then every n-th frame; sooner where a face is in doubt, and counts from there."""
+
+    def __init__(self, n: int, looks: LookPlan | None = None) -> None:
         if n < 1:
             raise ValueError(f"n is {n}, expected 1 or more")
-        super().__init__(glances)
+        self._looks = LookPlan() if looks is None else looks
         self._n = n
         self._until_next = 0
 
     def __call__(self, frame: Frame, faces: Followed) -> Look | None:
-        if self._until_next > 0 and not faces.in_doubt:
+        if self._until_next > 0 and not faces.in_doubt and not faces.begins_shot:
             self._until_next -= 1
-            return None
+            return self._looks.between(frame)
         self._until_next = self._n - 1
-        return self._look(faces)
+        return self._looks.first(faces, frame.timestamp)
+
+    def closer(self, look: Look | None) -> Look | None:
+        return self._looks.closer(look)
 
 
-def schedule_of(every: int | Literal["auto"], *, glances: int = GLANCES) -> Schedule:
-    """Looks at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it."""
-    return OnDemand(glances) if every == "auto" else EveryN(every, glances)
+def schedule_of(every: int | Literal["auto"], looks: LookPlan | None = None) -> Schedule:
+    """LookPlan at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it."""
+    return OnDemand(looks) if every == "auto" else EveryN(every, looks)
 
 
-def changed(image: NDArray[np.uint8], before: NDArray[np.uint8], people: Sequence[Region]) -> bool:
-    """Whether a BGR image (H, W, 3) differs from the thumbnail `before`, except where `people` (frame px) are."""
-    now = _thumbnail(image)
-    if now.shape != before.shape:
+def changed(now: Thumbnail, before: Thumbnail | None, people: Sequence[Region]) -> bool:
+    """Whether a picture differs from the one `before`, except where `people` (frame px) are."""
+    if before is None or now.points.shape != before.points.shape:
         return True
-    differs = cv2.absdiff(now, before)
-    step = _step(image)
+    differs, step = cv2.absdiff(now.points, before.points), now.step
     for face in people:
         left, right = face.x - BESIDE_SIDES * face.side, face.x + BESIDE_SIDES * face.side
         top = face.y - ABOVE_SIDES * face.side
         differs[max(0, round(top / step)) :, max(0, round(left / step)) : max(0, round(right / step))] = 0
     return int(np.count_nonzero(differs > OTHER_GRAY)) >= CHANGED_SHARE * differs.size
-
-
-def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Single points of the green channel on a square grid."""
-    step = _step(image)
-    return np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, 1])
-
-
-def _step(image: NDArray[np.uint8]) -> int:
-    return max(1, max(image.shape[:2]) // LOOK_AT)

@@ -66,12 +66,14 @@ class BlazeFace:
             raise WeightsError(f"mediapipe {mediapipe.__version__} cannot load {path}: {error}") from error
         return cls(task, mediapipe.__version__, mediapipe)
 
-    def __call__(self, image: NDArray[np.uint8], smallest: float | None = None) -> list[Detection]:
+    def __call__(
+        self, image: NDArray[np.uint8], smallest: float | None = None, *, size: int | None = None
+    ) -> list[Detection]:
         rgb = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         )
-        size = np.array(image.shape[1::-1], np.float64)
-        faces = [_detection(answer, size) for answer in self._task.detect(rgb).detections]
+        frame_size = np.array(image.shape[1::-1], np.float64)
+        faces = [_detection(answer, frame_size) for answer in self._task.detect(rgb).detections]
         return sorted(faces, key=lambda face: -face.score)
 
     def close(self) -> None:

@@ -19,10 +19,13 @@ class Detector(Protocol):
         """For people and records, e.g. `yunet-2023mar 320`."""
         ...
 
-    def __call__(self, image: NDArray[np.uint8], smallest: float | None = None) -> list[Detection]:
+    def __call__(
+        self, image: NDArray[np.uint8], smallest: float | None = None, *, size: int | None = None
+    ) -> list[Detection]:
         """(H, W, 3) uint8 BGR -> the faces in it, best score first; boxes may reach beyond the image.
 
         `smallest` is the side, frame px, from which on a face's region must be found; None for all that can be.
+        `size` is the long side, px, that the picture gets if every face is asked for; None for the detector's own.
         """
         ...
 

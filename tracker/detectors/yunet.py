@@ -69,10 +69,12 @@ class YuNet:
         session = open_session(path, model, threads, remedy="restore it with: pip install --force-reinstall fkp")
         return cls(session, threshold, input_size)
 
-    def __call__(self, image: NDArray[np.uint8], smallest: float | None = None) -> list[Detection]:
+    def __call__(
+        self, image: NDArray[np.uint8], smallest: float | None = None, *, size: int | None = None
+    ) -> list[Detection]:
         if self._session is None:
             raise ValueError("this detector is closed")
-        canvas = self._canvas_for(image.shape, self._input_size_for(smallest, max(image.shape)))
+        canvas = self._canvas_for(image.shape, self._input_size_for(smallest, max(image.shape), size))
         answers = self._session.run(OUTPUTS, {"input": canvas.show(image)})
         scores, corners = decode(answers, self._threshold)
         in_frame = (corners + 0.5) / canvas.scale - 0.5  # a pixel's centre stays its centre
@@ -81,12 +83,13 @@ class YuNet:
     def close(self) -> None:
         self._session = None
 
-    def _input_size_for(self, smallest: float | None, frame_size: int) -> int:
+    def _input_size_for(self, smallest: float | None, frame_size: int, size: int | None) -> int:
         """The long side of the network's input that shows a region of side `smallest`, frame px, large enough."""
+        most = self._input_size if size is None else size
         if smallest is None:
-            return self._input_size
-        needed = max(SURELY_SEEN * frame_size / smallest, COARSEST * self._input_size)
-        return min(math.ceil(needed / 32) * 32, self._input_size)
+            return most
+        needed = max(SURELY_SEEN * frame_size / smallest, COARSEST * most)
+        return min(math.ceil(needed / 32) * 32, most)
 
 
 class _Canvas:

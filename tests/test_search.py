@@ -1,0 +1,114 @@
+"""A detector told how to look: at turned, small and badly lit faces, on real pictures."""
+
+import math
+from collections.abc import Iterator
+from contextlib import closing
+
+import cv2
+import numpy as np
+import pytest
+
+from tracker import Tracker
+from tracker.detectors.registry import open_detector
+from tracker.detectors.search import OVERLAP_PX, PART_PX, Search, parts_of, seen_whole_from, whole_px
+from tracker.geometry import EYE_MIDPOINT, unit_from_frame
+from tracker.spec import INDEX
+from tracker.types import ALL_TURNS, EVERY_PART
+
+EYES = np.array([[246.6, 102.5], [202.8, 100.5]])
+"""Of the portrait: the subject's left and right eye, frame px."""
+
+
+@pytest.fixture(scope="module")
+def search() -> Iterator[Search]:
+    with closing(open_detector("yunet")) as detector:
+        yield Search(detector)
+
+
+def turned(portrait: np.ndarray, degrees: float, side: int = 480) -> tuple[np.ndarray, np.ndarray]:
+    """The portrait's head turned clockwise in a square picture, and where its eyes are."""
+    matrix = cv2.getRotationMatrix2D((224.0, 120.0), -degrees, side / 330)
+    matrix[:, 2] += side / 2 - np.array([224.0, 120.0])
+    image = cv2.warpAffine(portrait, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    return image, np.c_[EYES, [1, 1]] @ matrix.T
+
+
+@pytest.mark.parametrize("quarter", ALL_TURNS)
+@pytest.mark.parametrize("width", [480, 700])
+def test_a_turned_face_is_found_where_it_is(search: Search, portrait: np.ndarray, quarter: int, width: int) -> None:
+    image, eyes = turned(portrait, 90 * quarter)
+    wide = np.hstack([image, np.zeros((480, width - 480, 3), np.uint8)])
+    best, *others = search(wide, turns=ALL_TURNS)
+    assert others == []
+    region = min((best.region, *best.alternatives), key=lambda each: abs(unrolled(each.roll, quarter)))
+    assert math.degrees(unrolled(region.roll, quarter)) == pytest.approx(0, abs=12)
+    np.testing.assert_allclose(unit_from_frame(eyes.mean(0), region), EYE_MIDPOINT, atol=0.12)
+    assert best.box.left < region.x < best.box.right
+    assert best.box.top < region.y < best.box.bottom
+
+
+def unrolled(roll: float, quarter: int) -> float:
+    return math.remainder(roll - quarter * math.pi / 2, math.tau)
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90, 135, 180, 225, 270, 315])
+def test_the_keypoints_of_a_picture_are_right_at_every_roll(portrait: np.ndarray, degrees: float) -> None:
+    image, eyes = turned(portrait, degrees)
+    with Tracker(backend="cpu") as tracker:
+        tracked = tracker.image(image)
+    assert len(tracked.faces) == 1
+    found = tracked.keypoints[0, [INDEX["left_eye_center"], INDEX["right_eye_center"]]]
+    np.testing.assert_allclose(found, eyes, atol=0.1 * math.dist(*eyes))
+
+
+def test_parts_cover_large_pictures_and_overlap() -> None:
+    for width, height in ((1920, 1080), (3840, 2160), (9600, 2400), (641, 640)):
+        covered = np.zeros((height, width), bool)
+        finest = [part for part in parts_of(width, height) if part[2] == 1]
+        for left, top, _ in finest:
+            covered[top : top + PART_PX, left : left + PART_PX] = True
+        assert covered.all()
+        assert len({left for left, _, _ in finest}) <= math.ceil(width / (PART_PX - OVERLAP_PX))
+    assert parts_of(640, 480) == []
+
+
+@pytest.mark.parametrize(("width", "whole"), [(320, 320), (640, 320), (1280, 416), (1920, 640), (3840, 640)])
+def test_the_size_of_the_whole_follows_the_picture(width: int, whole: int) -> None:
+    assert whole_px((width * 9 // 16, width, 3)) == whole
+    assert (seen_whole_from((width * 9 // 16, width, 3)) > 0) == (width > 640)
+
+
+@pytest.mark.parametrize("width", [1920, 3840])
+def test_small_faces_in_large_pictures_are_found(portrait: np.ndarray, width: int) -> None:
+    """14 px between the eyes, in several places, and one close by."""
+    image = np.full((width * 9 // 16, width, 3), 90, np.uint8)
+    small = cv2.resize(portrait[:260, 90:360], None, fx=14 / 43.8, fy=14 / 43.8, interpolation=cv2.INTER_AREA)
+    places = [(0.05, 0.1), (0.2, 0.8), (0.75, 0.85), (0.93, 0.4)]
+    for x, y in places:
+        left, top = round(x * width), round(y * image.shape[0])
+        image[top : top + small.shape[0], left : left + small.shape[1]] = small
+    near = cv2.resize(portrait[:300, 90:360], None, fx=2.5, fy=2.5)
+    image[: near.shape[0], width // 3 : width // 3 + near.shape[1]] = near
+    with Tracker(backend="cpu") as tracker:
+        assert len(tracker.image(image).faces) == len(places) + 1
+
+
+def test_a_part_reports_in_frame_px_and_only_what_is_in_it(search: Search, portrait: np.ndarray) -> None:
+    image = np.full((1080, 1920, 3), 90, np.uint8)
+    image[700:1000, 1500:1770] = portrait[:300, 90:360]
+    whole = search(image, part=EVERY_PART)
+    parts = parts_of(1920, 1080)
+    seen = [search(image, part=number) for number in range(len(parts))]
+    assert len(whole) == 1
+    assert sum(map(bool, seen)) < len(parts)
+    eyes = EYES.mean(0) - (90, 0) + (1500, 700)
+    for found in [whole, *filter(None, seen)]:
+        np.testing.assert_allclose(unit_from_frame(eyes, found[0].region), EYE_MIDPOINT, atol=0.15)
+
+
+@pytest.mark.parametrize(("gain", "noise"), [(0.05, 1.0), (0.03, 0.5)])
+def test_a_face_in_the_dark_is_found(portrait: np.ndarray, gain: float, noise: float) -> None:
+    dark = cv2.resize(portrait[:300, 90:360], (270, 300)) * gain
+    image = np.clip(dark + np.random.default_rng(0).normal(0, noise, dark.shape), 0, 255).astype(np.uint8)
+    with Tracker(backend="cpu") as tracker:
+        assert len(tracker.image(image).faces) == 1

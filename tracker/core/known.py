@@ -1,0 +1,323 @@
+"""One followed face: where it should be, which crops show it best, and whether to believe that it is one.
+
+In: detections and the network's points for its crops.  Out: its region for the next frame, frame px.  The network's own
+sigma is what tells a face from what a detector takes for one; it is measured in sides of the face's region, so that
+near and far faces are treated alike.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.core.motion import Motion, Place
+from tracker.geometry import region_from_keypoints
+from tracker.types import Box, Detection, Region
+
+BELIEVED = 0.055
+"""Mean sigma, sides, up to which something new is a face.  True faces have 0.006 to 0.037, and at most 0.056 behind
+glasses and a mask; false ones 0.066 to 0.25, and one in ten upright inventions on a turned face less than 0.055."""
+DISBELIEVED = 0.065
+"""... and above which a face is no longer shown, so that nobody flickers at the limit."""
+DOUBTFUL = 0.035
+"""Above this the face is looked for at other rolls and in other crops; one true face in twenty is."""
+SURE = 0.03
+"""Up to this a face needs no detector to be believed: it may lie, or be half hidden."""
+STILL_THERE = 0.045
+"""Up to this a face that the detector misses is where its keypoints are, for as long as patience lasts."""
+LONGEST_UNSEEN_S = 10.0
+"""However sure the network is, a face that no detector sees for longer is gone."""
+TRY_INSTEAD = 0.8
+"""Another crop is better when its sigma is at most this share of the usual crop's."""
+GROW = 1.3
+"""A doubtful face is also tried in a crop larger by this: crops shrink with collapsing points."""
+WEIGH_BY_SIGMA = 0.03
+"""Points count by their sigma where the mean of them, sides, is above this; below they are alike."""
+
+DOUBT = 1.3
+"""A face without a detection whose sigma is higher than usual by this factor calls for the detector.  One frame of a
+face in twenty to a hundred is."""
+SIGMA_SHARE = 0.1
+"""Share of each new sigma in what is usual."""
+
+SURPRISE = 0.001
+"""A crop goes half way to where the keypoints say the face is when they are this far from where it was expected: in
+sides, in the logarithm of the side, in radians.  Smaller surprises are mostly noise, larger ones motion.
+
+The network reads a face that is off the crop's middle a little towards that middle, so crops that lag behind cost
+more than crops that tremble: ten times this makes the error in motion three times as large, a tenth leaves the noise
+of the keypoints in the crops and makes a still face's jitter half as large again.
+"""
+FORESIGHT_S = 0.2
+"""Motion older than this says nothing about where a face is now."""
+
+FASTEST_GROWTH = 2.0
+"""Logarithm of the side per second: somebody who jumps at the camera.  Half hidden, keypoints change faster."""
+FASTEST_ROLL = 6.0
+"""Radians per second."""
+
+COURSE_S = 0.1
+"""Over how long the motion is averaged that is expected to go on out of sight."""
+
+STRAY_SIDES = 0.3
+STRAY_RATIO = 1.3
+STRAY_ROLL = math.radians(60)
+"""Keypoints whose region lies further than this from the crop they were found in are no face's keypoints."""
+FRESH_STRAY = 1.6
+"""How many times as far they may lie from a detector's crop."""
+
+
+class Slack(NamedTuple):
+    """How far one region may stay from another that pulls it along."""
+
+    sides: float
+    """Each coordinate of the centre, in sides."""
+    log_side: float
+    roll: float
+    """Radians."""
+
+
+FROM_DETECTION = Slack(0.06, 0.16, math.radians(60))
+"""Two to three times the noise of the detector's region; its roll is hardly known (see `detectors.yunet.FRAMING`)."""
+TURN_DOUBLING_SLACK = math.radians(15)
+"""A detector that misjudges the roll by this much misjudges the place twice as far."""
+
+
+class Answer(NamedTuple):
+    """What the network says of one crop of a face."""
+
+    crop: Region
+    region: Region
+    """Where they put the face, frame px."""
+    sigma_sides: float
+    """The mean of their sigma, in sides of `region`."""
+
+    @classmethod
+    def of(cls, crop: Region, keypoints: NDArray[np.float32], sigma: NDArray[np.float32], mean_px: float) -> "Answer":
+        """Keypoints (15, 2) and sigma (15,) with its mean, frame px."""
+        if not math.isfinite(mean_px + float(keypoints.sum())):  # a network that overflows has found nothing
+            return cls(crop, crop, math.inf)
+        doubtful = mean_px > WEIGH_BY_SIGMA * crop.side
+        region = region_from_keypoints(keypoints, sigma if doubtful else None)
+        return cls(crop, region, mean_px / region.side)
+
+
+@dataclass(slots=True, eq=False)
+class Known:
+    """A face the tracker follows; without an id it is not believed to be one yet."""
+
+    id: int | None
+    region: Region
+    """Where to look for it in the current frame; frame px."""
+    motion: Motion
+    """Of the place where its keypoints put it, or the detector where they made no sense; frame px."""
+    settled_at: float
+    """Timestamp of its last place, s."""
+    box: Box
+    box_region: Region
+    """The region that the detector gave with `box`; without a detection the box moves and grows as the face does."""
+    score: float
+    detected_at: float
+    """Timestamp of the last detection, s."""
+    tries: tuple[Region, ...] = ()
+    """Other crops to try in the current frame, frame px."""
+    fresh: bool = True
+    """Known from the detector alone."""
+    followed: bool = False
+    """Looked for in the current frame without a detection."""
+    shown: bool = False
+    """Whether it is believed to be a face."""
+    detections: int = 1
+    refused: int = 0
+    """Looks in a row that saw it while it was not believed."""
+    step_s: float = 0.0
+    """How long the last step took that they were learned from."""
+    course: complex = 0j
+    """The velocity averaged over `COURSE_S`, for as long as the detector does not miss the face."""
+    missed_at: float | None = None
+    """Timestamp of the first look that missed it since it was detected, s."""
+    sigma: float = 0.0
+    """Mean sigma of its keypoints in the last frame, in sides of its region; infinite where they made no sense."""
+    usual_sigma: float | None = None
+    """The same while the detector sees it, averaged."""
+
+    @classmethod
+    def born(cls, detection: Detection, now: float) -> "Known":
+        """What a detection may show."""
+        region = detection.region
+        place = Motion(place_of(region))
+        return cls(None, region, place, now, detection.box, region, detection.score, now, detection.alternatives)
+
+    @property
+    def is_doubtful(self) -> bool:
+        return self.sigma > DOUBTFUL
+
+    @property
+    def last_region(self) -> Region:
+        """Where it was when it was last learned from."""
+        return region_of(self.motion.place)
+
+    def foresee(self, now: float) -> None:
+        """Expect it where it should be if it moves, grows and turns on as it did."""
+        self.region = region_of(self.motion.after((now - self.settled_at) * self._trust(now)))
+        self.followed, self.tries = True, ()
+
+    def confirm(self, detection: Detection, now: float) -> None:
+        """Take note of what the detector saw."""
+        views = (detection.region, *detection.alternatives)
+        if self.is_doubtful:
+            self.tries = views
+        alike = min(views, key=lambda view: abs(_turn(self.region, view)))
+        if abs(_turn(self.region, alike)) <= STRAY_ROLL or self.is_doubtful:
+            self.region = leashed(self.region, alike, FROM_DETECTION)
+        self.box, self.box_region = detection.box, alike
+        self.detections += now > self.detected_at
+        self.score, self.detected_at, self.missed_at, self.followed = detection.score, now, None, False
+
+    def return_to(self, detection: Detection, now: float) -> None:
+        """It was lost and is back."""
+        self.region, self.motion = detection.region, Motion(place_of(detection.region))
+        self.settled_at, self.fresh, self.tries = now, True, detection.alternatives
+        self.confirm(detection, now)
+
+    def crops(self) -> list[tuple[Region, bool]]:
+        """The regions to look at in this frame, and whether only the detector gave them; the usual one first."""
+        larger = [(replace(self.region, side=GROW * self.region.side), False)] if self._may_have_shrunk else []
+        return [(self.region, self.fresh), *((each, True) for each in self.tries), *larger]
+
+    @property
+    def _may_have_shrunk(self) -> bool:
+        return self.is_doubtful and not self.fresh and math.isfinite(self.sigma)
+
+    def learn(self, answers: Sequence[Answer], shape: tuple[int, ...], now: float) -> int:
+        """Take note of what the network says of `crops`; the index of the answer that counts."""
+        chosen = 0
+        for i, answer in enumerate(answers):
+            if not answers[chosen].sigma_sides * (TRY_INSTEAD if chosen == 0 else 1.0) <= answer.sigma_sides:
+                chosen = i
+        crop, region, sigma_sides = answers[chosen]
+        reach = FRESH_STRAY if self.fresh or chosen else 1.0
+        sensible = _is_near(region, crop, reach) and _is_inside(region, shape)
+        usual = sigma_sides if self.usual_sigma is None else self.usual_sigma
+        seen = not self.followed
+        if not sensible:
+            self.motion, self.settled_at = Motion(place_of(self.region)), now
+        elif chosen:
+            self.motion, self.settled_at = Motion(place_of(region)), now
+        else:
+            self._settle(region, now)
+        self.sigma = sigma_sides if sensible or (seen and math.isfinite(sigma_sides)) else math.inf
+        self.fresh = False
+        if sensible and seen:
+            self.usual_sigma = usual + SIGMA_SHARE * (sigma_sides - usual)
+        return chosen
+
+    def is_unsure(self) -> bool:
+        """Whether it was followed without a detection to where it is less sure than usual."""
+        return self.followed and self.sigma > DOUBT * (self.sigma if self.usual_sigma is None else self.usual_sigma)
+
+    def is_lost(self, max_doubt: float) -> bool:
+        """Whether its keypoints tell that it is not where it was followed to without a detection."""
+        usual = self.sigma if self.usual_sigma is None else self.usual_sigma
+        return self.followed and self.sigma > max(max_doubt * usual, STILL_THERE)
+
+    def has_left(self, now: float, patience_s: float) -> bool:
+        """Whether the detector misses it for too long; who is surely seen by the network has long."""
+        if self.missed_at is None:
+            return False
+        return now - self.missed_at >= (LONGEST_UNSEEN_S if self.sigma <= SURE else patience_s)
+
+    def believe(self) -> None:
+        """Decide whether it is shown."""
+        self.shown = self.sigma <= (DISBELIEVED if self.shown else BELIEVED)
+        if not self.followed:
+            self.refused = 0 if self.shown else self.refused + 1
+
+    def as_detection(self) -> Detection:
+        """What may be a face, for whoever must not miss one."""
+        return Detection(self.moved_box(), self.score, self.region)
+
+    def moved_box(self) -> Box:
+        """The detector's box; where it did not see the face, the last one moved and scaled with the face's region."""
+        if not self.followed:
+            return self.box
+        box, old, new = self.box, self.box_region, self.region
+        growth = new.side / old.side
+        return Box(
+            new.x + (box.left - old.x) * growth,
+            new.y + (box.top - old.y) * growth,
+            new.x + (box.right - old.x) * growth,
+            new.y + (box.bottom - old.y) * growth,
+        )
+
+    def _trust(self, now: float) -> float:
+        """How much of its velocity to believe, 0..1.
+
+        Cameras hand over frames in bursts: what it did in 2 ms says nothing of the next 60.
+        """
+        elapsed = now - self.settled_at
+        return min(1.0, 2 * self.step_s / elapsed) if 0 < elapsed <= FORESIGHT_S else 0.0
+
+    def _settle(self, seen: Region, now: float) -> None:
+        """Take note of where the keypoints put it; of the first look at a frame, if there are several."""
+        elapsed, motion = now - self.settled_at, self.motion
+        if elapsed == 0 and not self.fresh:
+            return
+        if elapsed > 0 and not self.fresh:
+            trust = self._trust(now)
+            motion.centre_speed, motion.turn_speed = trust * motion.centre_speed, trust * motion.turn_speed
+            side = math.exp(motion.after(elapsed).turn.real)
+            motion.follow(place_of(seen), elapsed, SURPRISE * side, SURPRISE)
+            growth, roll = motion.turn_speed.real, motion.turn_speed.imag
+            motion.turn_speed = complex(_clip(growth, FASTEST_GROWTH), _clip(roll, FASTEST_ROLL))
+            self.step_s = elapsed
+            if self.missed_at is None:
+                self.course += elapsed / (elapsed + COURSE_S) * (motion.centre_speed - self.course)
+        else:
+            motion.place = place_of(seen)
+        self.settled_at = now
+
+
+def place_of(region: Region) -> Place:
+    return Place(complex(region.x, region.y), complex(math.log(region.side), region.roll))
+
+
+def region_of(place: Place) -> Region:
+    return Region(place.centre.real, place.centre.imag, math.exp(place.turn.real), place.turn.imag)
+
+
+def leashed(region: Region, holder: Region, slack: Slack) -> Region:
+    """`region`, pulled just far enough towards `holder`: steady while they agree, unable to drift away."""
+    turn = _clip(_turn(region, holder), slack.roll)
+    growth = _clip(math.log(region.side / holder.side), slack.log_side)
+    reach = slack.sides * holder.side * (1 + abs(turn) / TURN_DOUBLING_SLACK)
+    return Region(
+        holder.x + _clip(region.x - holder.x, reach),
+        holder.y + _clip(region.y - holder.y, reach),
+        holder.side * math.exp(growth),
+        holder.roll + turn,
+    )
+
+
+def _turn(one: Region, other: Region) -> float:
+    return math.remainder(one.roll - other.roll, math.tau)
+
+
+def _is_inside(region: Region, shape: tuple[int, ...]) -> bool:
+    return 0 <= region.x < shape[1] and 0 <= region.y < shape[0]
+
+
+def _is_near(region: Region, crop: Region, reach: float) -> bool:
+    """Whether keypoints with this region can have been found in that crop.  False for keypoints that are not finite."""
+    return (
+        math.hypot(region.x - crop.x, region.y - crop.y) <= reach * STRAY_SIDES * crop.side
+        and abs(math.log(region.side / crop.side)) <= reach * math.log(STRAY_RATIO)
+        and abs(_turn(region, crop)) <= STRAY_ROLL
+    )
+
+
+def _clip(value: float, bound: float) -> float:
+    return min(max(value, -bound), bound)

@@ -1,0 +1,200 @@
+"""A detector that can be told how to look: turned, in parts, in other light.  BGR frame in, faces in frame px out.
+
+`Search` wraps a plain detector.  A detector finds upright faces of a certain size in ordinary light; what else a
+picture may hold is found by showing it the picture turned by quarter turns, in full resolution part by part, or lit
+differently.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.detectors.contract import Detector
+from tracker.types import EVERY_PART, Box, Detection, Region
+
+Image = NDArray[np.uint8]
+
+SAME_FACE_SIDES = 0.6
+"""Detections of different views this near, in sides, are of one face."""
+PART_PX = 640
+"""Side of the parts that are looked at one after the other.  One takes as long as four looks at the whole with 320."""
+OVERLAP_PX = 128
+"""By so much neighbouring parts overlap: every face is whole in one part, or large enough for a coarser level."""
+DARK, BRIGHT = 60, 190
+"""A picture whose mean gray is outside of these is also looked at with its contrast spread, if nothing is found."""
+
+
+LEAST_PX, MOST_PX = 320, 640
+"""Long sides of the picture that the detector sees as a whole, for frames up to 960 px and from 1920 px on."""
+
+
+WHOLE_SHOWS_PX = 34
+"""Side, px of the detector's input, of a face's region that is found in nine of ten; see `yunet.SURELY_SEEN`."""
+
+
+class Search:
+    """`detector`, told how to look; it sees the whole of a picture shrunk to `size`, or (None) as its size suggests."""
+
+    def __init__(self, detector: Detector, size: int | None = None) -> None:
+        self._detector = detector
+        self._size = size
+
+    @property
+    def name(self) -> str:
+        return self._detector.name
+
+    def __call__(
+        self,
+        image: Image,
+        smallest: float | None = None,
+        turns: Sequence[int] = (0,),
+        part: int | None = None,
+    ) -> list[Detection]:
+        """The faces in `image`, best first, one per face; see `types.Look` for the rest."""
+        if part is None:
+            return _one_per_face(self._turned(image, smallest, turns))
+        found = [] if part != EVERY_PART else self._turned(image, None, turns)
+        parts = parts_of(image.shape[1], image.shape[0])
+        for left, top, shrink in parts if part == EVERY_PART else [parts[part % len(parts)]]:
+            reach = PART_PX * shrink
+            piece = np.ascontiguousarray(image[top : top + reach, left : left + reach])
+            found += [_moved(each, left, top) for each in self._detector(piece, size=PART_PX)]
+        return _one_per_face(found)
+
+    def close(self) -> None:
+        self._detector.close()
+
+    def _turned(self, image: Image, smallest: float | None, turns: Sequence[int]) -> list[Detection]:
+        if tuple(turns) == (0,):
+            return self._detector(image, smallest, size=self._whole(image)) or self._relit(image)
+        small, across, down = self._shrunk(image)
+        found = []
+        for turn in turns:
+            seen = self._detector(np.ascontiguousarray(np.rot90(small, turn)), size=self._whole(image))
+            found += [_scaled(_turned_back(each, turn, small.shape), across, down) for each in seen]
+        return found
+
+    def _relit(self, image: Image) -> list[Detection]:
+        """The faces in a picture of extreme exposure, with its contrast spread; none in any other."""
+        step = max(1, max(image.shape[:2]) // 80)
+        mean = float(image[::step, ::step, 1].mean())
+        if DARK <= mean <= BRIGHT:
+            return []
+        small, across, down = self._shrunk(image)
+        found = self._detector(with_spread_contrast(small), size=self._whole(image))
+        return [_scaled(each, across, down) for each in found]
+
+    def _whole(self, image: Image) -> int:
+        """The long side of the picture that the detector sees."""
+        return whole_px(image.shape) if self._size is None else self._size
+
+    def _shrunk(self, image: Image) -> tuple[Image, float, float]:
+        """The picture that the detector sees as a whole, and how many frame px its pixels are, across and down."""
+        scale = self._whole(image) / max(image.shape[:2])
+        if scale >= 1:
+            return image, 1.0, 1.0
+        small: Image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return small, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+
+
+def whole_px(shape: tuple[int, ...]) -> int:
+    """The long side of the picture that the detector sees as a whole, of a frame of this shape."""
+    return min(max(max(shape[:2]) // 3 // 32 * 32, LEAST_PX), MOST_PX)
+
+
+def seen_whole_from(shape: tuple[int, ...]) -> float:
+    """Side, frame px, from which on a face's region is seen without looking at parts; 0 in a frame that has none."""
+    longest = max(shape[:2])
+    return WHOLE_SHOWS_PX * longest / whole_px(shape) if longest > PART_PX else 0.0
+
+
+def parts_of(width: int, height: int) -> list[tuple[int, int, int]]:
+    """(left, top, shrink) of the squares that cover a frame of that size, finest first.
+
+    Each is `PART_PX * shrink` wide.  A level of shrink k leaves faces out that a level of 2 k finds; the coarsest level
+    is the whole.  A frame that fits into one part has none.
+    """
+    parts = []
+    shrink = 1
+    while max(width, height) > PART_PX * shrink:
+        for top in _starts(height, shrink):
+            parts += [(left, top, shrink) for left in _starts(width, shrink)]
+        shrink *= 2
+    return parts
+
+
+def _starts(length: int, shrink: int) -> Iterator[int]:
+    """Where parts begin that cover `length`, evenly spread."""
+    reach, overlap = PART_PX * shrink, OVERLAP_PX * shrink
+    count = max(1, math.ceil((length - overlap) / (reach - overlap)))
+    last = max(0, length - reach)
+    return (round(last * i / max(1, count - 1)) for i in range(count))
+
+
+def with_spread_contrast(image: Image) -> Image:
+    """A BGR image whose brightness covers the whole range, most where most of the picture is."""
+    luma, *chroma = cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb))
+    spread = cv2.createCLAHE(clipLimit=8.0, tileGridSize=(4, 4)).apply(cv2.equalizeHist(luma))
+    spread_image: Image = cv2.cvtColor(cv2.merge([spread, *chroma]), cv2.COLOR_YCrCb2BGR)
+    return spread_image
+
+
+def _one_per_face(found: Iterable[Detection]) -> list[Detection]:
+    """The best detection of each face, with the regions that the other views gave it as its alternatives."""
+    kept: list[Detection] = []
+    for each in sorted(found, key=lambda detection: -detection.score):
+        for i, better in enumerate(kept):
+            if _is_same(each.region, better.region):
+                kept[i] = replace(better, alternatives=(*better.alternatives, each.region))
+                break
+        else:
+            kept.append(each)
+    return kept
+
+
+def _is_same(one: Region, other: Region) -> bool:
+    apart = math.hypot(one.x - other.x, one.y - other.y)
+    return apart < SAME_FACE_SIDES * min(one.side, other.side)
+
+
+def _moved(seen: Detection, x: float, y: float) -> Detection:
+    box, region = seen.box, seen.region
+    return replace(
+        seen,
+        box=Box(box.left + x, box.top + y, box.right + x, box.bottom + y),
+        region=replace(region, x=region.x + x, y=region.y + y),
+    )
+
+
+def _scaled(seen: Detection, across: float, down: float) -> Detection:
+    """From a shrunk picture to the frame; a pixel's centre stays its centre."""
+    box, region = seen.box, seen.region
+    x, y = ((at + 0.5) * by - 0.5 for at, by in ((region.x, across), (region.y, down)))
+    return replace(
+        seen,
+        box=Box(
+            (box.left + 0.5) * across - 0.5,
+            (box.top + 0.5) * down - 0.5,
+            (box.right + 0.5) * across - 0.5,
+            (box.bottom + 0.5) * down - 0.5,
+        ),
+        region=Region(x, y, region.side * math.sqrt(across * down), region.roll),
+    )
+
+
+def _turned_back(seen: Detection, turn: int, shape: tuple[int, ...]) -> Detection:
+    """From a picture turned by `np.rot90(picture, turn)` to the picture, whose shape is (height, width, ...)."""
+    height, width = shape[:2]
+
+    def back(x: float, y: float) -> tuple[float, float]:
+        return [(x, y), (width - 1 - y, x), (width - 1 - x, height - 1 - y), (y, height - 1 - x)][turn % 4]
+
+    box, region = seen.box, seen.region
+    xs, ys = zip(back(box.left, box.top), back(box.right, box.bottom), strict=True)
+    x, y = back(region.x, region.y)
+    roll = math.remainder(region.roll + turn * math.pi / 2, math.tau)
+    return replace(seen, box=Box(min(xs), min(ys), max(xs), max(ys)), region=Region(x, y, region.side, roll))
