@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     import av  # imported where a film is written: tests/gpu runs without
 
 Image = NDArray[np.uint8]
+
+LEARNS = find_spec("torch") is not None
+collect_ignore_glob = [] if LEARNS else ["test_train_*.py"]
 
 # Started in the background by a shell, this process and all its children would ignore the Ctrl-C that many tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,10 +59,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """What to expect of the time."""
+    """What to expect of the time, and what is not tested."""
+    untested = "" if LEARNS else "; training is NOT tested: that needs pip install '.[test-all]'"
     if "not slow" in config.option.markexpr:
-        return "fkp: without the slow tests, about 1 minute on two cores"
-    return 'fkp: the whole suite takes about 4 minutes on two cores; pytest -m "not slow" takes 1'
+        return f"fkp: without the slow tests, about 1 minute on two cores{untested}"
+    return f'fkp: the whole suite takes about 4 minutes on two cores; pytest -m "not slow" takes 1{untested}'
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -391,8 +391,12 @@ def started(here: Path) -> "subprocess.Popen[str]":
 
 def alive_in_session(session: int) -> list[int]:
     """The processes of a session."""
-    shown = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in shown.stdout.split()]
+    alive = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, _, of = status.read_text().rpartition(")")[2].split()[:4]
+            alive += [int(status.parent.name)] if of == str(session) and state != "Z" else []
+    return alive
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -402,7 +403,7 @@ def _compile_where_a_gpu_is(options: "Options") -> None:
 
 def main() -> None:
     """The program."""
-    run_program(app, "fkp-train", extra="train")
+    run_program(partial(app, windows_expand_args=False), "fkp-train", extra="train")
 
 
 if __name__ == "__main__":

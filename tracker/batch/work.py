@@ -24,6 +24,7 @@ from tracker.batch.plan import Output, Task, is_picture
 from tracker.batch.storage import fetch, is_url, remove, store
 from tracker.errors import FkpError, SinkError, SourceError
 from tracker.options import Options
+from tracker.support.printable import PrintableFormatter, printable
 
 STAGING = ".fkp-batch"
 """The folder for work in progress in each output folder; it is removed when the batch ends."""
@@ -61,7 +62,10 @@ class Outcome:
 def speak_of(task: Task, level: int) -> None:
     """Let this process log to stderr with its parent's `level`; warnings go to the record anyway."""
     if level < logging.WARNING:
-        logging.basicConfig(level=level, format=f"{task.name}: %(name)s: %(message)s", force=True)
+        to_stderr = logging.StreamHandler()
+        said = f"{printable(task.name).replace('%', '%%')}: %(name)s: %(message)s"
+        to_stderr.setFormatter(PrintableFormatter(said))
+        logging.basicConfig(level=level, handlers=[to_stderr], force=True)
 
 
 def perform(task: Task, each: Options, tally: Tally) -> Outcome:

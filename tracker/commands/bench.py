@@ -1,6 +1,7 @@
 """`fkp-bench`: the command line.  It turns words into settings and leaves the work to `tracker.bench`."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _measure_gpu(options: Options, *, as_json: bool) -> None:
 
 def main() -> None:
     """The program."""
-    run_program(app, "fkp-bench")
+    run_program(partial(app, windows_expand_args=False), "fkp-bench")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ It turns words into one `Options` and leaves the work to `tracker.app.run`.
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tracker.errors import FkpError
 from tracker.options import INPUT, MACHINE, Options
 from tracker.sinks.keypoints.registry import RECORDS, format_of
 from tracker.support.address import STDOUT
+from tracker.support.printable import PrintableFormatter
 from tracker.support.process import run_program
 
 log = logging.getLogger(__name__)
@@ -112,12 +114,14 @@ def command(**words: Any) -> None:
 
 def main() -> None:
     """The program: runs the command line and exits with the documented code."""
-    run_program(app, "fkp-track")
+    run_program(partial(app, windows_expand_args=False), "fkp-track")
 
 
 def _log_to_stderr(verbose: int) -> None:
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(level=level, format="%(name)s: %(message)s" if verbose else "fkp-track: %(message)s")
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(PrintableFormatter("%(name)s: %(message)s" if verbose else "fkp-track: %(message)s"))
+    logging.basicConfig(level=level, handlers=[to_stderr])
     always = (log.name, "tracker.app.run", "tracker.batch", "tracker.backends", "tracker.sinks")
     for told in map(logging.getLogger, always):  # what is done and by whom; all the rest with -v
         told.setLevel(min(level, logging.INFO))
@@ -174,12 +178,12 @@ def _with_window_or_file(options: Options) -> Options:
     if options.show is not None or options.writes_files or options.streams:
         return options
     if options.demo:
-        from tracker.sinks.window import has_display
+        from tracker.sinks.window import why_no_window
         from tracker.support.atomic import free_name
 
-        if not has_display():
+        if (reason := why_no_window()) is not None:
             film = free_name(Path("fkp-demo.mp4"))
-            log.info("no display: writing the demo to %s", film)
+            log.info("no window (%s): writing the demo to %s", reason, film)
             return replace(options, out=film)
     return replace(options, show=True)
 

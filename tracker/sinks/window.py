@@ -26,6 +26,7 @@ from tracker.sinks.contract import Quit, Sink
 from tracker.sinks.playback import Pace
 from tracker.sources.contract import SourceInfo
 from tracker.support.atomic import free_name, write_whole
+from tracker.support.printable import printable
 from tracker.support.timing import RecentRate
 from tracker.types import Tracked
 
@@ -38,6 +39,9 @@ SNAPSHOT_KEYS = frozenset({ord("s"), ord("S")})
 PAUSE_KEY = ord(" ")
 LARGEST = (1600, 900)
 """The largest size, px, at which the window opens; it can be dragged larger."""
+
+GET_WINDOWS = "pip install --force-reinstall --no-deps opencv-python"
+"""Puts its files over those of opencv-python-headless, which has the same module."""
 
 _ADVICE = "use --serve to watch in a browser, --out FILE to write a film, or --no-show"
 
@@ -107,6 +111,7 @@ def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
     reason = why_no_window()
     if reason is not None:
         raise SinkError(f"cannot open a window: {reason}; {_ADVICE}")
+    title = printable(title)  # OpenCV crashes on names that are not UTF-8
     try:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
     except cv2.error as error:
@@ -125,7 +130,7 @@ def why_no_window() -> str | None:
     """Why no window can open here, or None if one can.  Nothing is shown."""
     toolkit = cv2.currentUIFramework()
     if not toolkit:
-        return "this OpenCV was built without windows (opencv-python-headless?); pip install opencv-python instead"
+        return f"this OpenCV has no windows; for one: {GET_WINDOWS}"
     if sys.platform != "linux" or not toolkit.startswith("QT"):
         return None  # these raise an ordinary cv2.error
     if not _x_server_answers():

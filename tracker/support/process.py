@@ -1,6 +1,8 @@
 """How each of our programs starts and ends: signals, exit codes, and one message for what a user can mend."""
 
 import ctypes
+import errno
+import io
 import os
 import signal
 import sys
@@ -12,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from tracker.errors import FkpError, PipeClosed
+from tracker.support.printable import printable
 
 HANGUP = {"win32": "SIGBREAK"}.get(sys.platform, "SIGHUP")
 """What a closed terminal or a lost connection sends."""
@@ -19,6 +22,15 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.Signals[HANGUP])
 
 PATIENCE_S = 3.0
 """A second signal that comes so long after the first ends the program at once."""
+
+
+NO_LIBRARY = ("cannot open shared object file", "DLL load failed", "Library not loaded")
+"""How Linux, Windows and macOS say that a compiled module lacks a library of the system."""
+_LIBRARIES = {
+    "linux": "that belongs to a desktop: apt-get install libgl1 libglib2.0-0 libxcb1, or without windows: "
+    "pip install --force-reinstall --no-deps opencv-python-headless",
+    "win32": "install Microsoft's Visual C++ Redistributable (x64), and on Windows N the Media Feature Pack",
+}
 
 
 class Stopped(BaseException):
@@ -45,15 +57,24 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
     except PipeClosed as quiet:
         sys.exit(quiet.exit_code)
     except FkpError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        _tell(name, str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        _tell(name, f"too many open files ({error}); allow more of them: ulimit -n 1024")
+        sys.exit(FkpError.exit_code)
     except ImportError as error:
         if isinstance(error.__cause__, Stopped):  # compiled modules say so when a signal arrives while they start
             sys.exit(error.__cause__.exit_code)
-        print(f"{name}: {error}; {_way_out(error, extra)}", file=sys.stderr)
+        _tell(name, f"{error}; {_way_out(error, extra)}")
         sys.exit(FkpError.exit_code)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
+
+
+def _tell(name: str, message: str) -> None:
+    print(f"{name}: {printable(message)}", file=sys.stderr)
 
 
 def _occupy_standard_streams() -> None:
@@ -63,12 +84,14 @@ def _occupy_standard_streams() -> None:
     os.close(descriptor)
     if sys.stderr is None:  # 2>&-
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and cameras may be beyond a console's code page
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _way_out(error: ImportError, extra: str | None) -> str:
     """What to install; an import that fails for another reason is our bug and is raised again."""
-    if "cannot open shared object file" in str(error):
-        return "on a bare Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
+    if any(says in str(error) for says in NO_LIBRARY):
+        return _LIBRARIES.get(sys.platform, "install that library")
     ours = (error.name or "").partition(".")[0] in ("tracker", "train", "weights")
     if extra is None or ours or not isinstance(error, ModuleNotFoundError):
         raise error

@@ -1,0 +1,27 @@
+"""Text for terminals.  Names of files may hold anything, also what moves the cursor, hides text or ends a line."""
+
+import logging
+import re
+import unicodedata
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """`text` on one line, in characters that a terminal only shows; others as Python writes them in a string."""
+    return _UNSAFE.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) == "Cs":  # a byte of a name that is not UTF-8
+        return f"\\x{ord(character) & 0xFF:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats records for a terminal; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the name is logging's
+        """The record's one line."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
