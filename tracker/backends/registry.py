@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 
 
 def _tensorrt(flavour: "Flavour", weights: Weights, settings: Settings) -> Backend:
+    from tracker.backends.selfcheck import checked
     from tracker.backends.tensorrt import open_tensorrt
 
-    return open_tensorrt(flavour, weights, settings)
+    return checked(open_tensorrt(flavour, weights, settings), weights, settings.precision)
 
 
 def _cuda(weights: Weights, settings: Settings) -> Backend:

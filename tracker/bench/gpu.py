@@ -35,18 +35,18 @@ REPEATS = 1000
 def measure(weights: Weights, settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --gpu --json` prints.  Raises BackendUnavailable where there is no GPU."""
     find_gpu(settings.device)
-    results: dict[str, Any] = {"cpu": _of_runtime("cpu", weights, settings)}
+    results: dict[str, Any] = {"cpu": of_runtime("cpu", weights, settings)}
     for name in (*PACKAGES, "cuda"):
         for precision in get_args(Precision):
             try:
-                result = _of_runtime(name, weights, replace(settings, precision=precision))
+                result = of_runtime(name, weights, replace(settings, precision=precision))
             except BackendUnavailable as refusal:
                 result = {"refused": str(refusal)}
             results[f"{name} {precision}"] = result
     return results
 
 
-def _of_runtime(name: str, weights: Weights, settings: Settings) -> dict[str, Any]:
+def of_runtime(name: str, weights: Weights, settings: Settings) -> dict[str, Any]:
     opening = perf_counter()
     with closing(open_backend(name, weights, settings)) as backend:
         result: dict[str, Any] = {"backend": backend.name, "opening, s": round(perf_counter() - opening, 3)}

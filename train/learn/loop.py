@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -113,6 +111,8 @@ class Fit:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint (safetensors), in one move.  Raises SinkError when it cannot be written."""
+        import safetensors.torch  # here, because tests/gpu/prove.py runs the loop on machines without it
+
         tensors = {name: tensor.contiguous() for name, tensor in self._state().items()}
         notes = {"settings": json.dumps(self._settings()), "seconds": str(self.seconds), "sha256": _sha256(tensors)}
         try:
@@ -211,6 +211,8 @@ class Fit:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and notes of a checkpoint."""
+    import safetensors
+
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors, notes = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tracker.backends.contract import refused_where_it_fails
-from tracker.backends.selfcheck import checked
 from tracker.backends.settings import Precision, Settings
 from tracker.backends.tensorrt.build import Recipe, engine
 from tracker.backends.tensorrt.cache import Kept, NotKept, Store, compiled_dir
@@ -29,7 +28,7 @@ def open_tensorrt(flavour: Flavour, weights: Weights, settings: Settings) -> "Te
     from tracker.backends.tensorrt.runtime import open_runtime
 
     store = Kept(compiled_dir()) if settings.keep else NotKept()
-    return checked(open_runtime(recipe, gpu, settings.device, store), weights, settings.precision)
+    return open_runtime(recipe, gpu, settings.device, store)
 
 
 def outlook(flavour: Flavour, weights: Weights) -> str:
