@@ -60,7 +60,7 @@ def test_a_link_to_a_disk_that_is_not_there_is_no_place_to_write_to(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs a device")
 def test_a_device_is_not_replaced():
-    with pytest.raises(SinkError, match="/dev/null is no file"):
+    with pytest.raises(SinkError, match="/dev/null is not a regular file"):
         open_partial(Path("/dev/null"), overwrite=True)
     assert Path("/dev/null").is_char_device()
 
@@ -132,7 +132,7 @@ def test_nothing_is_deleted_where_the_file_system_has_no_locks(tmp_path, monkeyp
     partial = open_partial(tmp_path / "talk.mp4", overwrite=False)
     clear_leftovers([tmp_path / "talk.mp4"], keep=False)
     assert partial.path.exists()
-    assert "delete it if nothing writes it any more" in caplog.text
+    assert "delete it if no program is writing it" in caplog.text
     partial.move_into_place()
     assert [file.name for file in tmp_path.iterdir()] == ["talk.mp4"]
 
@@ -147,7 +147,7 @@ def test_a_recording_that_cannot_be_made_again_is_kept_and_named(tmp_path, dead,
     (tmp_path / f"talk.partial-{dead}.mp4").touch()
     clear_leftovers([tmp_path / "talk.mp4"], keep=True)
     (left,) = tmp_path.iterdir()
-    assert f"{left} is what a run recorded before it was killed" in caplog.text
+    assert f"{left} is the recording of a killed run" in caplog.text
 
 
 def begin_two(folder):

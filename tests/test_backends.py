@@ -225,7 +225,7 @@ def test_under_auto_the_processor_goes_on_where_the_gpu_is_lost(
         assert backend.name.startswith("onnxruntime-cpu")
     assert gpu.closed == 1
     assert caplog.messages == [
-        "CUDA's cuGraphLaunch fails: unspecified launch failure (CUDA error 719); going on with " + backend.name
+        "CUDA's cuGraphLaunch fails: unspecified launch failure (CUDA error 719); continuing with " + backend.name
     ]
 
 

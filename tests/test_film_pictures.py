@@ -68,7 +68,7 @@ def test_a_picture_of_another_size_or_shape_is_fitted_into_the_first_one(
     assert {frame.image.shape for frame in frames} == {(120, 160, 3)}
     assert len(frames) >= 19  # FFmpeg's MPEG-2 decoder drops the last picture before another size
     assert [roundness(frames[index].image, Fraction(1)) for index in (2, -1)] == pytest.approx([1, 1], abs=0.06)
-    assert caplog.text.count("its picture changes to") == 1
+    assert caplog.text.count("its pictures change to") == 1
 
 
 def test_a_first_picture_of_pixels_that_are_not_square_gives_the_frame_its_shape(tmp_path: Path):
@@ -136,14 +136,14 @@ def test_of_several_pictures_the_main_one_is_tracked_and_described(
     with av.open(str(tmp_path / "out.mp4")) as film:
         assert film.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
     assert {shade for _, shade in pictures(tmp_path / "out.mp4")} <= set(range(55, 66))
-    assert "0 (160x120) is tracked, not 2 (320x180); choose with --stream" in caplog.text
+    assert "tracking 0 (160x120), not 2 (320x180); choose with --stream" in caplog.text
 
 
 def test_another_picture_can_be_chosen(two_pictures: Path):
     with open_film(two_pictures, 2) as film:
         assert (film.info.width, film.info.height) == (320, 180)
         assert next(iter(film)).image[100:].mean() > 150
-    with pytest.raises(SourceError, match=r"no picture with number 1; it has 0 \(160x120\), 2 \(320x180\)"):
+    with pytest.raises(SourceError, match=r"no video stream number 1; it has 0 \(160x120\), 2 \(320x180\)"):
         open_film(two_pictures, 1)
 
 

@@ -141,8 +141,8 @@ CUSTOM = {"nodes": [helper.make_node("Backdoor", ["n2"], ["unused"], domain="com
         ({"sigma": np.inf}, "not finite"),
         ({"sigma": 0.0}, "not positive"),
         ({"sigma": -0.1}, "not positive"),
-        ({"external": "/etc/passwd"}, "which its card does not vouch for"),
-        ({"external": "weights.bin"}, "which its card does not vouch for"),
+        ({"external": "/etc/passwd"}, "which its card does not cover"),
+        ({"external": "weights.bin"}, "which its card does not cover"),
         (CUSTOM, "cannot load"),
         (grown([10**12]), "cannot be run|cannot load"),
         (grown([2 * 10**9]), "cannot be run|cannot load"),
@@ -162,7 +162,7 @@ def test_a_giant_file_and_a_device_are_refused_unread(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(WeightsError, match="1099512 MB, expected the few"):
         load(folder)
-    with pytest.raises(WeightsError, match="no file"):
+    with pytest.raises(WeightsError, match="not a file"):
         load(Path("/dev/zero"))
 
 

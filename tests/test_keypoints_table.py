@@ -63,8 +63,8 @@ def test_the_table_is_the_same_from_every_format(tmp_path, results):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("x.jsonl", b"", "first line is no header"),
-        ("x.jsonl", b"[]\n", "first line is no header"),
+        ("x.jsonl", b"", "first line is not a header"),
+        ("x.jsonl", b"[]\n", "first line is not a header"),
         ("x.jsonl", b'{"fkp": 2}\n', 'expected|no header with "fkp": 1'),
         ("x.jsonl", b'{"fkp": 1}\n{"frame": 0}\n', "line 2"),
         ("x.jsonl", b'{"fkp": 1}\n{"frame": 0, "time"', "line 2"),
@@ -78,7 +78,7 @@ def test_the_table_is_the_same_from_every_format(tmp_path, results):
         ("x.parquet", b"", "not a keypoint file"),
         ("x.parquet", b"PAR1" + bytes(100), "not a keypoint file"),
         ("x.xlsx", b"", r"does not end in one of .*\.jsonl, .*\.csv, .*\.parquet"),
-        ("x.coco.json", b"{}", "has not our 15 keypoints"),
+        ("x.coco.json", b"{}", "does not have our 15 keypoints"),
         ("x.coco.json", b"[1", "not a keypoint file"),
         ("x.openface.csv", b"frame,face\n", "as OpenFace's files have"),
     ],
@@ -220,9 +220,9 @@ def test_a_folder_is_one_table_with_a_column_for_the_film(tmp_path):
 
 
 def test_a_folder_with_two_formats_of_a_film_or_none_is_one_message(tmp_path):
-    with pytest.raises(DataError, match="holds no keypoint file"):
+    with pytest.raises(DataError, match="contains no keypoint file"):
         table.read(tmp_path)
     for suffix in (".csv", ".jsonl"):
         written(tmp_path, suffix, [tracked(0, 1)])
-    with pytest.raises(DataError, match=r"x\.csv and .*x\.jsonl are of the same film"):
+    with pytest.raises(DataError, match=r"x\.csv and .*x\.jsonl come from the same film"):
         table.read(tmp_path)

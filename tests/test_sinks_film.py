@@ -236,7 +236,7 @@ def test_a_film_whose_sound_cannot_be_encoded_is_written_without_it(tmp_path, ca
     source = film_with_noise(tmp_path / "in.mkv", "pcm_s16le", seconds=1, layout="9 channels")
     target = convert(source, tmp_path / "out.mp4")
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "the sound is left out, because pcm_s16le of 9 channels cannot become AAC"
+        "the sound is left out: pcm_s16le 9 channels cannot become AAC"
     ]
     assert len(times_of(target)) == 20
     assert codec_of(target, "audio") is None
@@ -254,7 +254,7 @@ def test_what_is_encoded_anew_is_said(tmp_path, caplog):
     source = film_with_noise(tmp_path / "in.avi", "pcm_s16le")
     with caplog.at_level(logging.INFO):
         convert(source, tmp_path / "out.mp4")
-    assert "the sound becomes AAC, because pcm_s16le is not for .mp4 files" in caplog.text
+    assert "the sound becomes AAC, because pcm_s16le does not go into .mp4 files" in caplog.text
 
 
 @pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])

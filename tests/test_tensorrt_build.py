@@ -199,7 +199,9 @@ def test_another_version_of_the_runtime_makes_it_stale(
     (path,) = tmp_path.glob("*.compiled")
     path.write_bytes(path.read_bytes().replace(trt.__version__.encode(), b"0.9", 1))
     engine(recipe(trt), Kept(tmp_path), bytes)
-    assert f"is stale: runtime was tensorrt-rtx 0.9, is tensorrt-rtx {trt.__version__}; it is made again" in caplog.text
+    assert (
+        f"is stale: runtime was tensorrt-rtx 0.9, is tensorrt-rtx {trt.__version__}; compiling it again" in caplog.text
+    )
     assert [trt.__version__ in told for _, told in kept_in(tmp_path)] == [True]
 
 
@@ -224,7 +226,7 @@ def test_an_engine_that_the_runtime_refuses_is_built_again_once(
 
     assert engine(recipe(trt), Kept(tmp_path), refuse_the_kept_one)
     assert seen[0] == first
-    assert "is refused by the runtime; it is made again" in caplog.text
+    assert "the runtime refuses the cached" in caplog.text
     assert "does not load: it does not say why" in caplog.text
     with pytest.raises(BackendUnavailable, match="does not load the engine it built: it does not say why"):
         engine(recipe(trt), NotKept(), lambda _: None)

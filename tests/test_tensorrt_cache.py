@@ -49,7 +49,7 @@ def test_a_store_that_forgets_makes_it_every_time() -> None:
 
 def test_other_facts_make_it_stale_and_the_log_names_them(store: Kept, caplog: pytest.LogCaptureFixture) -> None:
     assert store.read("one", FACTS | {"driver": "590"}) is None
-    assert "is stale: driver was 580, is 590; it is made again" in caplog.text
+    assert "is stale: driver was 580, is 590; compiling it again" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_other_facts_make_it_stale_and_the_log_names_them(store: Kept, caplog: p
         (lambda _: b"", "is not ours"),
         (lambda _: b"ftrt\x00\x00 some engine of another program", "is not ours"),
         (lambda _: b"[1, 2]\n", "is not ours"),
-        (lambda whole: whole.replace(b"fkp-compiled 1", b"fkp-compiled 0"), "is of another version of fkp"),
+        (lambda whole: whole.replace(b"fkp-compiled 1", b"fkp-compiled 0"), "belongs to another version of fkp"),
         (lambda whole: json.dumps({"magic": "fkp-compiled 1"}).encode() + whole, "is not ours"),
     ],
     ids=["cut short", "changed", "empty", "foreign", "other json", "old", "without facts"],
@@ -73,7 +73,7 @@ def test_what_is_not_whole_or_not_ours_is_made_again(
     ((_, told),) = kept_in(store.folder)
     assert told == f"{said}; it will be made again"
     assert fetched(store, "one", FACTS, lambda: b"new", bytes) == b"new"
-    assert f"{path} {said}; it is made again" in caplog.text
+    assert f"{path} {said}; compiling it again" in caplog.text
     assert store.read("one", FACTS) == b"new"
 
 

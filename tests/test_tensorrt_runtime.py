@@ -70,9 +70,9 @@ def test_every_check_is_listed_here(outcome: dict[str, Any]) -> None:
 
 def test_a_lost_gpu_is_told_with_what_to_do(outcome: dict[str, Any]) -> None:
     said = outcome["a_lost_gpu_is_closed_and_the_processor_goes_on"]
-    assert said["auto"].endswith("; going on with the processor")
+    assert said["auto"].endswith("; continuing with the processor")
     assert "unspecified launch failure (CUDA error 719)" in said["by name"]
-    assert said["by name"].endswith("--backend auto would go on with the processor")
+    assert said["by name"].endswith("--backend auto would continue on the processor")
 
 
 @pytest.fixture(scope="module")

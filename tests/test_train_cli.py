@@ -136,7 +136,9 @@ def test_weights_of_an_unfinished_training_are_not_run(finished: Path, tmp_path:
     card = json.loads((folder / "fkp.json").read_text())
     card["training"]["finished"] = False
     (folder / "fkp.json").write_text(json.dumps(card))
-    with pytest.raises(WeightsError, match="stopped before its end; finish it with: fkp-train --resume"):
+    with pytest.raises(
+        WeightsError, match="comes from a training that was stopped early; finish it with: fkp-train --resume"
+    ):
         load(folder)
 
 

@@ -94,7 +94,7 @@ def test_a_pair_whose_form_for_processors_was_left_behind_still_runs(
     write_card(folder, cpu={"file": "quick.onnx", "sha256": "0"})
     with caplog.at_level(logging.INFO, "tracker.backends.weights"):
         assert load(folder).for_cpu() == CONTENT
-    assert "comes without a form for processors" in caplog.text
+    assert "has no form for processors" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""`fkp-track --doctor`: what works on this machine, and for what does not a hint.
+"""`fkp-track --doctor`: what works on this machine, and hints for what does not.
 
-Every line is a check: opened for real, not guessed from what is installed.  Findings go to stdout.
+Every line is a real check: things are opened, not guessed from what is installed.  Findings go to stdout.
 """
 
 import os
@@ -81,7 +81,9 @@ def _extras() -> Iterator[Finding]:
     lacking = [extra for extra, names in needs.items() if not all(map(_is_installed, names))]
     yield Finding("extras", True, f"have {', '.join(sorted(needs.keys() - lacking)) or 'none'}", needed=False)
     if lacking:
-        hint = f"lack {', '.join(sorted(lacking))}; the README says what for: pip install 'fkp[{min(lacking)}]'"
+        hint = (
+            f"missing {', '.join(sorted(lacking))}; tracker/README.md says what for: pip install 'fkp[{min(lacking)}]'"
+        )
         yield Finding("extras", False, hint, needed=False)
 
 
@@ -155,7 +157,7 @@ def _detector_name(name: str) -> str:
 def _codecs() -> Iterator[Finding]:
     missing = [name for name in READ if name not in av.codecs_available]
     again = "pip install --force-reinstall av"
-    yield Finding("decoders", not missing, f"lack {', '.join(missing)}; {again}" if missing else ", ".join(READ))
+    yield Finding("decoders", not missing, f"missing {', '.join(missing)}; {again}" if missing else ", ".join(READ))
     writing = [name for name in ENCODERS if encodes(name)]
     yield Finding("encoders", bool(writing), ", ".join(writing) or f"none for H.264, so no annotated films; {again}")
 

@@ -78,7 +78,7 @@ class OnProcessorAfterLoss:
             if self._lost:
                 raise
             processor, self._lost = self._open_processor(), True
-            log.warning("%s; going on with %s", str(error).partition("; ")[0], processor.name)
+            log.warning("%s; continuing with %s", str(error).partition("; ")[0], processor.name)
             self._backend.close()
             self._backend = processor
         return ask(self._backend)

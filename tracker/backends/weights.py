@@ -66,7 +66,7 @@ class Weights:
         if precision == "fp32":
             return self.onnx
         if precision not in self.card:
-            raise WeightsError(f"{self.path} comes in fp32 alone; make the other with: fkp-train export --weights PATH")
+            raise WeightsError(f"{self.path} has only fp32; make the fp16 form with: fkp-train export --weights PATH")
         return self._derived(precision)
 
     def for_cpu(self) -> bytes:
@@ -77,7 +77,7 @@ class Weights:
         """
         if "cpu" in self.card and self._path_of("cpu").exists():
             return self._derived("cpu")
-        log.info("%s comes without a form for processors, which is a third faster: fkp-train export", self.path)
+        log.info("%s has no form for processors; fkp-train export makes one, which is a third faster", self.path)
         return self.onnx
 
     def _derived(self, kind: str) -> bytes:
@@ -118,7 +118,7 @@ def load(path: Path | None = None) -> Weights:
     weights = Weights(onnx_path, onnx, sha256, card)
     if weights.noted("training").get("finished") is False:
         raise WeightsError(
-            f"{onnx_path} is of a training that was stopped before its end; finish it with: fkp-train --resume"
+            f"{onnx_path} comes from a training that was stopped early; finish it with: fkp-train --resume"
         )
     return weights
 
@@ -142,16 +142,14 @@ def _onnx_path(path: Path) -> Path:
 def _read_network(path: Path) -> bytes:
     onnx = _read_bytes(path)
     if EXTERNAL in onnx:
-        raise WeightsError(
-            f"{path} keeps tensors in other files, which its card does not vouch for; save it as one file"
-        )
+        raise WeightsError(f"{path} keeps tensors in other files, which its card does not cover; save it as one file")
     return onnx
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise WeightsError(f"{path} is no file; expected an ONNX file with its .json card beside it")
+            raise WeightsError(f"{path} is not a file; expected an ONNX file with its .json card beside it")
         if path.stat().st_size > LARGEST_BYTES:
             raise WeightsError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, expected the few of a network of fkp")
         return path.read_bytes()

@@ -84,7 +84,7 @@ class _Carried:
         """Say so where there was a sound and nothing of it arrived."""
         if self.seen and not self.written:
             why = self.failure or f"none of its {self.seen} packets can be decoded"
-            log.warning("%s is lost altogether: %s", self.name, why)
+            log.warning("%s is lost completely: %s", self.name, why)
 
 
 class Sound:
@@ -170,7 +170,7 @@ def open_sound(film: Path, picture: int, output: Any, suffix: str) -> Sound:
     streams = clocked(source, source.streams[picture])
     unknown = [stream for stream in source.streams.audio if stream.codec_context is None]
     if unknown:
-        log.warning("%s: %d of its sounds left out, because the codec is unknown", film, len(unknown))
+        log.warning("%s: left out %d sound tracks of an unknown codec", film, len(unknown))
     tracks = {}
     for number, stream in enumerate(streams[1:], start=1):
         name = "the sound" if number == 1 else f"sound {number}"
@@ -191,9 +191,9 @@ def _track(film: Path, stream: Any, output: Any, suffix: str, name: str) -> _Tra
     encoder = None if first is None else _aac_for(first)
     if encoder is None:
         layout = stream.layout.name if first is None else first.layout.name
-        log.warning("%s is left out, because %s of %s cannot become AAC", name, codec, layout)
+        log.warning("%s is left out: %s %s cannot become AAC", name, codec, layout)
         return None
-    log.info("%s becomes AAC, because %s is not for %s files", name, codec, suffix)
+    log.info("%s becomes AAC, because %s does not go into %s files", name, codec, suffix)
     target = output.add_stream("aac", rate=encoder.sample_rate, layout=encoder.layout.name)
     target.bit_rate = AAC_BITS_PER_CHANNEL * encoder.layout.nb_channels
     _name_alike(stream, target)
@@ -240,7 +240,7 @@ class _Copied:
     def take(self, packet: Any) -> Iterator[Any]:
         if self._again is None and self._is_aac and self._has_changed(packet):
             self._again = _Encoded(_aac(self._stream.sample_rate, self._stream.layout.name))
-            log.info("the sound changes in mid-film and becomes %s there", self._stream.layout.name)
+            log.info("the sound changes during the film and becomes %s there", self._stream.layout.name)
         if self._again is not None:
             yield from self._lasting(self._again.take(packet))
         elif self._without_headers is not None:

@@ -116,7 +116,7 @@ def open_camera(
     if image is None:
         reason = _silent(index) if capture.isOpened() else _absent(index)
         capture.release()
-        raise SourceError(f"camera {index} {reason}, or see it work without one: fkp-track --demo")
+        raise SourceError(f"camera {index} {reason}, or try without a camera: fkp-track --demo")
     first = _Shot(image, time.perf_counter())
     height, width = image.shape[:2]
     _warn_of_another_mode(index, wish, width, height, capture.get(cv2.CAP_PROP_FPS))
@@ -154,7 +154,7 @@ class _Device:
     def _note(self, gone: bool, was_gone: bool) -> bool:
         """Log a change, once; returns `gone`."""
         if gone and not was_gone:
-            log.warning("camera %d sends nothing more; trying to open it every %g s", self.index, self.retry_s)
+            log.warning("camera %d stopped sending; trying to reopen it every %g s", self.index, self.retry_s)
         if was_gone and not gone:
             log.warning("camera %d is back", self.index)
         return gone
@@ -210,7 +210,7 @@ def _warn_of_another_mode(index: int, wish: Wish, width: int, height: int, fps: 
     as_wished = wish.width in (None, width) and wish.height in (None, height)
     if not as_wished or (wish.fps is not None and fps > 0 and abs(fps - wish.fps) > 0.5):
         log.warning(
-            "camera %d gives %s, not %s as asked for; --list-cameras shows what it can",
+            "camera %d gives %s instead of the requested %s; --list-cameras shows what it supports",
             index,
             _mode(width, height, fps or None),
             wish,

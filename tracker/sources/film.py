@@ -87,7 +87,7 @@ def open_film(path: Path, stream: int | None = None) -> Film:
         frames = decoder.frames()
         first = next(frames, None)
         if first is None:
-            raise SourceError(f"{path}: not one frame could be decoded; the film is damaged, get another copy")
+            raise SourceError(f"{path}: no frame could be decoded; the film is damaged, get another copy")
     except BaseException:
         decoder.close()
         raise
@@ -251,7 +251,7 @@ class _Decoder:
             time = rising(picture.time)
             if view != (last or view):
                 log.warning(
-                    "%s: its picture changes to %s at %.2f s; it is fitted into %s", self._path, view, time, first
+                    "%s: its pictures change to %s at %.2f s; fitting them into %s", self._path, view, time, first
                 )
             last = view
             if view != first:
@@ -331,18 +331,20 @@ def chosen_picture(path: Path, container: Any, number: int | None) -> Any:
     pictures = [stream for stream in container.streams.video if _moves(stream)]
     if not pictures:
         kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-        raise SourceError(f"{path} holds no video that can be decoded (it holds: {kinds}); give a film with a picture")
+        raise SourceError(
+            f"{path} contains no video that can be decoded (it contains: {kinds}); give a film with pictures"
+        )
     if number is None:
         main = [stream for stream in pictures if stream.disposition & av.stream.Disposition.default]
         chosen = (main or pictures)[0]
     else:
         chosen = next((stream for stream in pictures if stream.index == number), None)
         if chosen is None:
-            raise SourceError(f"{path} has no picture with number {number}; it has {_listed(pictures)}")
+            raise SourceError(f"{path} has no video stream number {number}; it has {_listed(pictures)}")
     if number is None and len(pictures) > 1:
         others = [stream for stream in pictures if stream is not chosen]
         log.warning(
-            "%s has several pictures: %s is tracked, not %s; choose with --stream",
+            "%s has several video streams: tracking %s, not %s; choose with --stream",
             path,
             _listed([chosen]),
             _listed(others),

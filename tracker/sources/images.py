@@ -71,7 +71,7 @@ def _pictures(path: Path) -> Sequence[Path]:
     except OSError as error:
         raise SourceError(f"{path} cannot be listed: {error.strerror}; check its permissions") from error
     if not inside:
-        raise SourceError(f"{path} holds no pictures; looked for {', '.join(sorted(SUFFIXES))}")
+        raise SourceError(f"{path} contains no pictures; looked for {', '.join(sorted(SUFFIXES))}")
     return sorted(inside, key=_natural)
 
 
@@ -88,7 +88,7 @@ def _read(paths: Sequence[Path], unreadable: list[Path]) -> Iterator[Frame]:
         image = _decode(path)
         if image is None:
             unreadable.append(path)
-            log.warning("%s is not a picture that can be read; skipped", path)
+            log.warning("skipped %s: not a readable picture", path)
             continue
         yield Frame(image, index, 0.0, path.name)
         index += 1

@@ -31,8 +31,7 @@ def find_cameras() -> list[Found]:
         from cv2_enumerate_cameras import enumerate_cameras
     except ImportError as error:
         raise SourceError(
-            f"cameras cannot be listed: {error}; install what it needs: pip install 'fkp[cameras]', "
-            "or try --camera 0, 1 or 2"
+            f"cameras cannot be listed: {error}; pip install 'fkp[cameras]', or try --camera 0, 1 or 2"
         ) from error
     found = (Found(each.index, str(each.name), _modes_of(each.path)) for each in enumerate_cameras(preferred_api()))
     return sorted(found)

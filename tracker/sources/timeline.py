@@ -115,7 +115,7 @@ class Timeline:
     def tell_damage(self) -> None:
         """Tell that nothing can be read from here on."""
         if self.told is not None:
-            log.warning("%s: damaged from %.2f s on, the rest is lost; is there another copy?", self.name, self._end_s)
+            log.warning("%s: damaged from %.2f s on, the rest is lost; get another copy", self.name, self._end_s)
 
     @property
     def _end_s(self) -> float:

@@ -69,15 +69,15 @@ class PartialFile:
         except OSError as error:
             if not self.path.exists():
                 raise SinkError(
-                    f"cannot finish {target}: {self.path} is gone; it or its folder was deleted or renamed meanwhile"
+                    f"cannot finish {target}: {self.path} is gone; it or its folder was deleted or renamed"
                 ) from error
             raise SinkError(
-                f"cannot move the finished {self.path} to {target}: {_reason(error)}; it is whole, rename it yourself"
+                f"cannot move the finished {self.path} to {target}: {_reason(error)}; rename it yourself"
             ) from error
         finally:
             self.release()
         if target != self.target:
-            log.warning("%s appeared while it was being written and stays as it is; ours is %s", self.target, target)
+            log.warning("%s appeared during the run and was not replaced; the new file is %s", self.target, target)
         return target
 
     def discard(self) -> None:
@@ -130,7 +130,7 @@ def _keep(file: PartialFile) -> None:
     if file.waits and not file.has_frames:
         file.discard()
     elif file.waits:
-        log.warning("the run failed, so there is no new %s; what it wrote until then is %s", file.target, file.path)
+        log.warning("the run failed, so there is no new %s; everything written before is in %s", file.target, file.path)
     file.release()
 
 
@@ -173,7 +173,7 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
         raise SinkError(f"{target} is a folder, expected the name of a file; add one")
     exists = os.path.exists(target)
     if exists and not os.path.isfile(target):
-        raise SinkError(f"{target} is no file but a device or the like; choose another name")
+        raise SinkError(f"{target} is not a regular file (a device, for example); choose another name")
     if exists and not overwrite:
         raise SinkError(f"{target} exists already; add --overwrite to replace it, or choose another name")
 
@@ -210,14 +210,14 @@ def _clear(path: Path, *, keep: bool) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        log.warning("%s is left of a run that was killed, and cannot be deleted: %s", path, _reason(error))
+        log.warning("%s is left over from a killed run and cannot be deleted: %s", path, _reason(error))
         return
     if free is None:
-        log.warning("%s may be left of a run that was killed; delete it if nothing writes it any more", path)
+        log.warning("%s may be left over from a killed run; delete it if no program is writing it", path)
     elif free and keep:
-        log.warning("%s is what a run recorded before it was killed; rename or delete it", path)
+        log.warning("%s is the recording of a killed run; rename or delete it", path)
     elif free:
-        log.info("deleted %s, left of a run that was killed", path)
+        log.info("deleted %s, left over from a killed run", path)
 
 
 def write_whole(target: Path, content: bytes | Callable[[Path], object], *, overwrite: bool) -> Path:

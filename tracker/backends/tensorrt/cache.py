@@ -63,7 +63,7 @@ class Kept:
         except FileNotFoundError:
             return None
         except (OSError, Misfit) as reason:
-            log.warning("the cached %s %s; it is made again", path, reason)
+            log.warning("the cached %s %s; compiling it again", path, reason)
             return None
 
     def write(self, name: str, facts: Facts, content: bytes) -> None:
@@ -73,7 +73,7 @@ class Kept:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(label).encode() + b"\n" + content, overwrite=True)
         except (OSError, SinkError) as error:
-            log.warning("%s cannot be cached (%s); the next start makes it again", path, error)
+            log.warning("%s cannot be cached (%s); the next start compiles it again", path, error)
 
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
@@ -117,7 +117,7 @@ def fetched(
             loaded = load(kept)
             if loaded is not None:
                 return loaded
-            log.warning("the cached %s is refused by the runtime; it is made again", name)
+            log.warning("the runtime refuses the cached %s; compiling it again", name)
         content = make()
         loaded = load(content)
         if loaded is not None:
@@ -160,7 +160,7 @@ def _parted(stored: bytes) -> tuple[dict[str, str], bytes]:
     except (ValueError, TypeError, KeyError) as error:
         raise Misfit("is not ours") from error
     if label.get("magic") != MAGIC:
-        raise Misfit("is of another version of fkp")
+        raise Misfit("belongs to another version of fkp")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise Misfit("is damaged")
     return facts, content

@@ -126,7 +126,7 @@ class TensorRT:
             raise
         except BackendError as error:
             raise BackendError(
-                f"{self.name} failed ({error}); check nvidia-smi; --backend auto would go on with the processor"
+                f"{self.name} failed ({error}); check nvidia-smi; --backend auto would continue on the processor"
             ) from error
 
     def _lane(self, device: Device, batch: int) -> Lane:
@@ -252,7 +252,7 @@ class Engine:
         if not self._kept:
             log.info("TensorRT-RTX compiles its kernels for this GPU, once; this takes some seconds")
         elif not kernels.deserialize(self._kept):
-            log.info("TensorRT-RTX compiles its kernels again: the cached ones are of another environment")
+            log.info("TensorRT-RTX compiles its kernels again: the cached ones belong to another environment")
         config.set_runtime_cache(kernels)
 
 

@@ -58,12 +58,12 @@ def _of_folder(folder: Path) -> "pandas.DataFrame":
     films = _films(folder)
     files = [path for path in sorted(folder.rglob("*")) if _suffix(path) is not None and _is_shown(path, folder)]
     if not files:
-        raise DataError(f"{folder} holds no keypoint file: none ends in {', '.join(READERS)}")
+        raise DataError(f"{folder} contains no keypoint file: no name ends in {', '.join(READERS)}")
     names = [films.get(path, path.relative_to(folder).as_posix().removesuffix(_suffix(path) or "")) for path in files]
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
         first = [str(path) for path, name in zip(files, names, strict=True) if name == min(doubled)]
-        raise DataError(f"{' and '.join(first)} are of the same film; read a folder that has one format only")
+        raise DataError(f"{' and '.join(first)} come from the same film; read a folder with only one format")
     tables = [_of_file(path) for path in files]
     for table, name in zip(tables, names, strict=True):
         table.insert(0, "film", pandas.array([name] * len(table), dtype="string"))
@@ -104,7 +104,7 @@ def _of_file(path: Path) -> "pandas.DataFrame":
         raise DataError(f"cannot read {path}: {error.strerror or _one_line(error)}") from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(
-            f"{path} is not a keypoint file of ours: {_one_line(error)}; expected what --keypoints writes"
+            f"{path} is not a keypoint file from fkp: {_one_line(error)}; expected what --keypoints writes"
         ) from error
 
 
@@ -141,7 +141,7 @@ def _rows(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     """The rows of a JSON Lines file.  Raises ValueError with the number of a line that is not as it should be."""
     header = json.loads(next(lines, "null"))
     if not isinstance(header, dict) or header.get("fkp") != VERSION:
-        raise ValueError(f'its first line is no header with "fkp": {VERSION}')
+        raise ValueError(f'its first line is not a header with "fkp": {VERSION}')
     names = _names(header)
     for number, line in enumerate(lines, start=2):
         try:
@@ -181,7 +181,7 @@ def _read_coco(path: Path) -> "pandas.DataFrame":
     names = document["categories"][0]["keypoints"] if isinstance(document, dict) and "images" in document else []
     images = {image["id"]: image for image in document["images"]} if names else {}
     if sorted(names) != sorted(KEYPOINTS):
-        raise ValueError(f"its category has not our {len(KEYPOINTS)} keypoints")
+        raise ValueError(f"its category does not have our {len(KEYPOINTS)} keypoints")
     return _frame_of(_coco_row(each, names, images[each["image_id"]]) for each in document["annotations"])
 
 
