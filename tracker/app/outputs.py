@@ -43,7 +43,14 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
     Raises SinkError, before any frame is read, for an output that exists or cannot be written.
     """
     _try_files(options, info)
-    request = Request(info, header, options.overwrite, options.format, pace=not options.writes_files)
+    request = Request(
+        info,
+        header,
+        options.overwrite,
+        options.format,
+        pace=not options.writes_files,
+        anonymous=options.privacy is not None,
+    )
     plain: list[Sink] = []
     pictures: list[Sink] = []
     with ExitStack() as afterwards, all_or_none(), ExitStack() as stack:

@@ -8,6 +8,7 @@ that a killed run leaves a film that plays and a finished one is what every play
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -62,6 +63,11 @@ picture, which has cores to share with detector and network, gets one; 720p gets
 
 ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "h264_nvenc")
 """The first one that this machine opens encodes the film."""
+
+TOLD = frozenset(
+    {"album", "artist", "comment", "copyright", "creation_time", "date", "description", "genre", "synopsis", "title"}
+)
+"""What a film says of itself that its annotated copy says too.  Cameras also write where they are: that is left out."""
 
 KEYFRAME_INTERVAL_S = 1
 COARSEST_TICK = Fraction(1, 10_000)
@@ -167,11 +173,12 @@ class Video:
         ) from failure
 
 
-def open_video(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
+def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool = False) -> Sink:
     """Begin a film of the source's size, timing and sound at `path`: .mp4, .mov or .mkv.
 
-    Odd sizes get a row or column more, because yuv420p counts in twos.  Raises SinkError when the suffix is another
-    one, `path` exists without `overwrite`, is the source itself or cannot be written, or when there is no encoder.
+    Title, chapters and time of creation come along unless it is `anonymous`; where it was filmed never does.  Odd sizes
+    get a row or column more, because yuv420p counts in twos.  Raises SinkError when the suffix is another one, `path`
+    exists without `overwrite`, is the source itself or cannot be written, or when there is no encoder.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
@@ -187,7 +194,7 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
     stream = _add_picture(container, encoder, (width, height), rate, info.sample_aspect)
     sound = silence()
     if info.kind == "film" and info.path is not None:
-        picture = _look_like(info.path, info, stream)
+        picture = _look_like(info.path, info, container, stream, anonymous=anonymous)
         sound = open_sound(info.path, picture, container, suffix)
     return Video(container, stream, sound, file, period_s=float(1 / rate))
 
@@ -251,8 +258,8 @@ def _add_picture(container: Any, encoder: str, size: tuple[int, int], rate: Frac
     return stream
 
 
-def _look_like(path: Path, info: SourceInfo, stream: Any) -> int:
-    """Take over what the source film says of its clock and its colours; returns the number of its picture."""
+def _look_like(path: Path, info: SourceInfo, container: Any, stream: Any, *, anonymous: bool) -> int:
+    """Take over what the source film says of its clock, its colours and itself; returns the number of its picture."""
     with open_container(path) as film:
         source = film.streams[info.stream] if info.stream is not None else film.streams.video[0]
         stream.codec_context.time_base = _tick(source.time_base)
@@ -261,7 +268,29 @@ def _look_like(path: Path, info: SourceInfo, stream: Any) -> int:
         if source.codec_context.colorspace == UNSPECIFIED:
             # It was decoded by BT.601 like all unmarked films; a player that guesses otherwise shall guess so for both.
             stream.codec_context.colorspace = UNSPECIFIED
+        if not anonymous:
+            container.metadata.update({key: text for key, text in film.metadata.items() if key.lower() in TOLD})
+            container.set_chapters(_chapters(film))
+        _tell_of_the_rest(film)
         return int(source.index)
+
+
+def _chapters(film: Any) -> list[Any]:
+    """The film's chapters, counted from its start as everything else is."""
+    start_s = Fraction(film.start_time or 0, av.time_base)
+    shifted = ((each, round(start_s / each["time_base"])) for each in film.chapters() if each["time_base"])
+    return [each | {"start": each["start"] - shift, "end": each["end"] - shift} for each, shift in shifted]
+
+
+def _tell_of_the_rest(film: Any) -> None:
+    """Say which streams of the film do not come along; chapters are a stream of texts in some containers."""
+    left = Counter(
+        stream.type
+        for stream in film.streams
+        if stream.type not in ("video", "audio") and not (film.chapters() and stream.codec_tag == "text")
+    )
+    if left:
+        log.info("left out of the annotated film: %s", ", ".join(f"{count} {kind}" for kind, count in left.items()))
 
 
 def _tick(time_base: Fraction) -> Fraction:

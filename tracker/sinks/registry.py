@@ -26,6 +26,8 @@ class Request(NamedTuple):
     """Of keypoints whose name leaves it open."""
     pace: bool
     """Whether a window shows a film at its own speed."""
+    anonymous: bool = False
+    """Whether the outputs shall not say who is seen."""
 
 
 class Output(NamedTuple):
@@ -91,7 +93,7 @@ def _out(path: Path, request: Request) -> "Sink":
         return open_images(path, request.info, overwrite=request.overwrite)
     from tracker.sinks.film import open_video
 
-    return open_video(path, request.info, overwrite=request.overwrite)
+    return open_video(path, request.info, overwrite=request.overwrite, anonymous=request.anonymous)
 
 
 def _show(asked: bool, request: Request) -> "Sink":

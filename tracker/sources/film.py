@@ -353,9 +353,14 @@ def chosen_picture(path: Path, container: Any, number: int | None) -> Any:
 
 
 def clocked(container: Any, picture: Any) -> list[Any]:
-    """The streams that make a film's clock: its picture and all its sounds that can be decoded, the main one first."""
-    main = container.streams.best("audio", related=picture)
+    """The streams that make a film's clock: its picture and all its sounds that can be decoded.
+
+    The sound that is marked as default comes first; in a broadcast, which marks none, one of the picture's programme.
+    """
     sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    marked = [stream for stream in sounds if stream.disposition & av.stream.Disposition.default]
+    related = container.streams.best("audio", related=picture) if container.format.name == "mpegts" else None
+    main = next(iter(marked), related)
     return [picture, *sorted(sounds, key=lambda stream: stream is not main)]
 
 
