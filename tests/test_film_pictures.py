@@ -1,5 +1,6 @@
 """Films whose picture is not one thing: it changes its size, shape or range, or there are several."""
 
+import json
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from films import joined, pictures, write_part
 from numpy.typing import NDArray
+from programs import fkp_track
 
 from tracker.errors import SourceError
 from tracker.sinks.film import open_video
@@ -152,3 +154,12 @@ def test_the_case_of_a_person_whose_picture_changes_size(shared: Path):
     before, after = (cv2.cvtColor(frames[index].image, cv2.COLOR_BGR2GRAY) for index in (36, 42))
     assert before.shape == after.shape
     assert after[:, :100].mean() < 2  # a border, not a stretched picture
+
+
+def test_the_command_line_takes_the_number_of_a_picture(two_pictures: Path):
+    done = fkp_track(
+        two_pictures.name, "--stream", "2", "--keypoints", "-", "--backend", "cpu", cwd=two_pictures.parent
+    )
+    assert done.returncode == 0, done.stderr
+    header = json.loads(done.stdout.splitlines()[0])
+    assert (header["width"], header["height"]) == (320, 180)

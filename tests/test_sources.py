@@ -16,13 +16,15 @@ import pytest
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
+from tracker.sinks.images import open_images as write_images
+from tracker.sources import heif
 from tracker.sources.camera import APIS, Wish, open_camera
 from tracker.sources.film import open_film
 from tracker.sources.images import open_images
 from tracker.sources.listing import find_cameras, modes
 from tracker.sources.registry import mirrored, open_demo, open_source
 from tracker.support.threads import Background
-from tracker.types import Frame
+from tracker.types import Frame, Tracked
 
 Image = NDArray[np.uint8]
 MakeFilm = Callable[..., Path]
@@ -362,8 +364,8 @@ def test_unreadable_pictures_are_skipped_counted_and_warned_of(
         read_back = list(images)
         assert images.skipped == 2
     assert [(frame.index, frame.name) for frame in read_back] == [(0, "b.png")]
-    assert "a.jpg: not a readable picture" in caplog.text
-    assert "c.png: not a readable picture" in caplog.text
+    assert "a.jpg: it is no picture" in caplog.text
+    assert "c.png: it is no picture" in caplog.text
 
 
 def test_one_picture_with_a_name_from_anywhere(tmp_path: Path, portrait: Image):
@@ -411,9 +413,9 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path):
 def test_pictures_none_of_which_can_be_read_are_refused(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     (tmp_path / "b.jpg").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match="any of its 2 pictures"):
+    with pytest.raises(SourceError, match="not one of its 2 pictures"):
         open_source(tmp_path)
-    with pytest.raises(SourceError, match="OpenCV cannot read it"):
+    with pytest.raises(SourceError, match="no picture that OpenCV can read"):
         open_source(tmp_path / "a.jpg")
 
 
@@ -613,3 +615,83 @@ def test_the_demo_is_ten_seconds_of_a_webcam():
 @pytest.fixture(autouse=True)
 def _warnings_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+
+
+# Pictures of phones and of several pages
+
+
+def turned(path: Path, frames: list[Image]) -> Path:
+    """A picture that is stored lying on its side, with an EXIF tag that says so."""
+    from PIL import Image as Pillow
+
+    if path.suffix in (".heic", ".avif"):
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    tags = Pillow.Exif()
+    tags[0x0112] = 6  # to be turned clockwise
+    stored = cv2.rotate(cv2.resize(frames[0], (640, 480)), cv2.ROTATE_90_COUNTERCLOCKWISE)
+    Pillow.fromarray(stored[..., ::-1]).save(path, exif=tags.tobytes(), quality=95)
+    return path
+
+
+@pytest.mark.parametrize("extra", [True, False])
+@pytest.mark.parametrize("suffix", [".heic", ".avif", ".jpg"])
+def test_pictures_of_phones_come_upright(
+    tmp_path: Path, frames: list[Image], suffix: str, extra: bool, monkeypatch: pytest.MonkeyPatch
+):
+    path = turned(tmp_path / f"IMG_1{suffix}", frames)
+    if not extra:
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (frame,) = read(path)
+    assert frame.image.shape == (480, 640, 3)
+    assert difference(frame.image, cv2.resize(frames[0], (640, 480))) < 6
+
+
+def test_a_picture_in_tiles_names_the_extra_that_reads_it(
+    tmp_path: Path, frames: list[Image], monkeypatch: pytest.MonkeyPatch
+):
+    path = turned(tmp_path / "IMG_1.heic", frames)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(heif, "MOST_STREAMS", 0)
+    with pytest.raises(SourceError, match=r"cut into tiles, .*pip install 'fkp\[heic\]'"):
+        open_images(path)
+
+
+def test_what_a_folder_of_pictures_leaves_out_is_said_once(
+    tmp_path: Path, frames: list[Image], caplog: pytest.LogCaptureFixture
+):
+    cv2.imwrite(str(tmp_path / "a.png"), frames[0])
+    for name in ("b.gif", "c.GIF", "d.nef", "notes.txt", ".e.gif"):
+        (tmp_path / name).write_bytes(b"")
+    assert len(read(tmp_path)) == 1
+    assert caplog.messages == [f"{tmp_path}: pictures left out: .gif: 2, .nef: 1"]
+
+
+def test_of_a_file_with_several_pictures_the_first_is_read_and_the_others_are_counted(
+    tmp_path: Path, frames: list[Image], caplog: pytest.LogCaptureFixture
+):
+    cv2.imwritemulti(str(tmp_path / "scan.tif"), frames[:3])
+    (frame,) = read(tmp_path / "scan.tif")
+    assert difference(frame.image, frames[0]) < 1
+    assert "scan.tif holds 3 pictures; only the first one is tracked" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(cv2, "imdecodeWithMetadata"), reason="needs OpenCV 4.12")
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_the_colour_profile_of_a_picture_arrives_and_its_place_does_not(
+    tmp_path: Path, frames: list[Image], suffix: str
+):
+    from PIL import Image as Pillow
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tags = Pillow.Exif()
+    tags.get_ifd(0x8825)[1] = "N"  # GPS
+    Pillow.fromarray(frames[0][..., ::-1]).save(tmp_path / f"a{suffix}", icc_profile=profile, exif=tags.tobytes())
+    with open_images(tmp_path / f"a{suffix}") as source:
+        (frame,) = source
+        assert frame.profile == profile
+        sink = write_images(tmp_path / f"out{suffix}", source.info, overwrite=False)
+        sink.write(Tracked(frame, (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32)))
+    with Pillow.open(tmp_path / f"out{suffix}") as written:
+        assert written.info["icc_profile"] == profile
+        assert not written.getexif()

@@ -23,6 +23,8 @@ class Frame:
     """Seconds: presentation time of a film, capture time of a camera (since its first frame), 0 for images."""
     name: str = ""
     """The file name of a picture read from disk, else empty."""
+    profile: bytes = b""
+    """ICC profile of the image's colours, if its file has one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,10 +142,23 @@ def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, s
     _refuse_among_films(source, outputs)
     films = list(_below(source, outputs))
     if films:
+        _tell_left_out(source, films)
         return [(film, film.relative_to(source).as_posix()) for film in films]
     if not any(is_picture(item) for item in source.iterdir()):
         raise SourceError(f"{source} contains neither films nor pictures; give another folder, or name the files")
     return [(source, source.resolve().name)]
+
+
+def _tell_left_out(folder: Path, films: Sequence[Path]) -> None:
+    """Say once how many pictures lie beside the films: a folder is one of films or one of pictures."""
+    from tracker.sources.images import OTHERS, SUFFIXES, tell_left_out
+
+    beside = (item for place in {film.parent for film in films} for item in _shown(place))
+    tell_left_out(folder, (item for item in beside if item.suffix.lower() in SUFFIXES | OTHERS and item.is_file()))
+
+
+def _shown(folder: Path) -> list[Path]:
+    return [item for item in folder.iterdir() if not item.name.startswith(".")]
 
 
 def _refuse_among_films(folder: Path, outputs: Collection[Path]) -> None:

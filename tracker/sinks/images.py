@@ -7,6 +7,7 @@ formats, or one file where one picture came in.  Each file appears whole or not 
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,6 +33,9 @@ FORMATS: dict[str, list[int]] = {
 }
 """The suffixes that are written, each with OpenCV's options."""
 
+PROFILED = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp"})
+"""The formats that OpenCV writes with a colour profile."""
+
 
 class Images:
     """Writes each frame's image to the file that `place` names."""
@@ -43,7 +47,8 @@ class Images:
     def write(self, tracked: Tracked) -> None:
         """Write one picture.  Raises SinkError when it cannot be written or its file exists without `overwrite`."""
         target = self._place(tracked.frame.name)
-        write_whole(target, encode(tracked.frame.image, target), overwrite=self._overwrite)
+        content = encode(tracked.frame.image, target, tracked.frame.profile)
+        write_whole(target, content, overwrite=self._overwrite)
 
     def close(self) -> None:
         """Nothing: every picture is whole once it is written."""
@@ -75,12 +80,20 @@ def output_name(name: str) -> str:
     return name if Path(name).suffix.lower() in FORMATS else f"{name}.png"
 
 
-def encode(image: NDArray[np.uint8], target: Path) -> bytes:
-    """A BGR image (H, W, 3) in the format of `target`'s suffix.  Raises SinkError when the format cannot hold it."""
+def encode(image: NDArray[np.uint8], target: Path, profile: bytes = b"") -> bytes:
+    """A BGR image (H, W, 3) in the format of `target`'s suffix, with its colour profile where that format has one.
+
+    Raises SinkError when the format cannot hold the image.
+    """
     suffix = target.suffix.lower()
     encoded, content = False, np.empty(0, np.uint8)
     with suppress(cv2.error):  # OpenCV 4 raises where OpenCV 5 answers False
-        encoded, content = cv2.imencode(suffix, image, FORMATS[suffix])
+        if profile and suffix in PROFILED and hasattr(cv2, "imencodeWithMetadata"):
+            chunks: Any = [np.frombuffer(profile, np.uint8)]
+            kinds = [cv2.IMAGE_METADATA_ICCP]
+            encoded, content = cv2.imencodeWithMetadata(suffix, image, kinds, chunks, FORMATS[suffix])
+        else:
+            encoded, content = cv2.imencode(suffix, image, FORMATS[suffix])
     if not encoded:
         height, width = image.shape[:2]
         raise SinkError(f"cannot write {target}: {width}x{height} px do not fit {suffix}; choose .png")

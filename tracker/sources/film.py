@@ -124,6 +124,8 @@ class Orientation(NamedTuple):
             a, b, _, c, d = np.frombuffer(picture.side_data["DISPLAYMATRIX"], np.int32)[:5].tolist()
         except KeyError:
             return cls()
+        except ValueError:  # PyAV gives no side data at all where it does not know a kind of it, such as EXIF
+            return _TURNS[round(picture.rotation / 90) % 4]
         # A stored pixel (x, y) is shown at (a x + c y, b x + d y).
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(transpose=True, mirror=c < 0, flip=b < 0)
@@ -136,6 +138,15 @@ class Orientation(NamedTuple):
         if self.mirror or self.flip:
             image = cv2.flip(image, -1 if self.mirror and self.flip else int(self.mirror))
         return image
+
+
+_TURNS = (
+    Orientation(),
+    Orientation(transpose=True, flip=True),
+    Orientation(mirror=True, flip=True),
+    Orientation(transpose=True, mirror=True),
+)
+"""By quarter turns against the clock."""
 
 
 class Rising:

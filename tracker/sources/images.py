@@ -1,13 +1,16 @@
 """Pictures from disk: one, or a folder of them in the order a person would count.
 
-Out: Frames, BGR uint8, turned upright by their EXIF tag, timestamp 0, named after their file; sizes may differ.
+Out: Frames, BGR uint8, turned upright, timestamp 0, named after their file, with their colour profile; sizes may
+differ.  Of a file with several pictures the first one.
 """
 
 import itertools
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,10 +23,22 @@ from tracker.types import Frame
 log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset(
-    {".avif", ".bmp", ".dib", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
-    | {".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".dib", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
+    | {".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """Names that mean a picture, lower case."""
+
+HEIF = frozenset({".avif", ".heic", ".heif", ".hif"})
+"""Pictures that are coded as films are."""
+
+PAGED = frozenset({".png", ".tif", ".tiff", ".webp"})
+"""Pictures of which a file may hold several."""
+
+OTHERS = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".emf", ".eps", ".exr", ".gif", ".hdr", ".ico", ".jxl", ".jxr", ".nef"}
+    | {".orf", ".pcx", ".pef", ".psd", ".raf", ".raw", ".rw2", ".srw", ".svg", ".tga", ".xcf"}
+)
+"""Pictures in formats that are not read; a folder says how many of them it leaves out."""
 
 
 class Images(Source):
@@ -56,8 +71,11 @@ def open_images(path: Path) -> Images:
     frames = _read(paths, unreadable)
     first = next(frames, None)
     if first is None:
-        which = "it" if path.is_file() else f"any of its {len(paths)} pictures"
-        raise SourceError(f"{path}: OpenCV cannot read {which}; check that the content is a picture, e.g. JPEG or PNG")
+        if path.is_file():
+            raise SourceError(f"{path}: {_why_not(path)}")
+        raise SourceError(
+            f"{path}: not one of its {len(paths)} pictures can be read; the first one: {_why_not(paths[0])}"
+        )
     height, width = first.image.shape[:2]
     info = SourceInfo("images", str(path), width, height, None, len(paths), path)
     return Images(info, itertools.chain([first], frames), unreadable)
@@ -67,12 +85,22 @@ def _pictures(path: Path) -> Sequence[Path]:
     if not existing(path).is_dir():
         return [path]
     try:
-        inside = [item for item in path.iterdir() if item.suffix.lower() in SUFFIXES and not item.name.startswith(".")]
+        inside = [item for item in path.iterdir() if not item.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"{path} cannot be listed: {error.strerror}; check its permissions") from error
-    if not inside:
+    pictures = [item for item in inside if item.suffix.lower() in SUFFIXES]
+    if not pictures:
         raise SourceError(f"{path} contains no pictures; looked for {', '.join(sorted(SUFFIXES))}")
-    return sorted(inside, key=_natural)
+    tell_left_out(path, (item for item in inside if item.suffix.lower() in OTHERS))
+    return sorted(pictures, key=_natural)
+
+
+def tell_left_out(folder: Path, files: Iterable[Path]) -> None:
+    """Say once how many files of a folder are left out, by their suffixes."""
+    counts = Counter(file.suffix.lower() for file in files)
+    if counts:
+        listed = ", ".join(f"{suffix}: {count}" for suffix, count in counts.most_common())
+        log.warning("%s: pictures left out: %s", folder, listed)
 
 
 def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
@@ -81,23 +109,72 @@ def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
     return [(text.casefold(), int(number or 0)) for text, number in parts], path.name
 
 
+class Picture(NamedTuple):
+    """What a file holds."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) BGR, upright."""
+    profile: bytes = b""
+    """ICC profile of its colours."""
+
+
 def _read(paths: Sequence[Path], unreadable: list[Path]) -> Iterator[Frame]:
     """The pictures that can be read, numbered from 0; the others are warned of and put in `unreadable`."""
     index = 0
     for path in paths:
-        image = _decode(path)
-        if image is None:
+        try:
+            picture = _decode(path)
+        except SourceError as error:
             unreadable.append(path)
-            log.warning("skipped %s: not a readable picture", path)
+            log.warning("skipped %s: %s", path, error)
             continue
-        yield Frame(image, index, 0.0, path.name)
+        yield Frame(picture.image, index, 0.0, path.name, picture.profile)
         index += 1
 
 
-def _decode(path: Path) -> NDArray[np.uint8] | None:
-    """(H, W, 3) uint8 BGR, or None.  Not cv2.imread: on Windows that fails for names beyond the code page."""
+def _why_not(path: Path) -> str:
     try:
-        image: NDArray[np.uint8] | None = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
+        _decode(path)
+    except SourceError as error:
+        return str(error)
+    return "it can be read now; try again"
+
+
+def _decode(path: Path) -> Picture:
+    """Raises SourceError with the reason only.  Not cv2.imread: on Windows it fails for names beyond the code page."""
+    suffix = path.suffix.lower()
+    try:
+        content = np.fromfile(path, np.uint8)
+        if suffix in HEIF and content[4:8].tobytes() == b"ftyp":
+            from tracker.sources.heif import decode  # PyAV is loaded only for these
+
+            image, profile = decode(path)
+            return Picture(image, for_colours(profile))
+        picture = _with_profile(content)
+        if suffix in PAGED and picture is not None and (pages := cv2.imcount(str(path))) > 1:
+            log.warning("%s holds %d pictures; only the first one is tracked", path, pages)
+    except (OSError, cv2.error) as error:
+        raise SourceError(getattr(error, "strerror", None) or _NO_PICTURE) from error
+    if picture is None:
+        raise SourceError(_NO_PICTURE)
+    return picture
+
+
+_NO_PICTURE = "it is no picture that OpenCV can read; check that its content is one, e.g. JPEG or PNG"
+
+
+def _with_profile(content: NDArray[np.uint8]) -> Picture | None:
+    """None for what is no picture.  OpenCV before version 4.12 does not tell the profile."""
+    if not hasattr(cv2, "imdecodeWithMetadata"):
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+        return None if image is None else Picture(image)
+    image, kinds, found = cv2.imdecodeWithMetadata(content, flags=cv2.IMREAD_COLOR)
+    if image is None:
         return None
-    return image
+    metadata = dict(zip(list(kinds), found, strict=True))
+    return Picture(image, for_colours(metadata.get(cv2.IMAGE_METADATA_ICCP, np.empty(0, np.uint8)).tobytes()))
+
+
+def for_colours(profile: bytes) -> bytes:
+    """The ICC profile, unless it is one for gray or printed pictures: all images here are in colour."""
+    return profile if profile[16:20] == b"RGB " else b""
