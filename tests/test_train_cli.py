@@ -26,6 +26,7 @@ from tracker.backends.weights import load
 from tracker.errors import DataError, SinkError, WeightsError
 from tracker.spec import COLUMNS, KEYPOINTS
 from train.data.schemes import C_KEYPOINTS
+from train.judge.evaluate import second_look
 from train.learn.distill import TeachConfig
 from train.learn.loop import FitConfig
 from train.learn.model import HEADS, NetConfig
@@ -443,7 +444,12 @@ def test_submit_answers_each_row_by_the_images_own_scheme(
 def answers(folder: Path, images: NDArray[np.uint8], schemes: list[str]) -> list[dict[str, float]]:
     """Column -> value of each image by its scheme, read off the exported network directly."""
     session = ort.InferenceSession(folder / "fkp-schemes.onnx", providers=["CPUExecutionProvider"])
-    (points,) = session.run(["points"], {"faces": images[:, None]})
+
+    def ask(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        points, sigma = session.run(["points", "sigma"], {"faces": crops[:, None]})
+        return points, sigma
+
+    points, _ = second_look(images, ask(images), ask)
     return [
         {
             f"{KEYPOINTS[keypoint]}_{axis}": (points[i, head, k] + 1) * 48 + np.float32(LABEL_OFFSET_PX[scheme][k])

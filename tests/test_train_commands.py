@@ -14,8 +14,16 @@ from programs import fkp_train
 
 from tracker.backends.tensorrt.guard import installed
 from tracker.backends.weights import DEFAULT_DIR, load
+from tracker.errors import WeightsError
 from tracker.spec import INDEX, SIZE
 from train.data.faces68 import IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, TABLE
+from train.data.kaggle import read_training
+from train.export.from_onnx import net_of
+from train.judge.evaluate import outputs
+from train.learn.distill import TeachConfig
+from train.learn.loop import FitConfig
+from train.learn.model import NetConfig, predicted
+from train.rebuild import Options, _begun, rebuild
 
 torch.set_num_threads(1)
 
@@ -63,18 +71,62 @@ def message(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.fixture(scope="module")
+def turned(faces68: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with what is visible, how they are turned and who they are."""
+    folder = shutil.copytree(faces68, tmp_path_factory.mktemp("more") / "turned")
+    header, *lines = (faces68 / TABLE).read_text().splitlines()
+    more = [f"{line},{'2' * 40 + '0' * 28},60,{person}" for person, line in enumerate(lines)]
+    (folder / TABLE).write_text("\n".join([f"{header},visible,yaw,person", *more]) + "\n")
+    return folder
+
+
 @pytest.mark.slow
 def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
-    data: Path, index: Path, faces68: Path, tmp_path: Path
+    data: Path, index: Path, faces68: Path, turned: Path, tmp_path: Path
 ) -> None:
-    short = ["--steps", "1", "--teacher-steps", "1", "--device", "cpu"]
-    more = ["--index", index, "--extra", faces68, "--unlabelled", faces68]
-    assert fkp_train("--data", data, "--out", tmp_path, *short, *more) == 0
+    """From chance with a teacher, then from those weights on with turned faces and no other teacher."""
+    small = NetConfig(stem=4, widths=(4, 6), inners=(4, 6), kernels=(3, 3), depths=(0, 1), up_depths=(0,))
+    options = Options(
+        data=data,
+        index=index,
+        extra=(faces68, turned),
+        unlabelled=(faces68,),
+        start=DEFAULT_DIR,
+        out=tmp_path,
+        device="cpu",
+        fit=FitConfig(steps=1),
+        teach=TeachConfig(steps=1, nets=1, net=small, views=1),
+    )
+    stages = [progress.stage for progress in rebuild(options)]
+    assert stages == ["teacher-1", "net"]
     training = load(tmp_path).card["training"]
-    assert [entry["file"] for entry in (*training["extra"], *training["unlabelled"])] == [faces68.name] * 2
+    assert [entry["file"] for entry in training["extra"]] == [faces68.name, turned.name]
+    assert [entry["file"] for entry in (*training["unlabelled"], *training["start"])] == [
+        faces68.name,
+        "fkp-schemes.onnx",
+    ]
+    assert training["fit"]["batch"] == [84, 18, 34, 10, 14]
     assert training["rows_left_out"] == [CARTOON]
-    for word in (f"--index {index.name}", f"--extra {faces68.name}", f"--unlabelled {faces68.name}"):
+    for word in (f"--index {index.name}", f"--extra {turned.name}", f"--unlabelled {faces68.name}", "--start weights"):
         assert word in training["command"]
+
+
+def test_training_goes_on_from_exactly_what_the_weights_say(data: Path) -> None:
+    images = read_training(data).images
+    points, sigma = outputs(images, load())
+    for net, offset in ((net_of(load()), 0), (_begun(net_of(load())), net_of(load()).offset.numpy())):
+        said, doubt = predicted(net, torch.from_numpy(images[:, None]))
+        np.testing.assert_allclose(said + offset, points, atol=1e-4)
+        np.testing.assert_allclose(doubt, sigma, rtol=1e-3)
+
+
+def test_weights_of_another_shape_are_no_start(tmp_path: Path) -> None:
+    for path in DEFAULT_DIR.glob("fkp*"):
+        shutil.copy(path, tmp_path)
+    shutil.copy(tmp_path / "fkp.onnx", tmp_path / "fkp-schemes.onnx")  # scheme A's outputs only
+    with pytest.raises(WeightsError, match="holds no net of today's shape"):
+        net_of(load(tmp_path))
 
 
 @pytest.mark.slow

@@ -185,7 +185,7 @@ def test_a_form_that_is_missing_is_added_to_finished_weights_and_nothing_else_ch
         assert (copy / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("blocked", ["fkp-schemes.onnx", "fkp-fp16.onnx", "fkp-cpu.onnx", "fkp.json"])
+@pytest.mark.parametrize("blocked", ["fkp-schemes.onnx", "fkp.json"])
 def test_weights_that_cannot_all_be_written_replace_none(
     folder: Path, tmp_path: Path, blocked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
