@@ -209,6 +209,35 @@ def test_rows_of_one_scheme_are_judged_by_what_is_there(tmp_path: Path, make_tra
     assert line["rmse"] > 0
 
 
+def test_every_step_can_be_watched(training_csv: Path, tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+    run = rebuild(small(training_csv, tmp_path), watch=lambda stage, step: seen.append((stage, step)))
+    with closing(run):
+        for progress in run:
+            if progress.stage == "net":
+                break
+    assert seen == [("teacher-1", 1), ("teacher-1", 2), ("teacher-2", 1), ("teacher-2", 2), ("net", 1)]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], (9_000, 3, 3_000)),
+        (["--quick"], (1_000, 1, 500)),
+        (["--quick", "--steps", "7"], (7, 1, 500)),
+        (["--teachers", "0"], (9_000, 0, 3_000)),
+    ],
+    ids=str,
+)
+def test_quick_asks_for_less(monkeypatch: pytest.MonkeyPatch, words: list[str], expected: tuple[int, ...]) -> None:
+    asked: list[Options] = []
+    monkeypatch.setattr("train.cli._train_and_show", asked.append)
+    assert fkp_train("--data", "kaggle", *words) == 0
+    (options,) = asked
+    assert (options.fit.steps, options.teach.nets, options.teach.steps) == expected
+    assert (options.teach.stages == ()) == ("0" in words)
+
+
 @pytest.mark.slow
 def test_ctrl_c_answers_at_once_and_leaves_what_resume_needs(training_csv: Path, tmp_path: Path) -> None:
     """A process of its own, with the nets that ship, which gets its Ctrl-C after the first step of the last net."""

@@ -3,8 +3,9 @@
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,6 +28,7 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 EXAMPLES = """\b
 Examples:
   fkp-train --data facial-keypoints-detection.zip   Kaggle's data, to runs/fkp
+  fkp-train --data kaggle/ --quick                  in some ten minutes
   fkp-train --data kaggle/ --resume                 go on after a stop
   fkp-train evaluate --data kaggle/ --hold-out      how good the weights are
 """
@@ -38,6 +40,11 @@ INDEX_HELP = (
     "For data that is not Kaggle's whole file: a csv of row, kaggle_row, duplicate_group, scheme, known_problem."
 )
 WEIGHTS_HELP = "A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]"
+
+THOROUGH, QUICK = (9_000, 3, 3_000), (1_000, 1, 500)
+"""Steps of the net, teachers, steps of each teacher."""
+
+FIRST_ESTIMATE_S = 60.0
 
 WIDE = 110
 """Characters that the table of all recipes needs; a narrower terminal wraps its lines, which loses nothing."""
@@ -66,28 +73,43 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR_OR_ONNX",
-            help="Finished weights to go on from instead of chance; with --teachers 0 they teach themselves.",
+            help="Finished weights to start from; with --teachers 0 they are their own teacher.",
             rich_help_panel=INPUT,
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.", rich_help_panel=OUTPUT)] = Path(
         "runs/fkp"
     ),
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Usable weights in some ten minutes: --steps 1000 --teachers 1 --teacher-steps 500.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False,
     steps: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Batches to train on.", rich_help_panel=TRAINING)
-    ] = 9_000,
+        int | None,
+        typer.Option(min=1, metavar="N", help="Batches to train on.  [default: 9000]", rich_help_panel=TRAINING),
+    ] = None,
     teachers: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, metavar="N", help="Large networks that learn first and then teach.", rich_help_panel=TRAINING
+            min=0,
+            metavar="N",
+            help="Large networks that learn first and then teach.  [default: 3]",
+            rich_help_panel=TRAINING,
         ),
-    ] = 3,
+    ] = None,
     teacher_steps: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, metavar="N", help="Batches to train each teacher on; 0 for none.", rich_help_panel=TRAINING
+            min=0,
+            metavar="N",
+            help="Batches to train each teacher on; 0 for none.  [default: 3000]",
+            rich_help_panel=TRAINING,
         ),
-    ] = 3_000,
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -119,6 +141,9 @@ def train(
         return
     if data is None:
         raise typer.BadParameter("give --data PATH, or a command", param_hint="--data")
+    wanted = (steps, teachers, teacher_steps)
+    usual = QUICK if quick else THOROUGH
+    steps, teachers, teacher_steps = (default if x is None else x for x, default in zip(wanted, usual, strict=True))
     if unlabelled and not (teachers and teacher_steps) and start is None:
         raise typer.BadParameter(
             "only a teacher knows their keypoints; train one, or give --start", param_hint="--unlabelled"
@@ -369,17 +394,32 @@ def _train_and_show(options: "Options") -> None:
 
     quiet = not sys.stderr.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), disable=quiet)
+    task = bar.add_task("reading the data", total=None)
+    begun: dict[str, tuple[int, float]] = {}
+    told: set[str] = set()
+
+    def watch(stage: str, step: int) -> None:
+        """Move the bar; where there is none, tell once a stage, after its first minute, how long it will take."""
+        total = options.steps_of[stage]
+        first, since = begun.setdefault(stage, (step, time.monotonic()))
+        if step == first:
+            bar.reset(task, total=total, completed=step, description=f"{stage}: learning")
+        bar.update(task, completed=step)
+        elapsed = time.monotonic() - since
+        if quiet and elapsed > FIRST_ESTIMATE_S and stage not in told:
+            told.add(stage)
+            log.info("%s: about %.0f min left", stage, elapsed / (step - first) * (total - step) / 60)
+
     with (
         joined(chosen_device(options.device)) as crew,
-        Progress(*columns, console=Console(stderr=True), disable=quiet or not crew.leads) as bar,
-        closing(rebuild(options, crew)) as run,  # a stop that arrives here must reach it, for it to export
+        bar if crew.leads else nullcontext(),
+        closing(rebuild(options, crew, watch)) as run,  # a stop that arrives here must reach it, for it to write
     ):
-        task = bar.add_task("reading the data", total=next(iter(options.steps_of.values())))
         for progress in run:
-            total = options.steps_of[progress.stage]
-            bar.update(task, completed=progress.step, total=total, description=str(progress))
+            bar.update(task, description=str(progress))
             if quiet:
-                log.info("step %d of %d: %s", progress.step, total, progress)
+                log.info("step %d of %d: %s", progress.step, options.steps_of[progress.stage], progress)
     if not crew.leads:
         return
     _compile_where_a_gpu_is(options)

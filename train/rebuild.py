@@ -16,9 +16,10 @@ import platform
 import shlex
 import sys
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,13 @@ class Progress:
         return f"{self.stage}: hold-out {figure(self.report)}"
 
 
-def rebuild(options: Options, crew: Crew = ALONE) -> Generator[Progress, None, None]:
+Watch = Callable[[str, int], object]
+"""Called with the stage and the number of each step taken."""
+
+
+def rebuild(
+    options: Options, crew: Crew = ALONE, watch: Watch = lambda stage, step: None
+) -> Generator[Progress, None, None]:
     """Train, yielding as it goes.  At the end the weights lie in `options.out`; whatever ends it earlier leaves what
     `resume` needs there, and weights from before as they were.
 
@@ -130,10 +137,10 @@ def rebuild(options: Options, crew: Crew = ALONE) -> Generator[Progress, None, N
     _refuse_lost_work(options)
     open_folder(options.out)
     with _only_run(options.out) if crew.leads else nullcontext():
-        yield from _rebuilt(options, crew)
+        yield from _rebuilt(options, crew, watch)
 
 
-def _rebuilt(options: Options, crew: Crew) -> Generator[Progress, None, None]:
+def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, None, None]:
     device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
     extra = [read_faces68(path) for path in options.extra]
@@ -148,7 +155,7 @@ def _rebuilt(options: Options, crew: Crew) -> Generator[Progress, None, None]:
         if not options.resume:  # what an earlier run left must not be taken for this one's
             for path in (options.out / HISTORY, *_checkpoints(options.out)):
                 path.unlink(missing_ok=True)
-    run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew, start)
+    run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew, start, watch)
     banks = labelled
     teachers = [] if start is None else [start]
     for stage in options.teach.stages:
@@ -196,10 +203,12 @@ class _Run:
         device: torch.device,
         crew: Crew,
         start: Net | None,
+        watch: Watch,
     ) -> None:
         """`learned` (N,) tells which of the faces are trained on; `start` is what the net goes on from."""
         self._options, self._faces, self._judge, self._learned = options, faces, judge, learned
         self._device, self._crew, self._start = device, crew, start
+        self._watch = watch
         self._files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
         if options.start:
             self._files["start"] = _named([load(options.start).path.with_name(SCHEMES_FILE)])
@@ -219,7 +228,7 @@ class _Run:
         with _kept(fit, checkpoint, name):
             while not fit.done:
                 before, seconds = fit.step_count, fit.seconds
-                loss = fit.run(options.report_every)
+                loss = fit.run(options.report_every, partial(self._watch, name))
                 if not math.isfinite(loss) or not fit.is_finite():
                     raise _diverged(fit, checkpoint, name)
                 rate = (fit.step_count - before) * sum(fit.config.batch) / (fit.seconds - seconds)

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,11 @@ class Fit:
     def done(self) -> bool:
         return self.step_count >= self.config.steps
 
-    def run(self, steps: int) -> float:
-        """Take up to `steps` further steps; returns their mean loss.  A stop signal waits for the end of a step."""
+    def run(self, steps: int, watch: Callable[[int], object] = lambda step: None) -> float:
+        """Take up to `steps` further steps; returns their mean loss.  A stop signal waits for the end of a step.
+
+        `watch` is called with the number of each step taken.
+        """
         steps = min(steps, self.config.steps - self.step_count)
         self._loss_sum.zero_()
         started = time.perf_counter()
@@ -97,6 +100,7 @@ class Fit:
                     self._set_rate()
                     self._step()
                     self.step_count += 1
+                watch(self.step_count)
             return float(self._loss_sum) / max(steps, 1)
         finally:
             self.seconds += time.perf_counter() - started
