@@ -102,12 +102,12 @@ def test_the_page_is_there_until_the_run_is_stopped_while_somebody_looks(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra serve")
-    command = [*FKP_TRACK, "--demo", "--serve", "0"]
+    command = [*FKP_TRACK, "--demo", "--serve", "0", *(["--serve-token"] if code == 143 else [])]
     with subprocess.Popen(command, cwd=tmp_path, env=headless(), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         url = process.stderr.readline().rpartition(" ")[2].strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
-        with urlopen(url + "events", timeout=PATIENCE_S) as events:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/" + (r"\?token=.{22}" if code == 143 else ""), url)
+        with urlopen(re.sub(r"/(?=\?|$)", "/events", url), timeout=PATIENCE_S) as events:
             while not events.readline().startswith(b'data: {"frame"'):
                 pass
             process.send_signal(number)

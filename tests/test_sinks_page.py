@@ -1,9 +1,11 @@
 """The page, its pictures and its events, as HTTP clients and a real browser see them."""
 
+import contextlib
 import http.client
 import json
 import os
 import shutil
+import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ from tracker.types import Box, Face, Frame, Pose, Region, Tracked
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 
-from tracker.sinks.page import open_serve
+from tracker.sinks.page import MOST_CONNECTIONS, open_serve
 
 BLUE = (200, 60, 20)
 HERE = Address("127.0.0.1", 0)
@@ -236,6 +238,42 @@ def test_each_run_has_a_token_of_its_own():
         closing(open_serve(Address("0.0.0.0", 0), info())) as two,
     ):
         assert urlsplit(one.url).query != urlsplit(two.url).query
+
+
+def test_the_loopback_asks_for_a_token_too_where_it_should(get):
+    with closing(open_serve(HERE, info(), token=True)) as serve:
+        assert get(serve.url, query="").status == 403
+        assert get(serve.url).status == 200
+
+
+def opened(url, count):
+    """Connections that ask for nothing."""
+    parts = urlsplit(url)
+    return [socket.create_connection((parts.hostname, parts.port), timeout=10) for _ in range(count)]
+
+
+def test_strangers_cannot_take_every_open_file(serve, get, capfd):
+    with ExitStack() as stack:
+        strangers = [stack.enter_context(each) for each in opened(serve.url, MOST_CONNECTIONS + 100)]
+        for each in strangers[MOST_CONNECTIONS:]:
+            with contextlib.suppress(ConnectionError):
+                assert each.recv(1) == b""  # hung up on, or the test's own patience ends
+    time.sleep(0.2)
+    assert get(serve.url).status == 200
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "])
+def test_who_asks_for_nothing_is_hung_up_on(said, monkeypatch, get):
+    monkeypatch.setattr("tracker.sinks.page.HEADERS_S", 0.3)
+    with closing(open_serve(HERE, info())) as serve, opened(serve.url, 1)[0] as stranger:
+        stranger.sendall(said)
+        with contextlib.suppress(ConnectionError):
+            assert stranger.recv(1) == b""
+        reader = pictures(get(serve.url, "/stream"))
+        time.sleep(0.5)
+        serve.write(tracked(1))
+        assert next(reader)[0] == 1  # who has asked stays
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has one loopback address")

@@ -169,6 +169,9 @@ class Options:
         alone=("8010", r"(\S+:)?\d+"),
         usual=f"http://{LOOPBACK}:8010",
     )
+    serve_token: bool = option(
+        False, "Ask for a token on this machine too; for computers with several users.", LIVE, shapes=False
+    )
     virtual_camera: bool = option(False, "Feed the annotated picture to a camera for video calls.", LIVE)
     rerun: Path | Address | None = option(
         None,

@@ -50,6 +50,7 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
         options.format,
         pace=not options.writes_files,
         anonymous=options.privacy is not None,
+        serve_token=options.serve_token,
     )
     plain: list[Sink] = []
     pictures: list[Sink] = []

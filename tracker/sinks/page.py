@@ -7,13 +7,15 @@ In: `Tracked` with an annotated image.  Out, over HTTP, to any number of browser
     /events   server-sent events: first `about`, then at most 10 a second a frame's record with `fps` and `latency_ms`
 
 A separate thread serves the newest result to each browser when it is ready, so a slow browser sees fewer pictures and
-the tracker never waits.  On the loopback no token is needed; elsewhere each address needs `?token=`.
+the tracker never waits.  At most `MOST_CONNECTIONS` are open, and each has `HEADERS_S` to ask for something.  On the
+loopback no token is needed unless asked for; elsewhere each address needs `?token=`.
 """
 
 import asyncio
 import hmac
 import ipaddress
 import json
+import logging
 import secrets
 import socket
 import threading
@@ -31,6 +33,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tracker.drawing.draw import PALETTE
 from tracker.errors import SinkError
@@ -40,16 +43,26 @@ from tracker.support.address import Address
 from tracker.support.timing import RecentRate
 from tracker.types import Tracked
 
+log = logging.getLogger(__name__)
+
 PICTURES_PER_S = 60
 EVENTS_PER_S = 10
 WIDEST_PX = 1280
 JPEG_QUALITY = 80
 UNSENT_BYTES = 2**18
 """How much the system may buffer for a slow browser: a few pictures, which is how far it lags behind."""
+PATIENCE_S = 10
+"""The most that closing may take."""
 GRACE_S = 1
 """How long closing waits for data in flight."""
 
+MOST_CONNECTIONS = 64
+"""Others are hung up on at once, so that strangers cannot take every open file of this process."""
+HEADERS_S = 5.0
+"""How long a connection may take to ask for something."""
+
 HEADERS = {
+    "Connection": "close",  # one request each, so that none waits for the next
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -175,6 +188,21 @@ class Page:
         return self._jpeg[1]
 
 
+class Guarded(H11Protocol):
+    """A connection that is hung up on where there are too many, or where it asks for nothing."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self.loop.call_later(HEADERS_S, self._expect_request)
+
+    def _expect_request(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
 class Serve:
     """A running server."""
 
@@ -184,12 +212,13 @@ class Serve:
         self._clock_zero = info.clock_zero
         self._rate = RecentRate()
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda _, context: log.debug("the page: %s", context.get("message")))
         self._newest = Newest(self._loop)
         app = Starlette(routes=Page(info, self._newest, token, sock.getsockname()[0]).routes())
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=Guarded,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -214,7 +243,7 @@ class Serve:
         if self._thread.is_alive():
             self._newest.end()
             self._server.should_exit = True
-            self._thread.join()
+            self._thread.join(PATIENCE_S)
 
     def _run(self, sock: socket.socket) -> None:
         with sock, closing(self._loop):
@@ -229,8 +258,8 @@ class Serve:
         await asyncio.sleep(0)  # that is when they are closed
 
 
-def open_serve(address: Address, info: SourceInfo) -> Serve:
-    """Serve the page at `address`; port 0 takes a free one.  Outside the loopback it needs a token.
+def open_serve(address: Address, info: SourceInfo, *, token: bool = False) -> Serve:
+    """Serve the page at `address`; port 0 takes a free one.  Outside the loopback it needs a token, there with `token`.
 
     Raises SinkError when the host is not this machine's, or the port is taken or reserved.
     """
@@ -242,7 +271,7 @@ def open_serve(address: Address, info: SourceInfo) -> Serve:
         raise SinkError(f"cannot serve at {address}: {error.strerror}; choose another port or host") from error
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)  # connections inherit it
     private = ipaddress.ip_address(where[0]).is_loopback
-    return Serve(info, sock, None if private else secrets.token_urlsafe(16))
+    return Serve(info, sock, secrets.token_urlsafe(16) if token or not private else None)
 
 
 def url_of(sock: socket.socket, token: str | None) -> str:

@@ -28,6 +28,8 @@ class Request(NamedTuple):
     """Whether a window shows a film at its own speed."""
     anonymous: bool = False
     """Whether the outputs shall not say who is seen."""
+    serve_token: bool = False
+    """Whether the page asks for a token on this machine too."""
 
 
 class Output(NamedTuple):
@@ -70,7 +72,7 @@ def _serve(place: "Address", request: Request) -> "Sink":
 
     with extra("serve"):
         from tracker.sinks.page import open_serve
-    server = open_serve(place, request.info)
+    server = open_serve(place, request.info, token=request.serve_token)
     log.info("live at %s", server.url)
     return server
 
