@@ -34,6 +34,9 @@ if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 """ONNX Runtime reports its use to its makers unless it finds this when it is imported.  Set it to 0 to let it."""
 
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "200000000")
+"""A picture of some kilobytes can claim gigabytes.  OpenCV reads this when it is imported, then sizes before pixels."""
+
 __all__ = [
     "INDEX",
     "KEYPOINTS",

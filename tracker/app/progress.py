@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from tracker.support.printable import printable
+
 if TYPE_CHECKING:
     from tracker.sources.contract import Kind, SourceInfo
     from tracker.types import Tracked
@@ -78,7 +80,7 @@ def open_progress(info: "SourceInfo", *, visible: bool) -> Iterator[Advance]:
         def render(self, task: Task) -> Text:
             return Text("" if task.speed is None else f"{task.speed:.0f} frames/s")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeLeft())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(), TimeLeft())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(info.name, total=info.frames)
+        task = progress.add_task(printable(info.name), total=info.frames)
         yield lambda: progress.advance(task)

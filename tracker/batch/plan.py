@@ -4,6 +4,7 @@ In: the user's sources.  Out: one `Task` per film, with outputs in trees that mi
 read and not changed.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -181,8 +182,13 @@ def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
         if item.is_dir():
             if not item.is_symlink() and item.resolve() not in outputs:
                 yield from _below(item, outputs)
-        elif item.suffix.lower() in FILMS and not PARTIAL_STEM.fullmatch(item.stem):
+        elif item.suffix.lower() in FILMS and not PARTIAL_STEM.fullmatch(item.stem) and not is_special(item):
             yield item
+
+
+def is_special(path: Path) -> bool:
+    """Whether `path` is a pipe, a socket or a device: to open it may take for ever."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]:

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from tracker.batch.plan import Task
 from tracker.batch.work import Outcome
+from tracker.support.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,6 @@ def _bar(total: int, already: int) -> Iterator[Callable[[int, int, str | None], 
         def show(films: int, frames: int, line: str | None) -> None:
             progress.update(bar, completed=films, frames=frames)
             if line is not None and "failed: " in line:
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
         yield show

@@ -193,7 +193,9 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
     rate = info.rate or Fraction(30)
     stream = _add_picture(container, encoder, (width, height), rate, info.sample_aspect)
     sound = silence()
-    if info.kind == "film" and info.path is not None:
+    if info.kind == "film" and info.path is not None and not os.path.isfile(info.path):
+        log.warning("%s is a pipe, which can be read only once: the film gets no sound", info.path)
+    elif info.kind == "film" and info.path is not None:
         picture = _look_like(info.path, info, container, stream, anonymous=anonymous)
         sound = open_sound(info.path, picture, container, suffix)
     return Video(container, stream, sound, file, period_s=float(1 / rate))

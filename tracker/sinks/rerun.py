@@ -34,6 +34,7 @@ from tracker.spec import INDEX, KEYPOINTS
 from tracker.support.address import Address
 from tracker.support.atomic import PartialFile, open_partial
 from tracker.support.behind import Behind
+from tracker.support.printable import printable
 from tracker.types import Face, Pose, Tracked
 
 log = logging.getLogger(__name__)
@@ -197,7 +198,11 @@ def open_rerun(where: Path | Address, name: str, *, overwrite: bool) -> Sink:
     if isinstance(where, Path):
         file = open_partial(where, overwrite=overwrite)
         stream = rr.RecordingStream("fkp")
-        stream.save(file.path, default_blueprint=_layout())
+        try:
+            stream.save(file.path, default_blueprint=_layout())
+        except UnicodeEncodeError as error:
+            file.discard()
+            raise SinkError(f"Rerun cannot write {where}: its name is not UTF-8; choose another one") from error
         _introduce(stream, name)
         return RerunFile(stream, file)
     try:
@@ -222,5 +227,5 @@ def _introduce(stream: rr.RecordingStream, name: str) -> None:
     """Log once what the recording shows, and which points are connected."""
     labels = [rr.AnnotationInfo(id=INDEX[keypoint], label=keypoint) for keypoint in KEYPOINTS]
     face = rr.ClassDescription(info=(0, "face"), keypoint_annotations=labels, keypoint_connections=PAIRS)
-    stream.send_recording_name(name)
+    stream.send_recording_name(printable(name))
     stream.log("camera", rr.AnnotationContext(face), static=True)

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +46,10 @@ LONGEST_DELAY_S = 0.5
 
 _LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """A title that is no UTF-8 must not cost the film; since version 19 PyAV sees to that itself."""
+
+
+_NOT_FILMS = {"concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
+"""Formats that name other files or hosts to read from: a film from a stranger must not say what else is read."""
 
 
 class Film(Source):
@@ -314,14 +319,21 @@ def open_container(path: Path) -> Any:
     """The film as PyAV has it, whatever its name and its title.  Raises SourceError when it is missing or no film."""
     try:
         # The prefix keeps FFmpeg from taking a name like concat:a or http:b for another protocol than a file.
-        return av.open(f"file:{existing(path)}", **_LENIENT)
+        return av.open(f"file:{existing(path)}", options={"format_whitelist": _films_only()}, **_LENIENT)
     except av.FFmpegError as error:
         raise SourceError(f"{path} cannot be read as a film: {_reason(path, error)}") from error
+
+
+@cache
+def _films_only() -> str:
+    return ",".join(sorted(av.formats_available - _NOT_FILMS))
 
 
 def _reason(path: Path, error: av.FFmpegError) -> str:
     if isinstance(error, av.EOFError):
         return "it ends before its first frame; get a complete copy"
+    if isinstance(error, av.ArgumentError):
+        return "it is a playlist or another list of films; give the films themselves"
     if not isinstance(error, av.InvalidDataError):
         return f"{error.strerror}; check the file and its permissions"
     with path.open("rb") as file:

@@ -6,6 +6,7 @@ differ.  Of a file with several pictures the first one.
 
 import itertools
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -143,6 +144,8 @@ def _why_not(path: Path) -> str:
 def _decode(path: Path) -> Picture:
     """Raises SourceError with the reason only.  Not cv2.imread: on Windows it fails for names beyond the code page."""
     suffix = path.suffix.lower()
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SourceError("it is a pipe or a device, not a file")
     try:
         content = np.fromfile(path, np.uint8)
         if suffix in HEIF and content[4:8].tobytes() == b"ftyp":
@@ -154,12 +157,14 @@ def _decode(path: Path) -> Picture:
         if suffix in PAGED and picture is not None and (pages := cv2.imcount(str(path))) > 1:
             log.warning("%s holds %d pictures; only the first one is tracked", path, pages)
     except (OSError, cv2.error) as error:
-        raise SourceError(getattr(error, "strerror", None) or _NO_PICTURE) from error
+        told = _TOO_LARGE if "CV_IO_MAX_IMAGE_" in str(error) else getattr(error, "strerror", None)
+        raise SourceError(told or _NO_PICTURE) from error
     if picture is None:
         raise SourceError(_NO_PICTURE)
     return picture
 
 
+_TOO_LARGE = "it has more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows (200 million unless you set it)"
 _NO_PICTURE = "it is no picture that OpenCV can read; check that its content is one, e.g. JPEG or PNG"
 
 
