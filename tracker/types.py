@@ -25,6 +25,10 @@ class Frame:
     """The file name of a picture read from disk, else empty."""
     profile: bytes = b""
     """ICC profile of the image's colours, if its file has one."""
+    aspect: float = 1.0
+    """Width of a px as it is meant to be shown, in heights."""
+    stored: "Frame | None" = None
+    """The frame as its source gave it, where this one was brought to square pixels."""
 
 
 @dataclass(frozen=True, slots=True)

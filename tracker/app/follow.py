@@ -11,6 +11,7 @@ from tracker.core.privacy import AHEAD_S, SUSPICION, concealed
 from tracker.core.schedule import LookPlan, Schedule, Stills, schedule_of
 from tracker.core.smoothers import SMOOTHERS, default_smoothing
 from tracker.core.smoothing import unsmoothed
+from tracker.core.square import as_stored, squared
 from tracker.detectors.contract import Detector
 from tracker.detectors.registry import DETECTORS, open_detector
 from tracker.detectors.search import LEAST_PX, Search, seen_whole_from
@@ -43,7 +44,7 @@ def follow(
 
     `kind` says what the frames are to each other.  Of `options` count those that no resource is opened with.
     """
-    frames, locate = mirrored(frames) if options.mirror else frames, Locate(backend)
+    frames, locate = squared(mirrored(frames) if options.mirror else frames), Locate(backend)
     detect, identity, schedule = stages_of(detector, kind, options)
     if kind == "images":  # they have nothing to do with each other
         results = track(frames, detect, identity, locate, unsmoothed, schedule)
@@ -52,7 +53,8 @@ def follow(
     results = track(frames, detect, identity, locate, smoother.open(options.lead_ms / 1000), schedule)
     may_be_late = kind == "film" and (options.writes_files or smoother.afterwards is not None)
     shown = concealed(results, options.privacy, ahead_s=AHEAD_S if may_be_late else 0.0)
-    return shown if smoother.afterwards is None else smoother.afterwards(shown)
+    smoothed = shown if smoother.afterwards is None else smoother.afterwards(shown)
+    return as_stored(smoothed, changed=options.privacy is not None)
 
 
 def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search, Identify, Schedule]:

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tracker.backends.contract import Backend
 from tracker.backends.weights import Weights
+from tracker.core.square import shown_size
 from tracker.detectors.contract import Detector
 from tracker.drawing.draw import draw
 from tracker.options import Options
-from tracker.sinks.contract import Annotate, Sink
+from tracker.sinks.contract import Annotate, Shown, Sink
 from tracker.sinks.keypoints.record import Header
 from tracker.sinks.playback import Paced
 from tracker.sinks.registry import OUTPUTS, Output, Request
@@ -32,6 +35,7 @@ def header_of(info: SourceInfo, weights: Weights, backend: Backend, detector: De
         detector=detector.name,
         fov_deg=options.fov,
         mirrored=options.mirror,
+        sample_aspect=round(float(info.sample_aspect), 6),
     )
 
 
@@ -52,12 +56,21 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
         anonymous=options.privacy is not None,
         serve_token=options.serve_token,
     )
+    in_square_px = request._replace(info=_as_shown(info))
     plain: list[Sink] = []
     pictures: list[Sink] = []
+    shown: list[Sink] = []
+    """The pictures that are looked at as they are, where pixels are not square; else they are among the others."""
     with ExitStack() as afterwards, all_or_none(), ExitStack() as stack:
 
         def use(row: Output, place: Any) -> None:
-            (pictures if row.pictures else plain).append(stack.enter_context(closing(row.open(place, request))))
+            sink = stack.enter_context(closing(row.open(place, in_square_px if row.shown else request)))
+            if not row.shown or info.sample_aspect == 1:
+                (pictures if row.pictures else plain).append(sink)
+            elif row.pictures:
+                shown.append(sink)
+            else:
+                plain.append(Shown([sink]))
 
         asked = [(OUTPUTS[name], place) for name, each in options.outputs.items() for place in _places(each)]
         kept = [(row, place) for row, place in asked if not row.live or isinstance(place, Path)]
@@ -69,10 +82,17 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
                 use(row, place)
         stack.callback(afterwards.enter_context, undisturbed())  # the first thing done at the end
         look = partial(draw, style=options.style, show_sigma=options.show_sigma, show_pose=options.show_pose)
-        annotated = [Annotate(look, pictures)] if pictures else []
+        annotated: list[Sink] = [Annotate(look, pictures)] if pictures else []
+        annotated += [Shown([Annotate(look, shown)])] if shown else []
         watched_elsewhere = options.streams and not options.show and not options.writes_files
         paced = [Paced()] if watched_elsewhere and info.can_run_ahead else []
         yield [*plain, *annotated, *paced]
+
+
+def _as_shown(info: SourceInfo) -> SourceInfo:
+    """What a source looks like in square pixels."""
+    width, height = shown_size(info.width, info.height, float(info.sample_aspect))
+    return replace(info, width=width, height=height, sample_aspect=Fraction(1))
 
 
 def _try_files(options: Options, info: SourceInfo) -> None:

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.core.square import shown_scale, shown_size
 from tracker.geometry import MEAN_SHAPE
 from tracker.spec import INDEX, MIRROR
 from tracker.types import Pose, Tracked
@@ -89,11 +90,12 @@ def pose_of(points: NDArray[np.floating], width: int, height: int, fov_deg: floa
 
 
 def posed(results: Iterable[Tracked], fov_deg: float) -> Iterator[Tracked]:
-    """`results` with the pose of every face, of its keypoints as they are."""
+    """`results` with the pose of every face, of its keypoints as they are shown."""
     for tracked in results:
         height, width = tracked.frame.image.shape[:2]
-        poses = tuple(pose_of(points, width, height, fov_deg) for points in tracked.keypoints)
-        yield replace(tracked, poses=poses)
+        size = shown_size(width, height, tracked.frame.aspect)
+        shown = tracked.keypoints * np.array(shown_scale(tracked.frame.aspect))
+        yield replace(tracked, poses=tuple(pose_of(points, *size, fov_deg) for points in shown))
 
 
 def camera_matrix(width: int, height: int, fov_deg: float) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.head_pose import axes_of
+from tracker.core.square import shown_scale
 from tracker.drawing.style_names import StyleName
 from tracker.drawing.styles import STYLES, Style
 from tracker.spec import INDEX
@@ -77,7 +78,7 @@ def draw(tracked: Tracked, style: StyleName = "classic", *, show_sigma: bool = F
     if show_pose:
         for face, points, pose in zip(tracked.faces, tracked.keypoints, tracked.poses, strict=True):
             if pose is not None:
-                _draw_axes(image, face, points[INDEX["nose_tip"]], pose)
+                _draw_axes(image, face, points[INDEX["nose_tip"]], pose, tracked.frame.aspect)
     return image
 
 
@@ -201,11 +202,12 @@ def _draw_face(image: Image, face: Face, points: Points, reach: NDArray[np.float
         _text(image, str(face.id), baseline, pen.text_height, pen.color)
 
 
-def _draw_axes(image: Image, face: Face, origin: Points, pose: Pose) -> None:
+def _draw_axes(image: Image, face: Face, origin: Points, pose: Pose, aspect: float) -> None:
     """Draw the axes of a head from `origin` (2,), frame px, 0.4 sides of its region long."""
     towards = axes_of(pose) * (1, -1, -1)  # its columns: the head's left, top and front, in camera space
     # How the picture of a point moves as the point does, in units of its own scale: the derivative of (x, y) / z.
     across = (towards[:2] - np.outer((pose.x / pose.z, pose.y / pose.z), towards[2])).T
+    across /= np.array(shown_scale(aspect)) / math.sqrt(max(aspect, 1 / aspect))
     lines = origin + 0.4 * face.region.side * np.stack([np.zeros_like(across), across], axis=1)
     pen = _Pen.of(face, Style())
     canvas = _Canvas(image, lines.min((0, 1)) - 2 * pen.line_width, lines.max((0, 1)) + 2 * pen.line_width, pen.zoom)

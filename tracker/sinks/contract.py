@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.core.square import as_shown
 from tracker.errors import SinkError
 from tracker.types import Tracked
 
@@ -50,6 +51,25 @@ class Annotate:
         annotated = replace(tracked, frame=replace(tracked.frame, image=self._draw(tracked)))
         for sink in self._sinks:
             sink.write(annotated)
+
+    def close(self) -> None:
+        """Close every inner sink, even where another one fails; then raise the failure."""
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
+
+
+class Shown:
+    """Hands results on in square pixels, to sinks whose pictures people look at as they are."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = tuple(sinks)
+
+    def write(self, tracked: Tracked) -> None:
+        """Hand on `tracked` and its picture as they are meant to be shown."""
+        shown = as_shown(tracked)
+        for sink in self._sinks:
+            sink.write(shown)
 
     def close(self) -> None:
         """Close every inner sink, even where another one fails; then raise the failure."""

@@ -41,6 +41,8 @@ class Output(NamedTuple):
     """Whether another program or person watches it now; not where the value is a file."""
     pictures: bool = False
     """Whether it takes the annotated picture; else it gets the frame as it is."""
+    shown: bool = False
+    """Whether people look at its pictures as they are, so that they have square pixels."""
     poses: bool = False
     """Whether it says or shows where heads face."""
 
@@ -112,10 +114,10 @@ OUTPUTS: dict[str, Output] = {
     "out": Output(_out, pictures=True),
     "udp": Output(_udp, live=True, poses=True),
     "osc": Output(_osc, live=True, poses=True),
-    "rerun": Output(_rerun, live=True, poses=True),
-    "serve": Output(_serve, live=True, pictures=True, poses=True),
-    "virtual_camera": Output(_virtual_camera, live=True, pictures=True),
-    "show": Output(_show, pictures=True),
+    "rerun": Output(_rerun, live=True, shown=True, poses=True),
+    "serve": Output(_serve, live=True, pictures=True, shown=True, poses=True),
+    "virtual_camera": Output(_virtual_camera, live=True, pictures=True, shown=True),
+    "show": Output(_show, pictures=True, shown=True),
     "keypoints": Output(_keypoints, poses=True),
 }
 """Every output by its option in `tracker.options`, in the order in which they are opened.

@@ -272,7 +272,7 @@ class _Decoder:
             last = view
             if view != first:
                 image = fitted(image, *size, shape=view.aspect / first.aspect)
-            yield Frame(image, index, time)
+            yield Frame(image, index, time, aspect=float(first.aspect))
         if self.skipped:
             log.warning("%s: %d corrupt packets skipped", self._path, self.skipped)
 

@@ -54,6 +54,8 @@ class Header:
     """The camera's field of view that the poses assume, along the longer side of the picture."""
     mirrored: bool = False
     """Whether the frames were mirrored before detection: then left is the person's right."""
+    sample_aspect: float = 1.0
+    """Width of a px as it is meant to be shown, in heights; keypoints are in px as stored."""
 
 
 def record_of(tracked: Tracked) -> dict[str, Any]:
