@@ -12,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tracker.backends.contract import Answer, Backend, in_batches, infer_frame
+from tracker.backends.onnxruntime import open_session
+from tracker.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from tracker.backends.registry import OPENERS, open_backend
 from tracker.backends.selfcheck import checked
 from tracker.backends.settings import Precision, Settings
@@ -119,6 +121,28 @@ def test_a_library_that_is_missing_is_named_as_the_loader_does_and_nothing_else_
     with pytest.raises(BackendUnavailable, match=r"CUDA does not load \(lib\w+\.so.*: cannot open shared object file"):
         open_backend("cuda", load())
     assert tuple(capfd.readouterr()) == ("", "")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 9, 33])
+def test_bound_tensors_are_answered_as_those_of_a_call(backend: Backend, crops: Crops, count: int) -> None:
+    """The way of the crops through ONNX Runtime's bindings, with the processor's tensors in place of the GPU's."""
+    session = open_session(load().path, load().for_cpu(), 1)
+    with closing(OnnxRuntimeCuda(session, "bound", "cpu", 0)) as bound:
+        for faces in (crops[:count], crops[::-1][:count]):
+            for answer, wanted in zip(bound(faces), backend(faces), strict=True):
+                assert (answer.shape, answer.dtype) == (wanted.shape, wanted.dtype)
+                np.testing.assert_allclose(answer, wanted, atol=1e-4)
+
+
+def test_answers_of_bound_tensors_are_kept_by_later_calls(crops: Crops) -> None:
+    session = open_session(load().path, load().for_cpu(), 1)
+    with closing(OnnxRuntimeCuda(session, "bound", "cpu", 0)) as bound:
+        first = bound(crops[:1])[0]
+        before = first.copy()
+        bound(crops[5:6])
+        np.testing.assert_array_equal(first, before)
+    with pytest.raises(ValueError, match="closed"):
+        bound(crops[:1])
 
 
 def test_auto_ends_at_the_cpu_and_logs_why(caplog: pytest.LogCaptureFixture) -> None:

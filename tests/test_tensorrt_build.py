@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tracker.backends.settings import Precision
 from tracker.backends.tensorrt.build import BATCHES, Recipe, build, engine, listener_of, parse
-from tracker.backends.tensorrt.cache import Kept, NotKept, kept_in
+from tracker.backends.tensorrt.cache import Cache, cached_in
 from tracker.backends.tensorrt.guard import Gpu, import_package
 from tracker.backends.weights import load
 from tracker.errors import BackendUnavailable
@@ -83,7 +83,7 @@ def quantized(crops: NDArray[np.uint8], tmp_path: Path) -> bytes:
 
 @pytest.mark.parametrize("precision", get_args(Precision))
 def test_the_network_that_ships_compiles_for_every_batch(trt: ModuleType, precision: Precision) -> None:
-    assert len(build(recipe(trt, precision, batches=BATCHES)).engine) > len(load().onnx)
+    assert len(build(recipe(trt, precision, batches=BATCHES))) > len(load().onnx)
 
 
 def test_a_quantized_network_compiles_too(trt: ModuleType, crops: NDArray[np.uint8], tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_quantized_network_compiles_too(trt: ModuleType, crops: NDArray[np.uin
     assert {"QuantizeLinear", "DequantizeLinear"} <= {
         node.op_type for node in onnx.load_from_string(content).graph.node
     }
-    assert build(recipe(trt, onnx=content)).engine
+    assert build(recipe(trt, onnx=content))
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
@@ -182,12 +182,12 @@ def test_an_engine_is_built_once_and_then_kept(
     trt: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        first = engine(recipe(trt), Kept(tmp_path), bytes)
+        first = engine(recipe(trt), Cache(tmp_path), bytes)
         assert "builds an engine" in caplog.text
         caplog.clear()
-        assert engine(recipe(trt), Kept(tmp_path), bytes) == first
+        assert engine(recipe(trt), Cache(tmp_path), bytes) == first
     assert caplog.text == ""
-    ((path, told),) = kept_in(tmp_path)
+    ((path, told),) = cached_in(tmp_path)
     assert path.name == f"{load().sha256[:12]}-fp32-tensorrt-rtx-any-RTX.compiled"
     assert f"runtime tensorrt-rtx {trt.__version__}" in told
 
@@ -195,21 +195,21 @@ def test_an_engine_is_built_once_and_then_kept(
 def test_another_version_of_the_runtime_makes_it_stale(
     trt: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine(recipe(trt), Kept(tmp_path), bytes)
+    engine(recipe(trt), Cache(tmp_path), bytes)
     (path,) = tmp_path.glob("*.compiled")
     path.write_bytes(path.read_bytes().replace(trt.__version__.encode(), b"0.9", 1))
-    engine(recipe(trt), Kept(tmp_path), bytes)
+    engine(recipe(trt), Cache(tmp_path), bytes)
     assert (
         f"is stale: runtime was tensorrt-rtx 0.9, is tensorrt-rtx {trt.__version__}; compiling it again" in caplog.text
     )
-    assert [trt.__version__ in told for _, told in kept_in(tmp_path)] == [True]
+    assert [trt.__version__ in told for _, told in cached_in(tmp_path)] == [True]
 
 
 def test_of_two_that_want_the_same_engine_at_once_one_builds_it(
     trt: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), ThreadPoolExecutor(2) as both:
-        first, second = both.map(lambda _: engine(recipe(trt), Kept(tmp_path), bytes), range(2))
+        first, second = both.map(lambda _: engine(recipe(trt), Cache(tmp_path), bytes), range(2))
     assert first == second
     assert caplog.text.count("builds an engine") == 1
 
@@ -217,25 +217,25 @@ def test_of_two_that_want_the_same_engine_at_once_one_builds_it(
 def test_an_engine_that_the_runtime_refuses_is_built_again_once(
     trt: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = engine(recipe(trt), Kept(tmp_path), bytes)
+    first = engine(recipe(trt), Cache(tmp_path), bytes)
     seen: list[bytes] = []
 
     def refuse_the_kept_one(content: bytes) -> bytes | None:
         seen.append(content)
         return None if len(seen) == 1 else content
 
-    assert engine(recipe(trt), Kept(tmp_path), refuse_the_kept_one)
+    assert engine(recipe(trt), Cache(tmp_path), refuse_the_kept_one)
     assert seen[0] == first
     assert "the runtime refuses the cached" in caplog.text
     assert "does not load: it does not say why" in caplog.text
     with pytest.raises(BackendUnavailable, match="does not load the engine it built: it does not say why"):
-        engine(recipe(trt), NotKept(), lambda _: None)
+        engine(recipe(trt), Cache(None), lambda _: None)
 
 
 def test_the_real_runtime_says_why_it_takes_no_engine(trt: ModuleType) -> None:
     loader = trt.Runtime(listener_of(trt).logger)
     with pytest.raises(BackendUnavailable, match=r"does not load the engine it built: (?!it does not say why)"):
-        engine(recipe(trt), NotKept(), lambda content: loader.deserialize_cuda_engine(content[:100]))
+        engine(recipe(trt), Cache(None), lambda content: loader.deserialize_cuda_engine(content[:100]))
 
 
 def test_one_listener_serves_all_builds_of_a_process(trt: ModuleType) -> None:

@@ -9,33 +9,33 @@ from pathlib import Path
 
 import pytest
 
-from tracker.backends.tensorrt.cache import Kept, NotKept, fetched, kept_in
+from tracker.backends.tensorrt.cache import Cache, cached_in, fetched
 
 FACTS = {"network": "abc", "driver": "580"}
 CONTENT = b"engine\nwith a line break"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Kept:
+def store(tmp_path: Path) -> Cache:
     """Holds one thing."""
-    store = Kept(tmp_path / "compiled")
+    store = Cache(tmp_path / "compiled")
     store.write("one", FACTS, CONTENT)
     return store
 
 
-def file_of(store: Kept) -> Path:
+def file_of(store: Cache) -> Path:
     (path,) = store.folder.glob("*.compiled")
     return path
 
 
-def test_what_was_kept_is_there_again(store: Kept) -> None:
+def test_what_was_kept_is_there_again(store: Cache) -> None:
     assert store.read("one", FACTS) == CONTENT
     assert store.read("two", FACTS) is None
     assert fetched(store, "one", FACTS, lambda: pytest.fail("made again"), bytes) == CONTENT
 
 
 def test_what_is_not_there_is_made_and_kept(tmp_path: Path) -> None:
-    store = Kept(tmp_path / "not yet" / "there")
+    store = Cache(tmp_path / "not yet" / "there")
     assert fetched(store, "one", FACTS, lambda: CONTENT, bytes.decode) == CONTENT.decode()
     assert store.read("one", FACTS) == CONTENT
 
@@ -43,11 +43,11 @@ def test_what_is_not_there_is_made_and_kept(tmp_path: Path) -> None:
 def test_a_store_that_forgets_makes_it_every_time() -> None:
     made = []
     for _ in range(2):
-        fetched(NotKept(), "one", FACTS, lambda: made.append(1) or CONTENT, bytes)
+        fetched(Cache(None), "one", FACTS, lambda: made.append(1) or CONTENT, bytes)
     assert len(made) == 2
 
 
-def test_other_facts_make_it_stale_and_the_log_names_them(store: Kept, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_facts_make_it_stale_and_the_log_names_them(store: Cache, caplog: pytest.LogCaptureFixture) -> None:
     assert store.read("one", FACTS | {"driver": "590"}) is None
     assert "is stale: driver was 580, is 590; compiling it again" in caplog.text
 
@@ -66,11 +66,11 @@ def test_other_facts_make_it_stale_and_the_log_names_them(store: Kept, caplog: p
     ids=["cut short", "changed", "empty", "foreign", "other json", "old", "without facts"],
 )
 def test_what_is_not_whole_or_not_ours_is_made_again(
-    store: Kept, caplog: pytest.LogCaptureFixture, damage: object, said: str
+    store: Cache, caplog: pytest.LogCaptureFixture, damage: object, said: str
 ) -> None:
     path = file_of(store)
     path.write_bytes(damage(path.read_bytes()))
-    ((_, told),) = kept_in(store.folder)
+    ((_, told),) = cached_in(store.folder)
     assert told == f"{said}; it will be made again"
     assert fetched(store, "one", FACTS, lambda: b"new", bytes) == b"new"
     assert f"{path} {said}; compiling it again" in caplog.text
@@ -78,27 +78,27 @@ def test_what_is_not_whole_or_not_ours_is_made_again(
 
 
 def test_what_is_refused_when_new_is_not_kept(tmp_path: Path) -> None:
-    store = Kept(tmp_path)
+    store = Cache(tmp_path)
     assert fetched(store, "one", FACTS, lambda: CONTENT, lambda _: None) is None
     assert list(tmp_path.glob("*.compiled")) == []
 
 
 def test_where_nothing_can_be_kept_the_program_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "compiled").write_text("a file where the folder should be")
-    assert fetched(Kept(tmp_path / "compiled"), "one", FACTS, lambda: CONTENT, bytes) == CONTENT
+    assert fetched(Cache(tmp_path / "compiled"), "one", FACTS, lambda: CONTENT, bytes) == CONTENT
     assert "cannot be cached" in caplog.text
 
 
-def test_what_is_kept_is_listed_with_its_facts(store: Kept, tmp_path: Path) -> None:
-    assert [(path.name, told) for path, told in kept_in(store.folder)] == [
+def test_what_is_kept_is_listed_with_its_facts(store: Cache, tmp_path: Path) -> None:
+    assert [(path.name, told) for path, told in cached_in(store.folder)] == [
         ("one.compiled", "0.0 MB, network abc, driver 580")
     ]
-    assert list(kept_in(tmp_path / "nothing")) == []
+    assert list(cached_in(tmp_path / "nothing")) == []
 
 
 def _write_often(folder: Path, letter: bytes) -> None:
     for _ in range(50):
-        Kept(folder).write("one", FACTS, letter * 200_000)
+        Cache(folder).write("one", FACTS, letter * 200_000)
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_two_processes_may_write_while_a_third_reads(tmp_path: Path, caplog: pyt
         writer.start()
     seen = set()
     while any(writer.is_alive() for writer in writers):
-        content = Kept(tmp_path).read("one", FACTS)
+        content = Cache(tmp_path).read("one", FACTS)
         if content is not None:
             assert len(content) == 200_000
             seen |= set(content)
@@ -126,7 +126,7 @@ def _make_slowly(folder: Path) -> None:
         time.sleep(0.5)
         return CONTENT
 
-    assert fetched(Kept(folder), "one", FACTS, make, bytes) == CONTENT
+    assert fetched(Cache(folder), "one", FACTS, make, bytes) == CONTENT
 
 
 def test_of_three_processes_that_want_the_same_one_makes_it(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_of_three_processes_that_want_the_same_one_makes_it(tmp_path: Path) -> N
     assert (tmp_path / "made").read_text() == "x"
 
 
-def test_nothing_is_said_of_what_fits(store: Kept, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_said_of_what_fits(store: Cache, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         store.read("one", FACTS)
     assert caplog.records == []

@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tracker.backends.selfcheck import FACES, PORTRAIT
 from tracker.backends.tensorrt import crops as gpu
 from tracker.geometry import cut
 from tracker.spec import SIZE
@@ -102,6 +104,11 @@ def test_many_faces_are_cut_from_their_own_parts_and_the_batch_is_filled_up(kern
 def test_all_faces_are_cut_from_the_whole_frame_where_that_is_less(kernel: Kernel, picture: Image) -> None:
     crops = kernel(picture, REGIONS, len(REGIONS))
     assert np.abs(crops.astype(int) - cut(picture, REGIONS)[:, 0]).max() <= 1
+
+
+def test_the_faces_that_a_gpu_is_checked_with_are_cut_to_the_last_gray_level(kernel: Kernel) -> None:
+    portrait = cv2.imread(str(PORTRAIT))
+    np.testing.assert_array_equal(kernel(portrait, FACES, len(FACES)), cut(portrait, FACES)[:, 0])
 
 
 def test_no_more_is_staged_than_the_faces_or_the_frame() -> None:

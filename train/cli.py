@@ -373,7 +373,7 @@ def export(
 ) -> None:
     """Make the other forms of finished weights: for processors, in half precision, and as a TensorRT engine."""
     from tracker.backends.tensorrt import compile_ahead
-    from tracker.backends.tensorrt.cache import Kept, compiled_dir
+    from tracker.backends.tensorrt.cache import Cache, compiled_dir
     from tracker.backends.weights import load
     from train.export.onnx import FORMS, add_forms
 
@@ -381,7 +381,7 @@ def export(
     for kind in FORMS:
         log.info("%s: %s", kind, finished.path.with_name(finished.card[kind]["file"]))
     if tensorrt:
-        log.info("%s -> %s", compile_ahead(finished, precision, Kept(compiled_dir())), compiled_dir())
+        log.info("%s -> %s", compile_ahead(finished, precision, Cache(compiled_dir())), compiled_dir())
 
 
 def _train_and_show(options: "Options") -> None:
@@ -429,14 +429,14 @@ def _train_and_show(options: "Options") -> None:
 def _compile_where_a_gpu_is(options: "Options") -> None:
     """Have the engine ready that the first `fkp-track` on this machine would build."""
     from tracker.backends.tensorrt import compile_ahead
-    from tracker.backends.tensorrt.cache import Kept, compiled_dir
+    from tracker.backends.tensorrt.cache import Cache, compiled_dir
     from tracker.backends.weights import load
     from tracker.errors import BackendUnavailable
     from train.learn.parallel import chosen_device
 
     if chosen_device(options.device) == "cuda":
         try:
-            log.info("compiled: %s", compile_ahead(load(options.out), "fp32", Kept(compiled_dir())))
+            log.info("compiled: %s", compile_ahead(load(options.out), "fp32", Cache(compiled_dir())))
         except BackendUnavailable as refusal:
             log.info("no TensorRT engine: %s", refusal.reason)
 

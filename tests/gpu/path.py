@@ -119,7 +119,7 @@ class Engine:
     def context(self, _profile: int, batch: int, _stream: int, _scratch: int) -> Context:
         return Context(batch)
 
-    def keep_kernels(self) -> None:
+    def cache_kernels(self) -> None:
         pass
 
     def close(self) -> None:

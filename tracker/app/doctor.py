@@ -22,7 +22,7 @@ import onnxruntime as ort
 from tracker.backends.registry import OPENERS as BACKENDS
 from tracker.backends.registry import open_backend
 from tracker.backends.tensorrt import outlook
-from tracker.backends.tensorrt.cache import compiled_dir, kept_in
+from tracker.backends.tensorrt.cache import cached_in, compiled_dir
 from tracker.backends.tensorrt.guard import PACKAGES, dotted, find_gpu
 from tracker.backends.weights import load
 from tracker.detectors.registry import DETECTORS, open_detector
@@ -128,7 +128,7 @@ def _gpu_summary() -> str:
 
 def _compiled() -> Iterator[Finding]:
     """What TensorRT compiled earlier."""
-    for path, described in kept_in(compiled_dir()):
+    for path, described in cached_in(compiled_dir()):
         yield Finding("compiled", True, f"{path}: {described}", needed=False)
 
 

@@ -78,5 +78,5 @@ def refused_where_it_fails(name: str) -> Iterator[None]:
         yield
     except BackendUnavailable:
         raise
-    except (BackendError, AttributeError, TypeError, RuntimeError) as error:
+    except (BackendError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise BackendUnavailable(f"{name} does not run here ({error})", OTHERS_INSTEAD) from error

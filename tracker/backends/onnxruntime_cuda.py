@@ -36,9 +36,10 @@ INSTALL = "pip install --force-reinstall --no-deps onnxruntime-gpu"
 class OnnxRuntimeCuda:
     """Backend over a session on a GPU; see `tracker.backends.contract` for the contract."""
 
-    def __init__(self, session: Any, device: int, name: str) -> None:
+    def __init__(self, session: Any, name: str, *place: Any) -> None:
+        """`place` is ONNX Runtime's word for where tensors lie, and the number of the device."""
         self.name = name
-        self._session, self._device = session, device
+        self._session, self._place = session, place
         self._lanes: dict[int, Lane] = {}
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
@@ -48,7 +49,7 @@ class OnnxRuntimeCuda:
 
         def infer(batch: int, some: slice) -> Answer:
             if batch not in self._lanes:
-                self._lanes[batch] = Lane(self._session, self._device, batch)
+                self._lanes[batch] = Lane(self._session, self._place, batch)
             return self._lanes[batch](faces[some])
 
         try:
@@ -64,15 +65,15 @@ class OnnxRuntimeCuda:
 class Lane:
     """One batch size: inputs and outputs that stay where they are on the GPU, as CUDA graphs want it."""
 
-    def __init__(self, session: Any, device: int, batch: int) -> None:
+    def __init__(self, session: Any, place: tuple[Any, ...], batch: int) -> None:
         self._session, self._binding, self._run = session, session.io_binding(), ort.RunOptions()
         self._run.add_run_config_entry("gpu_graph_id", str(batch))
         self._faces = np.zeros((batch, 1, SIZE, SIZE), np.uint8)
-        self._input = ort.OrtValue.ortvalue_from_numpy(self._faces, "cuda", device)
+        self._input = ort.OrtValue.ortvalue_from_numpy(self._faces, *place)
         self._binding.bind_ortvalue_input("faces", self._input)
         self._outputs = []
         for name, shape in (("points", (batch, len(KEYPOINTS), 2)), ("sigma", (batch, len(KEYPOINTS)))):
-            self._outputs.append(ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, "cuda", device))
+            self._outputs.append(ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, *place))
             self._binding.bind_ortvalue_output(name, self._outputs[-1])
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
@@ -96,8 +97,8 @@ def open_cuda(weights: Weights, settings: Settings) -> OnnxRuntimeCuda:
     name = f"onnxruntime-cuda {ort.__version__} {settings.precision}"
     for graphs in ("1", "0"):
         options = OPTIONS | {"device_id": str(settings.device), "enable_cuda_graph": graphs}
-        backend = OnnxRuntimeCuda(_session(onnx, options), settings.device, name)
         try:
+            backend = OnnxRuntimeCuda(_session(onnx, options), name, "cuda", settings.device)
             return checked(backend, weights, settings.precision)
         except BackendUnavailable as error:
             log.debug("%s with enable_cuda_graph=%s: %s", name, graphs, error)

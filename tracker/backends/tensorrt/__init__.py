@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tracker.backends.contract import refused_where_it_fails
 from tracker.backends.settings import Precision, Settings
 from tracker.backends.tensorrt.build import Recipe, engine
-from tracker.backends.tensorrt.cache import Kept, NotKept, Store, compiled_dir
+from tracker.backends.tensorrt.cache import Cache, compiled_dir
 from tracker.backends.tensorrt.guard import PACKAGES, Flavour, Gpu, expect_fit, find_gpu, import_package, installed
 from tracker.backends.weights import Weights
 from tracker.errors import BackendUnavailable
@@ -27,15 +27,14 @@ def open_tensorrt(flavour: Flavour, weights: Weights, settings: Settings) -> "Te
     recipe, gpu = _recipe(flavour, weights, settings)
     from tracker.backends.tensorrt.runtime import open_runtime
 
-    store = Kept(compiled_dir()) if settings.keep else NotKept()
-    return open_runtime(recipe, gpu, settings.device, store)
+    return open_runtime(recipe, gpu, settings.device, Cache(compiled_dir() if settings.keep else None))
 
 
 def outlook(flavour: Flavour, weights: Weights) -> str:
     """What would run here, and whether it is compiled.  Raises BackendUnavailable; compiles nothing."""
     recipe, gpu = _recipe(flavour, weights, Settings())
-    kept = Kept(compiled_dir()).read(recipe.name, recipe.facts) is not None
-    return f"{recipe.title}, {gpu.name}; " + ("compiled" if kept else "the first start compiles the network, once")
+    compiled = Cache(compiled_dir()).read(recipe.name, recipe.facts) is not None
+    return f"{recipe.title}, {gpu.name}; " + ("compiled" if compiled else "the first start compiles the network, once")
 
 
 def _recipe(flavour: Flavour, weights: Weights, settings: Settings) -> tuple[Recipe, Gpu]:
@@ -45,15 +44,15 @@ def _recipe(flavour: Flavour, weights: Weights, settings: Settings) -> tuple[Rec
     return Recipe(trt, flavour, weights.at(settings.precision), settings.precision, gpu), gpu
 
 
-def compile_ahead(weights: Weights, precision: Precision, store: Store) -> str:
-    """Build the engine that `--backend tensorrt` or `tensorrt-rtx` will look for in `store`; returns what it is.
+def compile_ahead(weights: Weights, precision: Precision, cache: Cache) -> str:
+    """Build the engine that `--backend tensorrt` or `tensorrt-rtx` will look for in `cache`; returns what it is.
 
     Raises BackendUnavailable where neither can build, WeightsError when the weights come without this precision.
     """
     flavour, trt, gpu = _able_to_build()
     recipe = Recipe(trt, flavour, weights.at(precision), precision, gpu)
     with refused_where_it_fails(recipe.title):
-        size = len(engine(recipe, store, bytes))
+        size = len(engine(recipe, cache, bytes))
     return f"{recipe.facts['runtime']}, {precision}, {size / 1e6:.1f} MB, for {recipe.facts['gpu']}"
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tracker.backends.contract import BATCHES, OTHERS_INSTEAD
 from tracker.backends.settings import Precision
-from tracker.backends.tensorrt.cache import Store, fetched
+from tracker.backends.tensorrt.cache import Cache, fetched
 from tracker.backends.tensorrt.guard import Flavour, Gpu, dotted
 from tracker.errors import BackendUnavailable
 from tracker.spec import SIZE
@@ -29,14 +29,6 @@ WORKSPACE_BYTES = 256 * 2**20
 
 PORTABLE = "any RTX"
 """What a TensorRT-RTX engine is for: NVIDIA promises that it runs on every RTX GPU from compute capability 8.0 on."""
-
-
-class Plan(NamedTuple):
-    """A serialized engine, and what the builder learnt on the way."""
-
-    engine: bytes
-    timings: bytes
-    """Which kernels were how fast, for the next build on this GPU; empty for TensorRT-RTX, which times nothing."""
 
 
 class Recipe(NamedTuple):
@@ -81,7 +73,7 @@ class Recipe(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the kept file: one per network, flavour and kind of GPU, whatever versions come and go."""
+        """Of the cached file: one per network, flavour and kind of GPU, whatever versions come and go."""
         facts = self.facts
         return "-".join([facts["network"][:12], self.precision, self.flavour, in_a_name(facts["gpu"])])
 
@@ -91,8 +83,8 @@ def in_a_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text)
 
 
-def engine(recipe: Recipe, store: Store, load: Callable[[bytes], T | None]) -> T:
-    """The engine, loaded by `load`: the one that is kept where it still fits, else a new one.
+def engine(recipe: Recipe, cache: Cache, load: Callable[[bytes], T | None]) -> T:
+    """The engine, loaded by `load`: the cached one where it still fits, else a new one.
 
     Raises BackendUnavailable when it cannot be built, or the new one not be loaded.
     """
@@ -100,13 +92,9 @@ def engine(recipe: Recipe, store: Store, load: Callable[[bytes], T | None]) -> T
     def make() -> bytes:
         log.info("%s %s builds an engine, once; this takes a while", recipe.flavour, recipe.trt.__version__)
         start = perf_counter()
-        where = {name: fact for name, fact in recipe.facts.items() if name != "network"}
-        timings = f"timings-{recipe.name.partition('-')[2]}"
-        plan = build(recipe, store.read(timings, where) or b"")
-        if plan.timings:
-            store.write(timings, where, plan.timings)
-        log.info("engine built in %.1f s, %.1f MB", perf_counter() - start, len(plan.engine) / 1e6)
-        return plan.engine
+        content = build(recipe)
+        log.info("engine built in %.1f s, %.1f MB", perf_counter() - start, len(content) / 1e6)
+        return content
 
     def heard(content: bytes) -> T | None:
         loaded = load(content)
@@ -114,7 +102,7 @@ def engine(recipe: Recipe, store: Store, load: Callable[[bytes], T | None]) -> T
             log.warning("%s does not load: %s", recipe.name, listener_of(recipe.trt).complaint)
         return loaded
 
-    loaded = fetched(store, recipe.name, recipe.facts, make, heard)
+    loaded = fetched(cache, recipe.name, recipe.facts, make, heard)
     if loaded is None:
         raise BackendUnavailable(
             f"{recipe.flavour} {recipe.trt.__version__} does not load the engine it built: "
@@ -124,8 +112,8 @@ def engine(recipe: Recipe, store: Store, load: Callable[[bytes], T | None]) -> T
     return loaded
 
 
-def build(recipe: Recipe, timings: bytes = b"") -> Plan:
-    """Compile the network; `timings` are those of an earlier build on this GPU.
+def build(recipe: Recipe) -> bytes:
+    """Compile the network.
 
     Raises BackendUnavailable with the parser's or builder's own words when the network cannot be compiled.
     """
@@ -134,16 +122,12 @@ def build(recipe: Recipe, timings: bytes = b"") -> Plan:
     builder = trt.Builder(listener.logger)
     network = parse(trt, builder, recipe.onnx, listener)
     config = _config(trt, builder, network, recipe.batches)
-    kept = None
-    if recipe.flavour == "tensorrt":
-        kept = config.create_timing_cache(timings)
-        config.set_timing_cache(kept, ignore_mismatch=False)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise BackendUnavailable(
             f"TensorRT {trt.__version__} cannot compile the network: {listener.complaint}", OTHERS_INSTEAD
         )
-    return Plan(bytes(serialized), b"" if kept is None else bytes(kept.serialize()))
+    return bytes(serialized)
 
 
 UNSAID = "it does not say why"

@@ -10,10 +10,10 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tracker.errors import SinkError
 from tracker.support.atomic import write_whole
@@ -31,33 +31,20 @@ SUFFIX = ".compiled"
 
 
 class Misfit(Exception):
-    """Why a kept file cannot be used."""
-
-
-class Store(Protocol):
-    """Where compiled things are kept."""
-
-    def read(self, name: str, facts: Facts) -> bytes | None:
-        """What was kept under `name`; None when there is nothing, or nothing that fits the facts."""
-        ...
-
-    def write(self, name: str, facts: Facts, content: bytes) -> None:
-        """Keep it; where that fails the log says so, and nothing else happens."""
-        ...
-
-    def alone(self, name: str) -> AbstractContextManager[None]:
-        """Inside, no other process makes what is kept under `name`."""
-        ...
+    """Why a cached file cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A `Store` in a folder."""
+class Cache:
+    """Where compiled things are cached; nowhere without a folder."""
 
-    folder: Path
+    folder: Path | None
 
     def read(self, name: str, facts: Facts) -> bytes | None:
-        path = self._path(name)
+        """What is cached under `name`; None when there is nothing, or nothing that fits the facts."""
+        if self.folder is None:
+            return None
+        path = self.folder / f"{name}{SUFFIX}"
         try:
             return _checked(path.read_bytes(), facts)
         except FileNotFoundError:
@@ -67,7 +54,10 @@ class Kept:
             return None
 
     def write(self, name: str, facts: Facts, content: bytes) -> None:
-        path = self._path(name)
+        """Cache it; where that fails the log says so, and nothing else happens."""
+        if self.folder is None:
+            return
+        path = self.folder / f"{name}{SUFFIX}"
         label = {"magic": MAGIC, "facts": dict(facts), "sha256": hashlib.sha256(content).hexdigest()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,61 +67,47 @@ class Kept:
 
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
+        """Inside, no other process makes what is cached under `name`."""
         with ExitStack() as held:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                file = held.enter_context((self.folder / f"{name}.lock").open("ab", buffering=0))
-                while try_lock(file) is False:
-                    time.sleep(0.1)
+                if self.folder is not None:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    file = held.enter_context((self.folder / f"{name}.lock").open("ab", buffering=0))
+                    while try_lock(file) is False:
+                        time.sleep(0.1)
             except OSError as error:  # then two may make the same, which costs time and nothing else
                 log.debug("no lock for %s: %s", name, error)
             yield
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}{SUFFIX}"
-
-
-class NotKept:
-    """A `Store` that forgets."""
-
-    def read(self, _name: str, _facts: Facts) -> None:
-        return None
-
-    def write(self, _name: str, _facts: Facts, _content: bytes) -> None:
-        return None
-
-    def alone(self, _name: str) -> AbstractContextManager[None]:
-        return nullcontext()
-
 
 def fetched(
-    store: Store, name: str, facts: Facts, make: Callable[[], bytes], load: Callable[[bytes], T | None]
+    cache: Cache, name: str, facts: Facts, make: Callable[[], bytes], load: Callable[[bytes], T | None]
 ) -> T | None:
-    """What `load` makes of the content kept under `name`, or of what `make` gives where there is none that fits.
+    """What `load` makes of the content cached under `name`, or of what `make` gives where there is none that fits.
 
-    A kept one that `load` refuses, by None, is made again; None where it refuses the new one too.
+    A cached one that `load` refuses, by None, is made again; None where it refuses the new one too.
     """
-    with store.alone(name):
-        kept = store.read(name, facts)
-        if kept is not None:
-            loaded = load(kept)
+    with cache.alone(name):
+        cached = cache.read(name, facts)
+        if cached is not None:
+            loaded = load(cached)
             if loaded is not None:
                 return loaded
             log.warning("the runtime refuses the cached %s; compiling it again", name)
         content = make()
         loaded = load(content)
         if loaded is not None:
-            store.write(name, facts, content)
+            cache.write(name, facts, content)
         return loaded
 
 
 def compiled_dir() -> Path:
-    """Where the programs keep them."""
+    """The folder of the programs."""
     return cache_dir() / "compiled"
 
 
-def kept_in(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Every file kept in `folder` by name, and what it is or why it is good for nothing."""
+def cached_in(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Every file cached in `folder` by name, and what it is or why it is useless."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             facts, content = _parted(path.read_bytes())
@@ -152,7 +128,7 @@ def _checked(stored: bytes, facts: Facts) -> bytes:
 
 
 def _parted(stored: bytes) -> tuple[dict[str, str], bytes]:
-    """Facts and content of a kept file.  Raises Misfit when it is none, or not whole."""
+    """Facts and content of a cached file.  Raises Misfit when it is none, or not whole."""
     head, _, content = stored.partition(b"\n")
     try:
         label = json.loads(head)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tracker.backends.contract import BATCHES, OTHERS_INSTEAD, Answer, in_batches, refused_where_it_fails
 from tracker.backends.tensorrt import crops
 from tracker.backends.tensorrt.build import UNSAID, Recipe, engine, in_a_name, listener_of
-from tracker.backends.tensorrt.cache import Facts, Store
+from tracker.backends.tensorrt.cache import Cache, Facts
 from tracker.backends.tensorrt.device import Device, aligned
 from tracker.backends.tensorrt.guard import Gpu
 from tracker.errors import BackendError, BackendUnavailable
@@ -147,7 +147,7 @@ class TensorRT:
         lane = Lane(batch, context, device.pinned(aligned(batch * POINTS_BYTES) + batch * SIGMA_BYTES))
         self._infer(device, lane)  # TensorRT prepares itself in the first run, which cannot be recorded
         device.wait()
-        self._engine.keep_kernels()
+        self._engine.cache_kernels()
         return lane
 
     def _make_room(self, device: Device, size: int) -> None:
@@ -196,16 +196,16 @@ class TensorRT:
 class Engine:
     """A deserialized engine of either flavour, and what their packages do differently about contexts."""
 
-    def __init__(self, recipe: Recipe, store: Store, gpu: Gpu) -> None:
-        """The recipe's engine from `store`, or built.  Raises BackendUnavailable."""
-        self._trt, self._store, self._label = recipe.trt, store, _kernels_label(recipe, gpu)
+    def __init__(self, recipe: Recipe, cache: Cache, gpu: Gpu) -> None:
+        """The recipe's engine from `cache`, or built.  Raises BackendUnavailable."""
+        self._trt, self._cache, self._label = recipe.trt, cache, _kernels_label(recipe, gpu)
         self._listener = listener_of(recipe.trt)
         self._listener.complaint = UNSAID
         self._runtime = recipe.trt.Runtime(self._listener.logger)
-        self._engine = engine(recipe, store, self._runtime.deserialize_cuda_engine)
+        self._engine = engine(recipe, cache, self._runtime.deserialize_cuda_engine)
         self._strategy = recipe.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self._config = self._kernels = None
-        self._kept = b""
+        self._cached = b""
         if recipe.flavour == "tensorrt-rtx":
             self._compile_kernels_ahead()
 
@@ -230,13 +230,13 @@ class Engine:
             raise BackendUnavailable(f"the engine refuses batch {batch}: {self.complaint}", OTHERS_INSTEAD)
         return context
 
-    def keep_kernels(self) -> None:
+    def cache_kernels(self) -> None:
         """Cache what TensorRT-RTX has compiled, when a context has run for the first time."""
         if self._kernels is not None:
             content = bytes(self._kernels.serialize())
-            if content != self._kept:
-                self._store.write(*self._label, content)
-                self._kept = content
+            if content != self._cached:
+                self._cache.write(*self._label, content)
+                self._cached = content
 
     def close(self) -> None:
         """Free the engine before its runtime."""
@@ -248,10 +248,10 @@ class Engine:
         config.set_execution_context_allocation_strategy(self._strategy)
         config.dynamic_shapes_kernel_specialization_strategy = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
         self._kernels = kernels = config.create_runtime_cache()
-        self._kept = self._store.read(*self._label) or b""
-        if not self._kept:
+        self._cached = self._cache.read(*self._label) or b""
+        if not self._cached:
             log.info("TensorRT-RTX compiles its kernels for this GPU, once; this takes some seconds")
-        elif not kernels.deserialize(self._kept):
+        elif not kernels.deserialize(self._cached):
             log.info("TensorRT-RTX compiles its kernels again: the cached ones belong to another environment")
         config.set_runtime_cache(kernels)
 
@@ -262,8 +262,8 @@ def _kernels_label(recipe: Recipe, gpu: Gpu) -> tuple[str, Facts]:
     return f"{recipe.name}-kernels-{in_a_name(gpu.name)}", facts
 
 
-def open_runtime(recipe: Recipe, gpu: Gpu, device: int, store: Store) -> TensorRT:
-    """Load the recipe's engine, built where `store` has none, onto the GPU `device`.
+def open_runtime(recipe: Recipe, gpu: Gpu, device: int, cache: Cache) -> TensorRT:
+    """Load the recipe's engine, built where `cache` has none, onto the GPU `device`.
 
     Raises BackendUnavailable with the reason where any part of that fails; nothing stays behind on the GPU then.
     """
@@ -272,7 +272,7 @@ def open_runtime(recipe: Recipe, gpu: Gpu, device: int, store: Store) -> TensorR
         there = Device(device)
         try:
             with there:
-                return TensorRT(there, Engine(recipe, store, gpu), name, recipe.batches)
+                return TensorRT(there, Engine(recipe, cache, gpu), name, recipe.batches)
         except BaseException:
             there.close()
             raise

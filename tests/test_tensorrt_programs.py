@@ -1,0 +1,116 @@
+"""The programs with `--backend tensorrt-rtx`, from the frame to the keypoints, without a GPU: the driver and NVIDIA's
+package are stand-ins (tests/standin), everything between them is ours.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tracker.sources.synthetic import astronaut
+
+STANDINS = Path(__file__).with_name("standin")
+PROGRAM = "from tracker.commands.track import main; main()"
+COMPILED = "tensorrt-rtx-any-RTX"
+
+
+@pytest.fixture
+def fkp_track(
+    stand_in_driver: Callable[..., Path], tmp_path: Path
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """The program on ten pictures of one face, in an environment with a GPU."""
+    libraries = stand_in_driver()
+    (tmp_path / "faces").mkdir()
+    for i in range(10):
+        cv2.imwrite(str(tmp_path / "faces" / f"{i}.png"), astronaut().image)
+    path = f"{STANDINS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    known = os.environ | {"PYTHONPATH": path, "LD_LIBRARY_PATH": str(libraries), "XDG_CACHE_HOME": str(tmp_path)}
+
+    def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", PROGRAM, *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=known | environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+TRACK = ("faces", "--keypoints", "k.jsonl", "--overwrite", "--backend")
+
+
+def keypoints(folder: Path) -> np.ndarray:
+    lines = (folder / "k.jsonl").read_text().splitlines()[1:]
+    return np.array([json.loads(line)["faces"][0]["points"] for line in lines])
+
+
+def test_the_first_start_compiles_the_second_does_not_and_both_answer_as_the_processor(
+    fkp_track: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    assert fkp_track(*TRACK, "cpu").returncode == 0
+    wanted = keypoints(tmp_path)
+    first = fkp_track(*TRACK, "tensorrt-rtx")
+    assert first.returncode == 0, first.stderr
+    assert "builds an engine" in first.stderr
+    np.testing.assert_allclose(keypoints(tmp_path), wanted, atol=0.1)
+    cached = sorted(path.name.partition("-")[2] for path in tmp_path.glob("fkp/compiled/*.compiled"))
+    assert cached == [f"fp32-{COMPILED}-kernels-Card.compiled", f"fp32-{COMPILED}.compiled"]
+    second = fkp_track(*TRACK, "tensorrt-rtx")
+    assert "builds an engine" not in second.stderr
+    assert "compiles its kernels" not in second.stderr
+    assert "backend tensorrt-rtx 1.7.stand-in fp32, Card" in second.stderr
+
+
+def test_the_doctor_compiles_nothing(
+    fkp_track: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    told = " ".join(fkp_track("--doctor").stdout.split())
+    assert "tensorrt-rtx 1.7.stand-in fp32, Card; the first start compiles the network, once" in told
+    assert not list(tmp_path.glob("fkp/compiled/*.compiled"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {"WRONG_PX": "0.03"},
+            "answers wrongly: 0.03 px of the crop from the processor for 1 faces, expected 0.02",
+        ),
+        ({"WRONG_PX": "nan"}, "answers wrongly: nan px"),
+        ({"NO_CONTEXT": "1"}, "TensorRT gives no execution context: out of memory on the stand-in"),
+        ({"LOSE_AT": "1"}, "does not run here (tensorrt-rtx 1.7.stand-in fp32, Card failed (CUDA's"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_gpu_that_does_not_answer_rightly_is_refused_and_auto_takes_the_processor(
+    fkp_track: Callable[..., "subprocess.CompletedProcess[str]"],
+    tmp_path: Path,
+    environment: dict[str, str],
+    said: str,
+) -> None:
+    named = fkp_track(*TRACK, "tensorrt-rtx", **environment)
+    assert named.returncode == 5
+    assert said in named.stderr.splitlines()[-1]
+    auto = fkp_track(*TRACK, "auto", **environment)
+    assert auto.returncode == 0, auto.stderr
+    assert said in auto.stderr
+    assert "backend onnxruntime-cpu" in auto.stderr
+    assert len(keypoints(tmp_path)) == 10
+
+
+def test_a_gpu_that_is_lost_in_mid_run_costs_auto_one_message_and_the_run_by_name_its_end(
+    fkp_track: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    auto = fkp_track(*TRACK, "auto", LOSE_AT="8")
+    assert auto.returncode == 0, auto.stderr
+    assert auto.stderr.count("continuing with onnxruntime-cpu") == 1
+    assert len(keypoints(tmp_path)) == 10
+    named = fkp_track(*TRACK, "tensorrt-rtx", LOSE_AT="8")
+    assert named.returncode == 5
+    assert "Traceback" not in named.stderr
+    assert named.stderr.splitlines()[-1].endswith("--backend auto would go on with the processor")
