@@ -226,7 +226,7 @@ def test_a_pace_that_would_overlook_a_head_to_cover_is_a_mistake():
 def test_the_examples_of_the_guides_run_as_written_and_leave_something(example, film, portrait, monkeypatch, capfd):
     monkeypatch.chdir(film.parent)
     cv2.imwrite("photo.jpg", portrait)
-    if "*.parquet" in example:
+    if "table.read" in example:
         words = "interviews/ --keypoints points/ --format parquet"
         assert f"\nfkp-track {words}\n" in GUIDES
         Path("interviews").mkdir()

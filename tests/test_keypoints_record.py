@@ -57,6 +57,7 @@ def test_jsonl_begins_with_where_the_keypoints_come_from(tmp_path):
             "detector": "yunet",
             "fov_deg": 65.0,
             "mirrored": False,
+            "sample_aspect": 1.0,
         }
     ]
 

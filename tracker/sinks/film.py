@@ -26,6 +26,7 @@ from tracker.sinks.film_sound import Sound, open_sound, silence
 from tracker.sources.contract import SourceInfo
 from tracker.sources.film import open_container
 from tracker.sources.fit import fitted
+from tracker.sources.hdr import HLG, PQ
 from tracker.support.atomic import PartialFile, open_partial
 from tracker.support.behind import Behind
 from tracker.types import Frame, Tracked
@@ -78,9 +79,9 @@ DEFAULT_TICK = Fraction(1, 90_000)
 DEPTH = 4
 """Frames that may wait for the encoder."""
 
-BT601, UNSPECIFIED = 6, 2
+BT709, BT601, UNSPECIFIED = 1, 6, 2
 LIMITED_RANGE = 1
-"""FFmpeg's numbers of colour matrices and ranges; `yuv420_from_bgr` makes BT.601 in limited range."""
+"""FFmpeg's numbers of colours, their matrices and ranges; `yuv420_from_bgr` makes BT.601 in limited range."""
 
 _U_FROM_BGR, _V_FROM_BGR = (0.439, -0.291, -0.148, 128), (-0.071, -0.368, 0.439, 128)
 _CHROMA_FROM_BGR = np.array([_U_FROM_BGR, _V_FROM_BGR, _V_FROM_BGR], np.float32)
@@ -265,8 +266,9 @@ def _look_like(path: Path, info: SourceInfo, container: Any, stream: Any, *, ano
     with open_container(path) as film:
         source = film.streams[info.stream] if info.stream is not None else film.streams.video[0]
         stream.codec_context.time_base = _tick(source.time_base)
-        stream.codec_context.color_primaries = source.codec_context.color_primaries
-        stream.codec_context.color_trc = source.codec_context.color_trc
+        hdr = source.codec_context.color_trc in (PQ, HLG)  # it was tone-mapped
+        stream.codec_context.color_primaries = BT709 if hdr else source.codec_context.color_primaries
+        stream.codec_context.color_trc = BT709 if hdr else source.codec_context.color_trc
         if source.codec_context.colorspace == UNSPECIFIED:
             # It was decoded by BT.601 like all unmarked films; a player that guesses otherwise shall guess so for both.
             stream.codec_context.colorspace = UNSPECIFIED

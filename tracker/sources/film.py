@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo, existing
 from tracker.sources.fit import fitted
+from tracker.sources.hdr import ToneMap, is_hdr
 from tracker.sources.timeline import open_reader
 from tracker.support.threads import Background
 from tracker.types import Frame
@@ -256,15 +257,18 @@ class _Decoder:
     def frames(self) -> Generator[Frame, None, None]:
         """Decode the film.  One reformatter for all frames: a new one each costs ten times the conversion."""
         reformatter, rising = VideoReformatter(), Rising(1 / float(self.rate or 30))
-        first = last = None
+        first = last = tone_map = None
         for index, picture in enumerate(self._pictures()):
-            view = self._view(picture)
-            bgr = reformatter.reformat(picture, format="bgr24", threads=1)
+            view, claimed = self._view(picture), picture.time
+            if is_hdr(picture) and tone_map is None:
+                tone_map = ToneMap(picture.color_trc)
+            plain = tone_map(picture) if tone_map is not None and is_hdr(picture) else picture
+            bgr = reformatter.reformat(plain, format="bgr24", threads=1)
             image = view.orientation.apply(_pixels(bgr))
             if first is None:
                 first, size = view, (image.shape[1], image.shape[0])
                 self.first_aspect = view.aspect
-            time = rising(picture.time)
+            time = rising(claimed)
             if view != (last or view):
                 log.warning(
                     "%s: its pictures change to %s at %.2f s; fitting them into %s", self._path, view, time, first
