@@ -107,12 +107,12 @@ def test_finished_folds_are_kept_and_half_a_fold_goes_on(
 
 def test_folds_of_another_audit_are_refused(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:
     out = done[0]
-    with pytest.raises(DataError, match="of an audit of other data or with other settings; add --overwrite"):
+    with pytest.raises(DataError, match="belongs to an audit of other data or settings; add --overwrite"):
         audit_by_folds(faces, settings(out, steps=4))
     with pytest.raises(DataError, match="other data"):
         audit_by_folds(replace(faces, points=faces.points + 1), settings(out))
     (tmp_path / "fold-1-of-3.npz").write_bytes(b"half a fold")
-    with pytest.raises(DataError, match=r"is no fold of an audit .*; delete it"):
+    with pytest.raises(DataError, match=r"is not a fold of an audit .*; delete it"):
         audit_by_folds(faces, settings(tmp_path))
 
 

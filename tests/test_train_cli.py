@@ -115,8 +115,8 @@ def test_a_stopped_run_leaves_what_resume_needs_and_nothing_that_tracks(
     run = rebuild(small(training_csv, tmp_path, teach=TeachConfig(0)))
     next(run)
     run.close()
-    assert f"stopped after step 1 of {STEPS} of net, which lies in {tmp_path}" in caplog.text
-    assert "go on with --resume" in caplog.text
+    assert f"stopped after step 1 of {STEPS} of net, saved in {tmp_path}" in caplog.text
+    assert "continue with --resume" in caplog.text
 
 
 def test_a_run_that_is_stopped_while_the_teacher_learns_goes_on_from_there(training_csv: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_two_trainings_never_share_a_folder(training_csv: Path, tmp_path: Path) 
     run = rebuild(small(training_csv, tmp_path))
     next(run)
     before = contents(tmp_path)
-    with pytest.raises(SinkError, match="another training writes to"):
+    with pytest.raises(SinkError, match="another training is writing to"):
         next(rebuild(small(training_csv, tmp_path, overwrite=True)))
     assert contents(tmp_path) == before
     run.close()
@@ -194,7 +194,7 @@ def test_a_checkpoint_that_is_not_as_it_was_written_is_one_message(
     path.write_bytes(content[: len(content) // 2] if damage == "half of it" else content)
     if damage == "foreign":
         safetensors.torch.save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(DataError, match=r"net\.safetensors (is no checkpoint|was damaged).*--overwrite"):
+    with pytest.raises(DataError, match=r"net\.safetensors (is not a checkpoint|is damaged).*--overwrite"):
         list(rebuild(small(training_csv, out, resume=True)))
 
 
@@ -256,7 +256,7 @@ def test_ctrl_c_answers_at_once_and_leaves_what_resume_needs(training_csv: Path,
                 assert time.monotonic() - sent < 2
     assert process.returncode == 130, lines
     assert all(line.startswith("fkp-train: ") for line in lines)
-    assert "go on with --resume" in lines[-1]
+    assert "continue with --resume" in lines[-1]
     assert set(contents(out)) == {"teacher-1.safetensors", "net.safetensors", "history.jsonl"}
     assert fkp_track("--weights", out, "--demo", cwd=tmp_path).returncode == 4
 
@@ -347,14 +347,14 @@ def test_a_finished_run_is_not_trained_over_by_resume(
     before = contents(finished)
     for more in ([], ["--resume"]):
         assert fkp_train(*training(training_csv, finished, *more)) == 7
-        assert "holds finished weights; add --overwrite" in one_line(capsys)
+        assert "contains finished weights; add --overwrite" in one_line(capsys)
     assert contents(finished) == before
 
 
 def test_a_run_is_resumed_only_with_its_own_settings(stopped: Path, training_csv: Path) -> None:
     before = contents(stopped)
     options = small(training_csv, stopped, resume=True, fit=FitConfig(steps=9, seed=4))
-    with pytest.raises(DataError, match=f"of a run with {{'steps': {STEPS}}}, not {{'steps': 9}}"):
+    with pytest.raises(DataError, match=f"belongs to a run with {{'steps': {STEPS}}}, not {{'steps': 9}}"):
         list(rebuild(options))
     assert contents(stopped) == before
 
@@ -501,7 +501,7 @@ def test_our_own_weights_are_as_good_as_their_card_says(
     judged = json.loads(capsys.readouterr().out)
     assert not caplog.records
     assert fkp_train("evaluate", "--data", data, "--hold-out", "--json") == 0
-    assert "or not with this index: rows may be among those it learned from" in caplog.text
+    assert "or not with this index: it may have learned from some of these rows" in caplog.text
     assert judged["kaggle_weighted"] == pytest.approx(metrics["kaggle_weighted"], abs=0.01)
     assert judged["kaggle_weighted"] <= 1.15
 

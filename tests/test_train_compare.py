@@ -162,7 +162,7 @@ def test_a_folder_with_another_comparison_is_left_alone(
     assert (tmp_path / "compare.json").read_bytes() == before
     (tmp_path / "compare.json").write_text('{"precious": 1}')
     assert fkp_compare(data, tmp_path, "--recipes", "knn") == 7
-    assert "compare.json is not what a comparison keeps" in message(capsys)
+    assert "compare.json is not the record of a comparison" in message(capsys)
     assert (tmp_path / "compare.json").read_text() == '{"precious": 1}'
 
 
@@ -170,7 +170,7 @@ def test_bad_input_is_one_message_before_any_work(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert fkp_compare(data, tmp_path / "out", "--recipes", "knn,resnet") == 2
-    assert "there is no recipe 'resnet'; choose of knn, knn-augmented, cnn0" in " ".join(
+    assert "there is no recipe 'resnet'; choose from knn, knn-augmented, cnn0" in " ".join(
         capsys.readouterr().err.replace("│", " ").split()
     )
     assert fkp_compare(tmp_path / "no.csv", tmp_path / "out") == 7

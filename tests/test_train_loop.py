@@ -122,7 +122,7 @@ def test_a_checkpoint_is_written_in_one_move_and_holds_no_code(
         raise safetensors.SafetensorError("No space left on device")
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(SinkError, match=r"no checkpoint in .*checkpoint.safetensors .*No space.*--resume"):
+    with pytest.raises(SinkError, match=r"cannot write the checkpoint .*checkpoint.safetensors .*No space.*--resume"):
         fit.save(path)
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
@@ -164,7 +164,7 @@ def test_a_run_on_other_faces_is_not_resumed(banks: list[Bank], make_faces: Make
 def test_what_is_no_checkpoint_is_refused(banks: list[Bank], tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(b"half a checkpoint")
-    with pytest.raises(DataError, match="is no checkpoint"):
+    with pytest.raises(DataError, match="is not a checkpoint"):
         fresh(banks).resume(path)
 
 

@@ -27,15 +27,15 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 EXAMPLES = """\b
 Examples:
-  fkp-train --data facial-keypoints-detection.zip   Kaggle's data, to runs/fkp
-  fkp-train --data kaggle/ --quick                  in some ten minutes
-  fkp-train --data kaggle/ --resume                 go on after a stop
+  fkp-train --data facial-keypoints-detection.zip   writes runs/fkp
+  fkp-train --data kaggle/ --quick                  in about ten minutes
+  fkp-train --data kaggle/ --resume                 continue after a stop
   fkp-train evaluate --data kaggle/ --hold-out      how good the weights are
 """
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
-DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or their folder."
+DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or a folder that contains one of them."
 INDEX_HELP = (
     "For data that is not Kaggle's whole file: a csv of row, kaggle_row, duplicate_group, scheme, known_problem."
 )
@@ -58,14 +58,16 @@ def train(
     extra: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be given again.", rich_help_panel=INPUT
+            metavar="PATH",
+            help="More faces, with 68 landmarks (zip or folder); may be repeated.",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     unlabelled: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="Faces of which the teachers say the keypoints; may be given again.",
+            help="Unlabelled faces; the teachers predict their keypoints; may be repeated.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -73,31 +75,31 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR_OR_ONNX",
-            help="Finished weights to start from; with --teachers 0 they are their own teacher.",
+            help="Start from these finished weights; with --teachers 0 they also act as the teacher.",
             rich_help_panel=INPUT,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the weights go.", rich_help_panel=OUTPUT)] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the weights.", rich_help_panel=OUTPUT)] = Path(
         "runs/fkp"
     ),
     quick: Annotated[
         bool,
         typer.Option(
             "--quick",
-            help="Usable weights in some ten minutes: --steps 1000 --teachers 1 --teacher-steps 500.",
+            help="Usable weights in about ten minutes: --steps 1000 --teachers 1 --teacher-steps 500.",
             rich_help_panel=TRAINING,
         ),
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Batches to train on.  [default: 9000]", rich_help_panel=TRAINING),
+        typer.Option(min=1, metavar="N", help="Train on N batches.  [default: 9000]", rich_help_panel=TRAINING),
     ] = None,
     teachers: Annotated[
         int | None,
         typer.Option(
             min=0,
             metavar="N",
-            help="Large networks that learn first and then teach.  [default: 3]",
+            help="Train N large networks first, which then teach the small one.  [default: 3]",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -106,15 +108,13 @@ def train(
         typer.Option(
             min=0,
             metavar="N",
-            help="Batches to train each teacher on; 0 for none.  [default: 3000]",
+            help="Train each teacher on N batches; 0 trains no teacher.  [default: 3000]",
             rich_help_panel=TRAINING,
         ),
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(
-            metavar="N", help="Of everything that is drawn at random, except the hold-out.", rich_help_panel=TRAINING
-        ),
+        typer.Option(metavar="N", help="Seed of all random choices except the hold-out.", rich_help_panel=TRAINING),
     ] = 0,
     device: Annotated[DeviceName, typer.Option(help="Where to train.", rich_help_panel=MACHINE)] = "auto",
     report_every: Annotated[
@@ -122,18 +122,16 @@ def train(
         typer.Option(
             min=1,
             metavar="STEPS",
-            help="Steps between checkpoints and looks at the hold-out.",
+            help="Write a checkpoint and evaluate the hold-out every STEPS steps.",
             rich_help_panel=TRAINING,
         ),
     ] = 250,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a stopped run left off.", rich_help_panel=OUTPUT)
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.", rich_help_panel=OUTPUT)] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start again where a run exists.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace a run that exists.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Rebuild the weights from the data, or do what COMMAND says; `fkp-train COMMAND --help` tells more."""
+    """Train the weights from the data, or run COMMAND; see `fkp-train COMMAND --help`."""
     logging.basicConfig(format="fkp-train: %(message)s")
     logging.getLogger("tracker.backends").setLevel(logging.INFO)
     logging.getLogger("train").setLevel(logging.INFO)  # what the ONNX exporter tells at that level is its own business
@@ -146,7 +144,7 @@ def train(
     steps, teachers, teacher_steps = (default if x is None else x for x, default in zip(wanted, usual, strict=True))
     if unlabelled and not (teachers and teacher_steps) and start is None:
         raise typer.BadParameter(
-            "only a teacher knows their keypoints; train one, or give --start", param_hint="--unlabelled"
+            "needs a teacher to predict keypoints; train one, or give --start", param_hint="--unlabelled"
         )
     from train.learn.distill import TeachConfig
     from train.learn.loop import FRESH_RATE, START_RATE, FitConfig
@@ -170,7 +168,7 @@ def train(
     )
 
 
-@app.command(cls=PlainCommand, short_help="How good weights are, by scheme and keypoint.")
+@app.command(cls=PlainCommand, short_help="Measure the error of weights, by scheme and keypoint.")
 def evaluate(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
@@ -199,22 +197,20 @@ def evaluate(
     Console().print(f"With a second look, in the crop that a face's own points ask for: {figure(twice)}")
 
 
-@app.command(cls=PlainCommand, short_help="Every published recipe side by side.")
+@app.command(cls=PlainCommand, short_help="Compare all published recipes on the same data.")
 def compare(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
     recipes: Annotated[
-        str, typer.Option(metavar="NAMES", help="Which, with commas between; patterns like 'cnn*' too.")
+        str, typer.Option(metavar="NAMES", help="Recipes to run, separated by commas; patterns like 'cnn*' work.")
     ] = "*",
-    budget: Annotated[float, typer.Option(min=0, metavar="MINUTES", help="For each recipe to learn in.")] = 10,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table goes.")] = Path("runs/compare"),
+    budget: Annotated[float, typer.Option(min=0, metavar="MINUTES", help="Training time of each recipe.")] = 10,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the table.")] = Path("runs/compare"),
     device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch pretrained backbones that torch's cache does not hold.")
+        bool, typer.Option("--download", help="Download pretrained backbones that are not in torch's cache.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew instead of keeping the recipes that are done.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again and discard finished recipes.")] = False,
 ) -> None:
     """Every published recipe side by side; a comparison that was stopped goes on when it is typed again."""
     from rich.console import Console
@@ -239,13 +235,13 @@ def compare(
     Console(width=max(WIDE, Console().width)).print(board.table())
 
 
-@app.command(cls=PlainCommand, short_help="One HTML page on how good weights are.")
+@app.command(cls=PlainCommand, short_help="Write an HTML page about the quality of weights.")
 def report(
     weights: Annotated[Path, typer.Argument(metavar="RUN_OR_WEIGHTS", help="A folder with fkp.onnx, or that file.")],
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where report.html goes.  [default: beside the weights]")
+        Path | None, typer.Option(metavar="DIR", help="Folder for report.html.  [default: beside the weights]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace report.html if it exists.")] = False,
 ) -> None:
@@ -260,27 +256,29 @@ def report(
     log.info("report in %s", write_report(weights, read_training(data, index=index), folder, overwrite=overwrite))
 
 
-@app.command(cls=PlainCommand, short_help="List the labels to doubt.")
+@app.command(cls=PlainCommand, short_help="List labels that may be wrong.")
 def audit(
     data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
     index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
     folds: Annotated[
         int | None,
         typer.Option(
-            min=2, metavar="N", help="Nets to train; each judges the rows it did not learn from.  [default: 5]"
+            min=2, metavar="N", help="Train N nets; each judges the rows it did not learn from.  [default: 5]"
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Batches to train each of them on.  [default: 2000]")
+        int | None, typer.Option(min=1, metavar="N", help="Train each of them on N batches.  [default: 2000]")
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="DIR_OR_ONNX", help="Train nothing: let these weights judge the hold-out, a tenth."),
+        typer.Option(
+            metavar="DIR_OR_ONNX", help="Train nothing; these weights judge the hold-out, a tenth of the rows."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where audit.csv and audit.png go.")] = Path("runs/audit"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for audit.csv and audit.png.")] = Path("runs/audit"),
     device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew, and replace an audit that exists.")
+        bool, typer.Option("--overwrite", help="Start again and replace an audit that exists.")
     ] = False,
 ) -> None:
     """List the labels that a net which never saw them doubts most; finished folds are kept, data is never changed."""
@@ -310,11 +308,13 @@ def audit(
     log.info("%s; all in %s", found, out)
 
 
-@app.command(cls=PlainCommand, short_help="Judge the whole tracker on photographs.")
+@app.command(cls=PlainCommand, short_help="Measure the whole tracker on photographs.")
 def wild(
-    faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks, a zip or a folder.")],
+    faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder).")],
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
-    peer: Annotated[PeerName | None, typer.Option(help="Judge MediaPipe's FaceMesh on the same pictures too.")] = None,
+    peer: Annotated[
+        PeerName | None, typer.Option(help="Also measure MediaPipe's FaceMesh on the same pictures.")
+    ] = None,
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="Judge only by the turned faces that training never learns from.")
     ] = False,
@@ -343,7 +343,7 @@ def wild(
 
 @app.command(cls=PlainCommand, short_help="Write a submission for Kaggle's board.")
 def submit(
-    test: Annotated[Path, typer.Option(metavar="PATH", help="test.csv, a zip with it, or their folder.")],
+    test: Annotated[Path, typer.Option(metavar="PATH", help="test.csv, a zip that contains it, or their folder.")],
     lookup: Annotated[Path, typer.Option(metavar="CSV", help="Kaggle's IdLookupTable.csv.")],
     out: Annotated[Path, typer.Option(metavar="CSV", help="The submission.")] = Path("submission.csv"),
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
@@ -363,13 +363,13 @@ def submit(
     log.info("%d faces -> %s", len(images), out)
 
 
-@app.command(cls=PlainCommand, short_help="Make the other forms of finished weights.")
+@app.command(cls=PlainCommand, short_help="Convert finished weights to their other forms.")
 def export(
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
     tensorrt: Annotated[
-        bool, typer.Option("--tensorrt", help="Compile it, so that the first fkp-track --backend tensorrt need not.")
+        bool, typer.Option("--tensorrt", help="Compile with TensorRT now instead of at the first start of fkp-track.")
     ] = False,
-    precision: Annotated[Precision, typer.Option(help="Of the compiled network.")] = "fp32",
+    precision: Annotated[Precision, typer.Option(help="Precision of the compiled network.")] = "fp32",
 ) -> None:
     """Make the other forms of finished weights: for processors, in half precision, and as a TensorRT engine."""
     from tracker.backends.tensorrt import compile_ahead

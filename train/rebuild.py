@@ -322,7 +322,7 @@ def _kept(fit: Fit, checkpoint: Path, stage: str) -> Iterator[None]:
         if fit.step_count > before and not fit.done and fit.is_finite():
             fit.save(checkpoint)
             log.info(
-                "stopped after step %d of %d of %s, which lies in %s; go on with --resume",
+                "stopped after step %d of %d of %s, saved in %s; continue with --resume",
                 *(fit.step_count, fit.config.steps, stage, checkpoint),
             )
 
@@ -348,7 +348,7 @@ def _only_run(out: Path) -> Iterator[None]:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise SinkError(f"another training writes to {out}; wait for it, or choose another --out") from error
+        raise SinkError(f"another training is writing to {out}; wait for it, or choose another --out") from error
     finally:
         os.close(folder)
 
@@ -394,12 +394,12 @@ def _refuse_lost_work(options: Options) -> None:
     held = (options.out / "fkp.onnx").exists()
     if stopped and not (options.resume or options.overwrite):
         raise DataError(
-            f"{options.out} holds a run that was stopped; add --resume to go on with it, --overwrite to start again, "
+            f"{options.out} contains a stopped run; add --resume to continue it, --overwrite to start again, "
             "or choose another --out"
         )
     if held and not stopped and not options.overwrite:
         raise DataError(
-            f"{options.out} holds finished weights; add --overwrite to train them anew, or choose another --out"
+            f"{options.out} contains finished weights; add --overwrite to train again, or choose another --out"
         )
 
 

@@ -44,7 +44,7 @@ def find(path: Path, name: str) -> Path:
     for archive in _shallowest_first(path, "*.zip"):
         if _lists(archive, name):
             return archive
-    raise DataError(f"{path} holds neither {name} nor a zip with it; expected the Kaggle download or part of it")
+    raise DataError(f"{path} contains neither {name} nor a zip with it; expected the Kaggle download or a part of it")
 
 
 @contextmanager

@@ -31,7 +31,9 @@ def net_of(weights: Weights) -> Net:
                     parameter.copy_(held[name])
             net.offset.copy_(held["offset"])
     except Exception as error:
-        raise WeightsError(f"{path} holds no net of today's shape ({error}); train without --start") from error
+        raise WeightsError(
+            f"{path} does not contain a network of the current shape ({error}); train without --start"
+        ) from error
     for module in net.modules():
         if isinstance(module, Block):
             _take_out_gain(module)

@@ -197,10 +197,10 @@ def _kept(path: Path, meaning: str) -> Outputs:
         with np.load(path, allow_pickle=False) as stored:
             points, sigma, before = stored["points"], stored["sigma"], str(stored["meaning"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is no fold of an audit ({error}); delete it to have it trained again") from error
+        raise DataError(f"{path} is not a fold of an audit ({error}); delete it, and it is trained again") from error
     if before != meaning:
         raise DataError(
-            f"{path} is of an audit of other data or with other settings; add --overwrite to begin anew, or choose "
+            f"{path} belongs to an audit of other data or settings; add --overwrite to start again, or choose "
             "another --out"
         )
     return points, sigma

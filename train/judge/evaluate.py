@@ -56,7 +56,7 @@ def held_out(faces: Faces, weights: Weights) -> NDArray[np.bool_]:
     """(N,) which of `faces` `fkp-train` does not train on; a warning says if `weights` were trained on others."""
     if not is_own_data(weights, faces):
         log.warning(
-            "%s did not train on %s, or not with this index: rows may be among those it learned from",
+            "%s did not train on %s, or not with this index: it may have learned from some of these rows",
             weights.path,
             faces.name,
         )
@@ -163,7 +163,7 @@ def _open_schemes(weights: Weights) -> ort.InferenceSession:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"cannot read {path}: {error.strerror or error}; schemes are judged by it, fkp-train writes it"
+            f"cannot read {path}: {error.strerror or error}; it is needed to judge the schemes; fkp-train writes it"
         ) from error
     if schemes_entry(content) != weights.card.get("schemes"):
         raise WeightsError(

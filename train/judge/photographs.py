@@ -114,11 +114,11 @@ def judge_turned(crops: Crops68, look: Look) -> Turned:
     Raises DataError when the table says nothing of what is visible, or nothing was labelled by people.
     """
     if crops.seen is None or crops.yaw is None:
-        raise DataError("the table has no columns visible and yaw, so that nobody knows how its faces are turned")
+        raise DataError("the table has no columns visible and yaw; they are needed to judge turned faces")
     truth, human = keypoints_from_68(crops.landmarks, "A"), seen_from_68(crops.seen) == HUMAN
     judged = np.isfinite(truth).all((1, 2)) & human.any(1)
     if not judged.any():
-        raise DataError(f"people labelled none of these {len(truth)} faces")
+        raise DataError(f"none of these {len(truth)} faces was labelled by people")
     errors = np.array(
         [
             _turned_error(look(Frame(cv2.cvtColor(crops.images[i], cv2.COLOR_GRAY2BGR), 0, 0.0)), truth[i], human[i])

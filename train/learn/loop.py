@@ -122,7 +122,9 @@ class Fit:
         try:
             write_whole(path, lambda partial: safetensors.torch.save_file(tensors, partial, notes), overwrite=True)
         except (SinkError, safetensors.SafetensorError) as error:
-            raise SinkError(f"no checkpoint in {path} ({error}); make room and go on with --resume") from error
+            raise SinkError(
+                f"cannot write the checkpoint {path} ({error}); make room and continue with --resume"
+            ) from error
 
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint; raises DataError when it is none, or one of a run with other settings."""
@@ -131,12 +133,14 @@ class Fit:
         differing = [name for name in now if before.get(name, now[name]) != now[name]]
         if differing:
             seen, wanted = ({name: side[name] for name in differing} for side in (before, now))
-            raise DataError(f"{path} is of a run with {seen}, not {wanted}; resume it as it was started")
+            raise DataError(
+                f"{path} belongs to a run with {seen}, not {wanted}; resume it with the options it was started with"
+            )
         try:
             self._load_state(state)
         except (KeyError, RuntimeError) as error:
             raise DataError(
-                f"{path} is no checkpoint of this program ({error}); start again with --overwrite"
+                f"{path} is not a checkpoint of fkp-train ({error}); start again with --overwrite"
             ) from error
         if not self._crew.leads:  # the checkpoint is the first process's, and so are its random numbers
             torch.manual_seed(self._crew.seed(self.config.seed) + self.step_count)
@@ -221,11 +225,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safetensors.safe_open(path, "pt") as file:
             tensors, notes = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path} is no checkpoint ({error}); start again with --overwrite") from error
+        raise DataError(f"{path} is not a checkpoint ({error}); start again with --overwrite") from error
     if not {"settings", "seconds", "sha256"} <= notes.keys():
-        raise DataError(f"{path} is no checkpoint of this program; start again with --overwrite")
+        raise DataError(f"{path} is not a checkpoint of fkp-train; start again with --overwrite")
     if notes["sha256"] != _sha256(tensors):
-        raise DataError(f"{path} was damaged since it was written; start again with --overwrite")
+        raise DataError(f"{path} is damaged; start again with --overwrite")
     return tensors, notes
 
 

@@ -78,7 +78,7 @@ def chosen_recipes(patterns: Sequence[str]) -> tuple[Recipe, ...]:
     names = [recipe.name for recipe in RECIPES]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise LookupError(f"there is no recipe {pattern!r}; choose of {', '.join(names)}")
+            raise LookupError(f"there is no recipe {pattern!r}; choose from {', '.join(names)}")
     return tuple(recipe for recipe in RECIPES if any(fnmatch.fnmatchcase(recipe.name, each) for each in patterns))
 
 

@@ -163,12 +163,14 @@ def _read(path: Path, head: dict[str, Any]) -> dict[str, Row]:
         rows = [_row(entry) for entry in content["rows"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is not what a comparison keeps ({error}); choose another --out, or --overwrite"
+            f"{path} is not the record of a comparison ({error}); choose another --out, or --overwrite"
         ) from error
     differing = [name for name in head if name != "command" and before.get(name) != head[name]]
     if differing:
         seen, wanted = ({name: side.get(name) for name in differing} for side in (before, head))
-        raise DataError(f"{path} is of a comparison with {seen}, not {wanted}; choose another --out, or --overwrite")
+        raise DataError(
+            f"{path} belongs to a comparison with {seen}, not {wanted}; choose another --out, or --overwrite"
+        )
     return {row.recipe: row for row in rows}
 
 
