@@ -1,21 +1,25 @@
 """Nobody is to be recognised: not in one frame, and nothing else is touched."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+from programs import fkp_track
 
-from tracker.app.follow import follow
+from tracker import Tracker
+from tracker.app.follow import follow, smallest_covered
+from tracker.app.run import COVERED_FROM_PX
 from tracker.backends.registry import open_backend
 from tracker.backends.weights import load
 from tracker.core.association import EachAlone
 from tracker.core.landmarks import Locate
 from tracker.core.loop import track
-from tracker.core.privacy import AHEAD_S, HEAD_SIDES, HOLD_S, SUSPICION_S, concealed
+from tracker.core.privacy import AHEAD_S, HEAD_SIDES, HOLD_S, SUSPICION_S, Stretches, concealed
 from tracker.core.smoothing import unsmoothed
 from tracker.detectors.registry import DETECTORS, open_detector
 from tracker.geometry import MEAN_SHAPE, frame_from_unit
@@ -113,9 +117,9 @@ def test_the_strength_follows_the_size_of_the_face(side: float) -> None:
 
 
 def test_a_lost_face_stays_covered_where_it_was_in_a_growing_patch_and_not_for_ever() -> None:
-    frames = [result(index, **({"id0": region_at(320, 240)} if index < 3 else {})) for index in range(40)]
+    frames = [result(index, **({"id0": region_at(320, 240)} if index < 3 else {})) for index in range(80)]
     shown = list(concealed(frames, "blur"))
-    lost_s = np.array([index / RATE - 0.2 for index in range(40)])
+    lost_s = np.array([index / RATE - 0.2 for index in range(80)])
     assert [is_covered(each, 320, 240) for each in shown] == [bool(s < HOLD_S - 1e-9) for s in lost_s]
     beside = 320 + 0.5 * HEAD_SIDES[0] * 80 + 20
     assert not is_covered(shown[2], beside, 240)
@@ -159,6 +163,74 @@ def test_the_place_of_a_lost_face_stays_covered_though_something_is_suspected_th
     assert sum(covered) == pytest.approx(lost + HOLD_S * RATE, abs=1)
 
 
+def test_a_cut_ends_the_covers_of_the_shot_before_and_none_of_the_next_comes_early() -> None:
+    before, after = region_at(150, 240), region_at(450, 240)
+    frames = [result(index, id0=before) for index in range(5)]
+    frames += [replace(result(index, id1=after), shot=1) for index in range(5, 10)]
+    for ahead_s in (0.0, AHEAD_S):
+        shown = list(concealed(frames, "blur", ahead_s=ahead_s))
+        assert [is_covered(each, 150, 240) for each in shown] == [index < 5 for index in range(10)]
+        assert [is_covered(each, 450, 240) for each in shown] == [index >= 5 for index in range(10)]
+
+
+def test_where_a_face_was_lost_in_the_picture_or_doubtful_is_told_at_the_end() -> None:
+    stretches = Stretches()
+    clear, leaving = region_at(320, 240), region_at(20, 240)
+    frames = [result(index, **({"id0": clear} if index not in (30, 31, 95) else {})) for index in range(100)]
+    frames[60] = replace(frames[60], sigma=np.full((1, 15), 6, np.float32))
+    frames += [result(100, id1=leaving), *(result(index) for index in range(101, 103))]
+    list(concealed(frames[:100], "blur", stretches=stretches))
+    assert str(stretches) == "0:03.0-0:03.1, 0:06.0-0:06.0, 0:09.5-0:09.5"
+    left = Stretches()
+    list(concealed(frames[100:], "blur", stretches=left))
+    assert not left
+
+
+def test_nothing_is_drawn_on_covered_heads_unless_asked_for() -> None:
+    assert Options().drawn_style == Options(privacy="hide").drawn_style == "classic"
+    assert Options(privacy="blur").drawn_style == Options(privacy="pixelate").drawn_style == "none"
+    assert Options(privacy="blur", style="dots").drawn_style == "dots"
+
+
+@pytest.mark.parametrize("width", [640, 1920])
+def test_small_large_and_turned_faces_of_a_picture_are_covered(width: int, portrait: np.ndarray) -> None:
+    height = width * 9 // 16
+    image = np.full((height, width, 3), 100, np.uint8)
+    head = cv2.resize(portrait[:260, 90:360], None, fx=12 / 43.8, fy=12 / 43.8, interpolation=cv2.INTER_AREA)
+    places = {(20, 30): 0, (width - 120, 40): 1, (60, height - 110): 2, (width // 2, height // 2): 3}
+    for (x, y), turn in places.items():
+        turned = np.rot90(head, -turn)
+        image[y : y + turned.shape[0], x : x + turned.shape[1]] = turned
+    with Tracker(backend="cpu", privacy="blur") as tracker:
+        shown = tracker.image(image).frame.image
+        closeup = cv2.resize(portrait[60:160, 150:300], (width, height), interpolation=cv2.INTER_CUBIC)
+        covered = tracker.image(closeup).frame.image
+    for (x, y), turn in places.items():
+        eyes = np.array([37, 28]) - (np.array(head.shape[1::-1]) - 1) / 2
+        for _ in range(turn):
+            eyes = np.array([-eyes[1], eyes[0]])
+        size = head.shape[1::-1] if turn % 2 == 0 else head.shape[:2]
+        at = np.rint(eyes + (np.array(size) - 1) / 2 + (x, y)).astype(int)
+        window = (slice(at[1] - 3, at[1] + 4), slice(at[0] - 5, at[0] + 6))
+        assert (shown[window] != image[window]).any(axis=-1).mean() > 0.9, (x, y, turn)
+    assert (covered != closeup).any(axis=-1).mean() > 0.5
+
+
+@pytest.mark.parametrize("mute", [[], ["--mute"]])
+def test_a_muted_film_has_no_sound(mute: list[str], make_film: Callable[..., Path], tmp_path: Path) -> None:
+    make_film(tmp_path / "talk.mp4", [NOISE] * 5, audio=True)
+    done = fkp_track("talk.mp4", "--out", "out.mp4", "--blur", *mute, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert len(film.streams.audio) == (0 if mute else 1)
+
+
+def test_a_detect_size_that_misses_small_faces_is_warned_of() -> None:
+    assert smallest_covered(Options(privacy="blur"), 3840) == 0
+    assert smallest_covered(Options(privacy="blur", detect_size=320), 1920) == pytest.approx(77, abs=2)
+    assert smallest_covered(Options(privacy="blur", detect_size=640), 640) < COVERED_FROM_PX
+
+
 def test_a_face_that_moves_leaves_no_trail() -> None:
     frames = [result(index, id0=region_at(100 + 40 * index, 240, 60)) for index in range(10)]
     shown = list(concealed(frames, "blur", ahead_s=AHEAD_S))
@@ -199,8 +271,10 @@ def test_a_face_lost_behind_another_is_not_taken_for_that_one() -> None:
 def test_a_film_that_becomes_a_file_is_seen_ahead_however_it_is_smoothed(
     smooth: str, portrait: np.ndarray, detector: object
 ) -> None:
-    empty = NOISE[:480, :480]
-    scene = [empty] * 5 + [cv2.resize(portrait, (480, 480))] * 5
+    empty = cv2.resize(NOISE[:6, :6], (480, 480), interpolation=cv2.INTER_LINEAR)
+    somebody = empty.copy()
+    somebody[100:250, 100:250] = cv2.resize(portrait[:300, 90:390], (150, 150))
+    scene = [empty] * 5 + [somebody] * 5
     frames = [Frame(image, index, index / RATE) for index, image in enumerate(scene)]
     options = Options(out=Path("film.mp4"), privacy="blur", smooth=smooth)
     with closing(open_backend("cpu", load())) as backend:

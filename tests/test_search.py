@@ -69,7 +69,8 @@ def test_parts_cover_large_pictures_and_overlap() -> None:
             covered[top : top + PART_PX, left : left + PART_PX] = True
         assert covered.all()
         assert len({left for left, _, _ in finest}) <= math.ceil(width / (PART_PX - OVERLAP_PX))
-    assert parts_of(640, 480) == []
+    assert parts_of(640, 480) == [(0, 0, 1)]
+    assert parts_of(320, 240) == []
 
 
 @pytest.mark.parametrize(("width", "whole"), [(320, 320), (640, 320), (1280, 416), (1920, 640), (3840, 640)])

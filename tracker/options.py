@@ -181,7 +181,9 @@ class Options:
         parse=rerun_place,
         alone=(f"{LOOPBACK}:9876", r".+\.rrd|\S+:\d+"),
     )
-    style: StyleName = option("classic", "What is drawn on a face.", LOOKS)
+    style: StyleName | None = option(
+        None, "What is drawn on a face.", LOOKS, usual="classic; none with --blur and --pixelate"
+    )
     show_sigma: bool = option(False, "Draw each point's uncertainty, two sigma wide.", LOOKS)
     show_pose: bool = option(False, "Draw each head's axes: left, up, forward.", LOOKS)
     privacy: Privacy | None = option(
@@ -195,6 +197,7 @@ class Options:
         },
         api=True,
     )
+    mute: bool = option(False, "Leave the sound out of the annotated film: voices tell who speaks.", LOOKS)
     detector: DetectorName = option("yunet", "Which detector finds faces.", TRACKING, api=True)
     detect_every: int | Literal["auto"] | None = option(
         None,
@@ -321,6 +324,11 @@ class Options:
     def covers_heads(self) -> bool:
         """Whether a missed face would be visible in the output."""
         return self.privacy in ("blur", "pixelate")
+
+    @property
+    def drawn_style(self) -> StyleName:
+        """`style`, settled: over a covered head nothing is drawn unless it was asked for."""
+        return self.style or ("none" if self.covers_heads else "classic")
 
     @property
     def pace(self) -> int | Literal["auto"]:

@@ -68,7 +68,7 @@ class Detection:
     """Where the same face would be after other views of the picture, for example turned ones; the keypoints decide."""
 
 
-EVERY_PART = -1
+EVERY_PART, EVERY_PART_TURNED = -1, -2
 
 
 class Look(NamedTuple):
@@ -80,7 +80,7 @@ class Look(NamedTuple):
     """Quarter turns that the sought faces may be rolled by, clockwise as seen in the picture."""
     part: int | None = None
     """The number of one part of a large picture that is looked at in full resolution; `EVERY_PART` for the whole
-    picture and all of its parts, None for the whole picture only."""
+    picture and all of its parts, upright, `EVERY_PART_TURNED` for them at all `turns`, None for the whole only."""
 
 
 CLOSE = Look()

@@ -7,22 +7,23 @@ from tracker.backends.contract import Backend
 from tracker.core.association import EachAlone, Identity
 from tracker.core.landmarks import Locate
 from tracker.core.loop import Identify, track
-from tracker.core.privacy import AHEAD_S, SUSPICION, concealed
+from tracker.core.privacy import AHEAD_S, SUSPICION, Stretches, concealed
 from tracker.core.schedule import LookPlan, Schedule, Stills, schedule_of
 from tracker.core.smoothers import SMOOTHERS, default_smoothing
 from tracker.core.smoothing import unsmoothed
 from tracker.core.square import as_stored, squared
 from tracker.detectors.contract import Detector
 from tracker.detectors.registry import DETECTORS, open_detector
-from tracker.detectors.search import LEAST_PX, Search, seen_whole_from
+from tracker.detectors.search import LEAST_PX, Search, seen_from, seen_whole_from
+from tracker.geometry import SIDE_IOD
 from tracker.options import Options
 from tracker.sources.contract import Kind
 from tracker.sources.registry import mirrored
 from tracker.types import Frame, Tracked
 
 COVERED_PARTS_S = 0.25
-"""Where heads are covered, a film is looked at in all its parts this often.  A newcomer is covered `AHEAD_S` before it
-is found, so nobody shows meanwhile."""
+"""Where heads are covered, a film is looked at in all its parts and turns this often.  A newcomer is covered `AHEAD_S`
+before it is found, so nobody shows meanwhile."""
 COVERED_LIVE_PARTS_S = 1.0
 """The same of a camera, whose frames do not wait."""
 
@@ -38,7 +39,12 @@ def open_detector_for(options: Options) -> Detector:
 
 
 def follow(
-    frames: Iterable[Frame], kind: Kind, detector: Detector, backend: Backend, options: Options
+    frames: Iterable[Frame],
+    kind: Kind,
+    detector: Detector,
+    backend: Backend,
+    options: Options,
+    stretches: Stretches | None = None,
 ) -> Iterable[Tracked]:
     """One result per frame, in order, smoothed as asked.
 
@@ -48,11 +54,12 @@ def follow(
     detect, identity, schedule = stages_of(detector, kind, options)
     if kind == "images":  # they have nothing to do with each other
         results = track(frames, detect, identity, locate, unsmoothed, schedule)
-        return concealed(results, options.privacy, hold_s=0.0)
+        return concealed(results, options.privacy, hold_s=0.0, stretches=stretches)
     smoother = SMOOTHERS[options.smooth or default_smoothing(film=kind == "film", into_files=options.writes_files)]
     results = track(frames, detect, identity, locate, smoother.open(options.lead_ms / 1000), schedule)
     may_be_late = kind == "film" and (options.writes_files or smoother.afterwards is not None)
-    shown = concealed(results, options.privacy, ahead_s=AHEAD_S if may_be_late else 0.0)
+    ahead_s = AHEAD_S if may_be_late else 0.0
+    shown = concealed(results, options.privacy, ahead_s=ahead_s, stretches=stretches)
     smoothed = shown if smoother.afterwards is None else smoother.afterwards(shown)
     return as_stored(smoothed, changed=options.privacy is not None)
 
@@ -62,9 +69,14 @@ def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search,
     least, in_parts = DETECTORS[options.detector].threshold, options.detect_size == "auto"
     detect = Search(detector, None if options.detect_size == "auto" else options.detect_size)
     if kind == "images":
-        return detect, EachAlone(least_score=least), Stills(in_parts=in_parts)
+        return detect, EachAlone(least_score=least), Stills(in_parts=in_parts, all_turns=options.covers_heads)
     identity = Identity(least_score=least, seen_whole_from=seen_whole_from if in_parts else None)
     return detect, identity, schedule_of(options.pace, _looks(kind, options))
+
+
+def smallest_covered(options: Options, longest: int) -> float:
+    """Px between the eyes from which on faces are found in pictures whose long side is `longest`."""
+    return 0.0 if options.detect_size == "auto" else seen_from(options.detect_size, longest) / SIDE_IOD
 
 
 def _looks(kind: Kind, options: Options) -> LookPlan:
@@ -72,5 +84,5 @@ def _looks(kind: Kind, options: Options) -> LookPlan:
     in_parts = options.detect_size == "auto"
     if options.covers_heads:
         often_s = COVERED_PARTS_S if kind == "film" else COVERED_LIVE_PARTS_S
-        return LookPlan(glances=0, all_parts_s=often_s if in_parts else None)
+        return LookPlan(glances=0, all_parts_s=often_s if in_parts else None, all_turns_s=often_s)
     return LookPlan(in_parts=in_parts, all_parts_s=math.inf if in_parts and kind == "film" else None)

@@ -54,6 +54,7 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
         options.format,
         pace=not options.writes_files,
         anonymous=options.privacy is not None,
+        mute=options.mute,
         serve_token=options.serve_token,
     )
     in_square_px = request._replace(info=_as_shown(info))
@@ -81,7 +82,7 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
             for row, place in kept:
                 use(row, place)
         stack.callback(afterwards.enter_context, undisturbed())  # the first thing done at the end
-        look = partial(draw, style=options.style, show_sigma=options.show_sigma, show_pose=options.show_pose)
+        look = partial(draw, style=options.drawn_style, show_sigma=options.show_sigma, show_pose=options.show_pose)
         annotated: list[Sink] = [Annotate(look, pictures)] if pictures else []
         annotated += [Shown([Annotate(look, shown)])] if shown else []
         watched_elsewhere = options.streams and not options.show and not options.writes_files

@@ -8,19 +8,24 @@ from contextlib import closing, suppress
 
 import cv2
 
-from tracker.app.follow import follow, open_detector_for
+from tracker.app.follow import follow, open_detector_for, smallest_covered
 from tracker.app.outputs import header_of, open_sinks
 from tracker.app.progress import Tally, open_progress
 from tracker.backends.registry import choose_backend
 from tracker.backends.weights import load
 from tracker.core.head_pose import posed
+from tracker.core.privacy import Stretches
 from tracker.options import Options
 from tracker.sinks.contract import Quit
 from tracker.sources.camera import Wish
+from tracker.sources.contract import SourceInfo
 from tracker.sources.registry import open_source
 from tracker.support.address import STDOUT
 
 log = logging.getLogger(__name__)
+
+COVERED_FROM_PX = 14
+"""Between the eyes: larger faces must be found where heads are covered."""
 
 
 def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
@@ -46,7 +51,9 @@ def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
             log.info("not used: %s", chosen.refused)
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
         kind = source.info.kind
-        results = follow(source, kind, detector, backend, options)
+        _warn_of_small_faces(options, source.info)
+        stretches = Stretches()
+        results = follow(source, kind, detector, backend, options, stretches)
         try:
             for tracked in posed(results, options.fov) if options.tells_poses else results:
                 for sink in sinks:
@@ -55,3 +62,14 @@ def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
                 advance()
         finally:
             tally.skipped = source.skipped
+            if stretches:
+                log.warning("look at %s: a face was lost or doubtful there", stretches)
+
+
+def _warn_of_small_faces(options: Options, info: SourceInfo) -> None:
+    smallest = smallest_covered(options, max(info.width, info.height))
+    if options.covers_heads and smallest > COVERED_FROM_PX:
+        log.warning(
+            "with --detect-size %s faces of less than %.0f px between the eyes may stay visible in %dx%d; leave it out",
+            *(options.detect_size, smallest, info.width, info.height),
+        )

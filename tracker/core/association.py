@@ -21,7 +21,7 @@ from tracker.core.cuts import Cuts, Thumbnail
 from tracker.core.known import DISBELIEVED, DOUBTFUL, Answer, Known
 from tracker.geometry import cut
 from tracker.spec import KEYPOINTS
-from tracker.types import EVERY_PART, Detection, Face, Frame, Points, Region, Seen, Settled
+from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
 SAME_FACE_SIDES = 0.6
 """A detection further than this from where a face was is another face..."""
@@ -45,6 +45,8 @@ REPLACES_RATIO = 1.35
 """Somebody new this near, of a size this like, is whom the tracker has lost in the same frame."""
 WEAK_BELIEVED = 0.04
 """Mean sigma, sides, up to which a detection below the detector's threshold is a face, when it is seen twice."""
+SUSPECTED = 0.12
+"""... and up to which it may be one.  Masked faces have 0.05 to 0.09."""
 MOST_NEW = 12
 """Unknown detections that are looked at per frame, the best first."""
 REFUSED_OFTEN = 3
@@ -186,7 +188,7 @@ class Identity:
         return Settled(
             tuple(replace(faces[row], id=name) for row, (name, _) in zip(rows, shown, strict=True)),
             Points(points.keypoints[rows], points.sigma[rows]),
-            (*self._suspected, *(known.as_detection() for known in self._known if not known.shown or known.id is None)),
+            (*self._suspected, *(known.as_detection() for known in self._known if self._is_suspected(known))),
             self._shot,
             self._overlooks or unseen or self._may_be_turned(),
         )
@@ -197,6 +199,9 @@ class Identity:
         if known.id is None:
             return known.score >= self._least_score or known.sigma <= WEAK_BELIEVED
         return known.missed_at is not None or not known.shown
+
+    def _is_suspected(self, known: Known) -> bool:
+        return (known.id is None or not known.shown) and _may_be_face(known, self._least_score)
 
     def _may_be_turned(self) -> bool:
         """Whether a close look may have taken somebody for upright who is not, or has seen nobody at all."""
@@ -219,7 +224,7 @@ class Identity:
         if seen.look.smallest is not None:
             self._glance(missed, fresh, now)
             return
-        if seen.look.part is None or seen.look.part == EVERY_PART:
+        if seen.look.part is None or seen.look.part < 0:
             self._looked_at = self._looked_closely_at = now
             self._first_look_at = now if self._first_look_at is None else self._first_look_at
             self._miss(missed, now, everywhere=seen.look.part is not None)
@@ -316,12 +321,21 @@ class EachAlone:
         return Settled(
             tuple(replace(faces[row], id=id) for id, row in enumerate(rows)),
             Points(points.keypoints[rows], points.sigma[rows]),
-            tuple(known.as_detection() for known in self._found if known not in shown),
+            tuple(
+                known.as_detection()
+                for known in self._found
+                if known not in shown and _may_be_face(known, self._least_score)
+            ),
             needs_closer_look=not self._found or any(known.is_doubtful for known in self._found),
         )
 
     def _is_face(self, known: Known) -> bool:
         return known.shown and (known.score >= self._least_score or known.sigma <= DOUBTFUL)
+
+
+def _may_be_face(known: Known, least_score: float) -> bool:
+    """Whether to suspect what is not believed to be a face."""
+    return known.score >= least_score or known.sigma <= SUSPECTED
 
 
 def _learn(

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.types import Box, Region, Tracked
+from tracker.types import Box, Frame, Region, Tracked
 
 Image = NDArray[np.uint8]
 
@@ -40,16 +40,56 @@ SUSPICION = 0.5
 """Share of the score of a face from which on something is covered."""
 SUSPICION_S = 0.3
 """How long the place of something suspected stays covered."""
-HOLD_S = 2.0
-"""How long the place of a lost face does.  It gets its id back for as long."""
+HOLD_S = 5.0
+"""How long the place of a lost face does; a cut ends it."""
 GROWTH_PER_S = 0.5
 """... and by how much of itself that cover grows, because a head may move unseen."""
+MOST_GROWTH = 2.0
+"""The largest it becomes."""
 AHEAD_S = 0.5
 """How long before a face is first seen its place is covered, where the results may come that late."""
 MOST_AHEAD = 15
 """Frames held back for that at most: 93 MB at 1080p."""
 SAME_PLACE_SIDES = 0.6
 """Sightings this near are one face where an id does not tell."""
+
+
+DOUBTFUL_SIDES = 0.045
+"""Mean sigma of a face's keypoints, sides of its region, from which on a person should look at the result."""
+NEXT_S = 1.0
+"""Doubtful frames this near are one stretch."""
+MOST_STRETCHES = 12
+"""Stretches that are named."""
+
+
+class Stretches:
+    """Where in a film a face was lost or doubtful; `str` names the times, or pictures by name."""
+
+    def __init__(self) -> None:
+        self._spans: list[list[float]] = []
+        self._names: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._spans or self._names)
+
+    def add(self, frame: Frame) -> None:
+        """Take note of a frame; films give theirs in order."""
+        if frame.name:
+            self._names.append(frame.name)
+        elif self._spans and frame.timestamp - self._spans[-1][1] <= NEXT_S:
+            self._spans[-1][1] = frame.timestamp
+        else:
+            self._spans.append([frame.timestamp, frame.timestamp])
+
+    def __str__(self) -> str:
+        told = self._names or [f"{_clock(start)}-{_clock(end)}" for start, end in self._spans]
+        more = f" and {len(told) - MOST_STRETCHES} more" if len(told) > MOST_STRETCHES else ""
+        return ", ".join(told[:MOST_STRETCHES]) + more
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes)}:{rest:04.1f}"
 
 
 class _Sighting(NamedTuple):
@@ -59,6 +99,7 @@ class _Sighting(NamedTuple):
     timestamp: float
     id: int | None
     """None for what was only suspected."""
+    shot: int
 
     @property
     def lasts_s(self) -> float:
@@ -71,30 +112,50 @@ def concealed(
     *,
     ahead_s: float = 0.0,
     hold_s: float = HOLD_S,
+    stretches: Stretches | None = None,
 ) -> Iterable[Tracked]:
     """`results` in the same order with every head covered, on black, or (None) as they are.
 
     With heads to cover they come `ahead_s` late.  `hold_s` is 0 for pictures that have nothing to do with one another.
+    `stretches` learns where a person should look at the result.
     """
     if way is None:
         return results
     if way == "hide":
         return (_showing(np.zeros_like(each.frame.image), each) for each in results)
-    return _covered(results, UPSCALING[way], ahead_s, hold_s)
+    return _covered(results, UPSCALING[way], ahead_s, hold_s, Stretches() if stretches is None else stretches)
 
 
-def _covered(results: Iterable[Tracked], upscaling: int, ahead_s: float, hold_s: float) -> Iterator[Tracked]:
+def _covered(
+    results: Iterable[Tracked], upscaling: int, ahead_s: float, hold_s: float, stretches: Stretches
+) -> Iterator[Tracked]:
     known: list[_Sighting] = []
     for tracked, seen, ahead in _with_those_ahead(results, ahead_s):
-        now = tracked.frame.timestamp
-        held = [each for each in known if now - each.timestamp < min(hold_s, each.lasts_s)]
-        known = [*seen, *(each for each in held if not any(_supersedes(other, each) for other in seen))]
+        now, shot = tracked.frame.timestamp, tracked.shot
+        held = [each for each in known if each.shot == shot and now - each.timestamp < min(hold_s, each.lasts_s)]
+        held = [each for each in held if not any(_supersedes(other, each) for other in seen)]
+        known = [*seen, *held]
         coming = [each for each in _one_each(ahead) if not any(_is_same(each, other) for other in known)]
         image = tracked.frame.image.copy()
-        for each in (*known, *coming):
-            growth = 1 + GROWTH_PER_S * abs(now - each.timestamp)
+        for each in (*known, *(other for other in coming if other.shot == shot)):
+            growth = min(1 + GROWTH_PER_S * abs(now - each.timestamp), MOST_GROWTH)
             _cover(image, replace(each.head, side=growth * each.head.side), upscaling)
+        if any(each.id is not None and _is_inside(each.head, image) for each in held) or _is_doubtful(tracked):
+            stretches.add(tracked.frame)
         yield _showing(image, tracked)
+
+
+def _is_inside(head: Region, image: Image) -> bool:
+    """Whether a head was last seen clear of the picture's edge, so that it cannot just have left."""
+    height, width = image.shape[:2]
+    reach = head.side / 2
+    return reach < head.x < width - reach and reach < head.y < height - reach
+
+
+def _is_doubtful(tracked: Tracked) -> bool:
+    """Whether the keypoints of a face hardly are: its cover may lie beside it."""
+    rows = zip(tracked.faces, tracked.sigma, strict=True)
+    return any(float(sigma.mean()) > DOUBTFUL_SIDES * face.region.side for face, sigma in rows)
 
 
 def _with_those_ahead(
@@ -121,9 +182,10 @@ def _is_due(tracked: Tracked, newest: Tracked, ahead_s: float, pending: int) -> 
 
 def _sightings(tracked: Tracked) -> list[_Sighting]:
     """The faces of one frame, and what else may be one."""
-    now = tracked.frame.timestamp
-    faces = [_Sighting(_head(face.region, face.box), now, face.id) for face in tracked.faces]
-    return _one_each([*faces, *(_Sighting(_head(each.region, each.box), now, None) for each in tracked.suspected)])
+    now, shot = tracked.frame.timestamp, tracked.shot
+    faces = [_Sighting(_head(face.region, face.box), now, face.id, shot) for face in tracked.faces]
+    suspected = [_Sighting(_head(each.region, each.box), now, None, shot) for each in tracked.suspected]
+    return _one_each([*faces, *suspected])
 
 
 def _head(region: Region, box: Box) -> Region:

@@ -19,7 +19,7 @@ import numpy as np
 from tracker.core.association import Followed
 from tracker.core.cuts import Thumbnail
 from tracker.detectors.search import PART_PX
-from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, Frame, Look, Region
+from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, EVERY_PART_TURNED, Frame, Look, Region
 
 LONGEST_REST_S = 0.5
 """However sure the faces are, the detector looks again after this."""
@@ -70,16 +70,18 @@ class EveryFrame:
 
 
 class Stills:
-    """A close look at every picture, in full resolution if `in_parts`, and a search where it leaves doubt."""
+    """A close look at every picture, in full resolution if `in_parts`; a search where that leaves doubt, or always."""
 
-    def __init__(self, *, in_parts: bool = False) -> None:
-        self._close = Look(part=EVERY_PART) if in_parts else CLOSE
+    def __init__(self, *, in_parts: bool = False, all_turns: bool = False) -> None:
+        parts = EVERY_PART_TURNED if all_turns else EVERY_PART
+        self._close = Look(turns=ALL_TURNS if all_turns else (0,), part=parts if in_parts else None)
 
     def __call__(self, frame: Frame, faces: Followed) -> Look | None:
         return self._close
 
     def closer(self, look: Look | None) -> Look | None:
-        return self._close._replace(turns=ALL_TURNS) if look == self._close else None
+        search = self._close._replace(turns=ALL_TURNS)
+        return None if look == search else search
 
 
 class LookPlan:
@@ -87,14 +89,23 @@ class LookPlan:
 
     glances: how many glances may follow each other.
     in_parts: whether large pictures are also looked at part by part, one each `PART_REST_S`.
-    parts_rest_s: how often all parts are looked at together; None for never.
+    all_parts_s: how often all parts are looked at together, besides where a shot begins; None for never.
+    all_turns_s: how often faces are looked for at all quarter turns, whatever is known; None for only in doubt.
     """
 
-    def __init__(self, glances: int = GLANCES, *, in_parts: bool = False, all_parts_s: float | None = None) -> None:
+    def __init__(
+        self,
+        glances: int = GLANCES,
+        *,
+        in_parts: bool = False,
+        all_parts_s: float | None = None,
+        all_turns_s: float | None = None,
+    ) -> None:
         self._glances = glances
         self._glanced = glances
         self._in_parts = in_parts
         self._all_parts_s = all_parts_s
+        self._all_turns_s = all_turns_s
         self._part = 0
         self._now = self._searched_at = self._part_at = -math.inf
 
@@ -108,7 +119,9 @@ class LookPlan:
             self._glanced += 1
             return Look(min(region.side for region in faces.regions), faces.turns)
         self._glanced = 0
-        return Look(turns=tuple(sorted({0, *faces.turns})), part=self._parts(faces))
+        part = self._parts(faces)
+        upright = part == EVERY_PART and not faces.begins_shot  # the turned ones are for another frame
+        return Look(turns=faces.turns if upright else self._turns(faces), part=part)
 
     def between(self, frame: Frame) -> Look | None:
         """One part of a large picture, in a frame that needs no other look."""
@@ -124,21 +137,27 @@ class LookPlan:
             self._glanced = 0
             return CLOSE if look is None else CLOSE._replace(turns=tuple(sorted({0, *look.turns})))
         rests = self._now - self._searched_at < SEARCH_REST_S
-        if rests or look.turns == ALL_TURNS or look.part not in (None, EVERY_PART):
+        if rests or look.turns == ALL_TURNS or (look.part is not None and look.part >= 0):
             return None
         self._searched_at = self._now
         return look._replace(turns=ALL_TURNS)
 
+    def _turns(self, faces: Followed) -> tuple[int, ...]:
+        if self._all_turns_s is None or self._now - self._searched_at < self._all_turns_s - CLOCK_TOLERANCE_S:
+            return tuple(sorted({0, *faces.turns}))
+        self._searched_at = self._now
+        return ALL_TURNS
+
     def _all_parts_due(self, faces: Followed) -> bool:
         if self._all_parts_s is None:
             return False
-        return faces.begins_shot or self._now - self._part_at >= self._all_parts_s
+        return faces.begins_shot or self._now - self._part_at >= self._all_parts_s - CLOCK_TOLERANCE_S
 
     def _parts(self, faces: Followed) -> int | None:
         if not self._all_parts_due(faces):
             return None
         self._part_at = self._now
-        return EVERY_PART
+        return EVERY_PART_TURNED if faces.begins_shot and self._all_turns_s is not None else EVERY_PART
 
 
 class OnDemand:

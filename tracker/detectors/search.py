@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.detectors.contract import Detector
-from tracker.types import EVERY_PART, Box, Detection, Region
+from tracker.types import ALL_TURNS, EVERY_PART_TURNED, Box, Detection, Region
 
 Image = NDArray[np.uint8]
 
@@ -24,6 +24,12 @@ PART_PX = 640
 """Side of the parts that are looked at one after the other.  One takes as long as four looks at the whole with 320."""
 OVERLAP_PX = 128
 """By so much neighbouring parts overlap: every face is whole in one part, or large enough for a coarser level."""
+AFAR = 3
+"""A search also shows the picture this much smaller, with room around it."""
+AFAR_SIDE, AFAR_SCORE = 0.8, 0.6
+"""... and then only faces count that are this large, in short sides of the picture, and this certain: a cover over half
+of the picture needs a reason."""
+GRAY = 127
 DARK, BRIGHT = 60, 190
 """A picture whose mean gray is outside of these is also looked at with its contrast spread, if nothing is found."""
 
@@ -57,12 +63,14 @@ class Search:
         """The faces in `image`, best first, one per face; see `types.Look` for the rest."""
         if part is None:
             return _one_per_face(self._turned(image, smallest, turns))
-        found = [] if part != EVERY_PART else self._turned(image, None, turns)
+        found = self._turned(image, None, turns) if part < 0 else []
         parts = parts_of(image.shape[1], image.shape[0])
-        for left, top, shrink in parts if part == EVERY_PART else [parts[part % len(parts)]]:
+        for left, top, shrink in parts if part < 0 else [parts[part % len(parts)]]:
             reach = PART_PX * shrink
-            piece = np.ascontiguousarray(image[top : top + reach, left : left + reach])
-            found += [_moved(each, left, top) for each in self._detector(piece, size=PART_PX)]
+            piece = image[top : top + reach, left : left + reach]
+            for turn in turns if part == EVERY_PART_TURNED else (0,):
+                seen = self._detector(np.ascontiguousarray(np.rot90(piece, turn)), size=PART_PX)
+                found += [_moved(_turned_back(each, turn, piece.shape), left, top) for each in seen]
         return _one_per_face(found)
 
     def close(self) -> None:
@@ -72,11 +80,24 @@ class Search:
         if tuple(turns) == (0,):
             return self._detector(image, smallest, size=self._whole(image)) or self._relit(image)
         small, across, down = self._shrunk(image)
-        found = []
+        found = self._from_afar(image) if tuple(turns) == ALL_TURNS else []
         for turn in turns:
             seen = self._detector(np.ascontiguousarray(np.rot90(small, turn)), size=self._whole(image))
             found += [_scaled(_turned_back(each, turn, small.shape), across, down) for each in seen]
         return found
+
+    def _from_afar(self, image: Image) -> list[Detection]:
+        """The faces that are too large for the detector, or cut by the picture's edge: shown small, on gray."""
+        small, across, down = self._shrunk(image)
+        height, width = small.shape[0] // AFAR, small.shape[1] // AFAR
+        canvas = np.full(small.shape, GRAY, np.uint8)
+        top, left = (small.shape[0] - height) // 2, (small.shape[1] - width) // 2
+        inner = canvas[top : top + height, left : left + width]
+        cv2.resize(small, (width, height), dst=inner, interpolation=cv2.INTER_AREA)
+        seen = [_moved(each, -left, -top) for each in self._detector(canvas, size=self._whole(image))]
+        found = [_scaled(each, across * small.shape[1] / width, down * small.shape[0] / height) for each in seen]
+        least_side = AFAR_SIDE * min(image.shape[:2])
+        return [each for each in found if each.score >= AFAR_SCORE and each.region.side > least_side]
 
     def _relit(self, image: Image) -> list[Detection]:
         """The faces in a picture of extreme exposure, with its contrast spread; none in any other."""
@@ -109,15 +130,22 @@ def whole_px(shape: tuple[int, ...]) -> int:
 def seen_whole_from(shape: tuple[int, ...]) -> float:
     """Side, frame px, from which on a face's region is seen without looking at parts; 0 in a frame that has none."""
     longest = max(shape[:2])
-    return WHOLE_SHOWS_PX * longest / whole_px(shape) if longest > PART_PX else 0.0
+    return seen_from(whole_px(shape), longest) if longest > PART_PX else 0.0
+
+
+def seen_from(size: int, longest: int) -> float:
+    """Side, frame px, from which on a face's region is seen where the long side, `longest`, is shrunk to `size`."""
+    return WHOLE_SHOWS_PX * longest / size
 
 
 def parts_of(width: int, height: int) -> list[tuple[int, int, int]]:
     """(left, top, shrink) of the squares that cover a frame of that size, finest first.
 
     Each is `PART_PX * shrink` wide.  A level of shrink k leaves faces out that a level of 2 k finds; the coarsest level
-    is the whole.  A frame that fits into one part has none.
+    is the whole, which is shrunk further where it fits into one part.
     """
+    if max(width, height) <= PART_PX:
+        return [(0, 0, 1)] if max(width, height) > LEAST_PX else []
     parts = []
     shrink = 1
     while max(width, height) > PART_PX * shrink:

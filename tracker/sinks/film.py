@@ -174,8 +174,8 @@ class Video:
         ) from failure
 
 
-def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool = False) -> Sink:
-    """Begin a film of the source's size, timing and sound at `path`: .mp4, .mov or .mkv.
+def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool = False, mute: bool = False) -> Sink:
+    """Begin a film of the source's size, timing and sound (unless `mute`) at `path`: .mp4, .mov or .mkv.
 
     Title, chapters and time of creation come along unless it is `anonymous`; where it was filmed never does.  Odd sizes
     get a row or column more, because yuv420p counts in twos.  Raises SinkError when the suffix is another one, `path`
@@ -198,7 +198,7 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
         log.warning("%s is a pipe, which can be read only once: the film gets no sound", info.path)
     elif info.kind == "film" and info.path is not None:
         picture = _look_like(info.path, info, container, stream, anonymous=anonymous)
-        sound = open_sound(info.path, picture, container, suffix)
+        sound = silence() if mute else open_sound(info.path, picture, container, suffix)
     return Video(container, stream, sound, file, period_s=float(1 / rate))
 
 

@@ -28,6 +28,8 @@ class Request(NamedTuple):
     """Whether a window shows a film at its own speed."""
     anonymous: bool = False
     """Whether the outputs shall not say who is seen."""
+    mute: bool = False
+    """Whether a film goes without its sound."""
     serve_token: bool = False
     """Whether the page asks for a token on this machine too."""
 
@@ -97,7 +99,7 @@ def _out(path: Path, request: Request) -> "Sink":
         return open_images(path, request.info, overwrite=request.overwrite)
     from tracker.sinks.film import open_video
 
-    return open_video(path, request.info, overwrite=request.overwrite, anonymous=request.anonymous)
+    return open_video(path, request.info, overwrite=request.overwrite, anonymous=request.anonymous, mute=request.mute)
 
 
 def _show(asked: bool, request: Request) -> "Sink":
