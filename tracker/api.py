@@ -3,8 +3,8 @@
     for tracked in track_video("talk.mp4"):
         print(tracked.frame.timestamp, tracked.keypoints)
 
-Images are (H, W, 3) uint8 BGR, as OpenCV reads them; results are in frame px, see `tracker.types`.  Nothing is printed,
-and what cannot be read or opened raises an FkpError.  The stages are composed as `fkp-track` composes them.
+Images are (H, W, 3) uint8 BGR, as OpenCV reads them; results are in frame px, see `tracker.types`.  Nothing is printed.
+Failures raise an FkpError.  The stages are the same as in `fkp-track`.
 """
 
 import time
@@ -38,7 +38,7 @@ _DEFAULT = Options()
 class Tracker:
     """Finds and follows faces.  Opening takes a moment, so keep one; use it in a `with` block, or call `close`.
 
-    The settings are those of the command line (`Options` says what each means).  Not to be shared between threads.
+    The settings are those of the command line (see `Options`).  Do not share one between threads.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class Tracker:
         self.reset()
 
     def image(self, image: Image) -> Tracked:
-        """The faces of a single picture, which has nothing to do with any other."""
+        """The faces of a single picture, independent of other calls."""
         (tracked,) = self._follow([Frame(_bgr(image), 0, 0.0)], "images", self._options)
         return tracked
 
     def video(self, source: str | Path | int | Iterable[Image], *, fps: float = 30.0) -> Iterator[Tracked]:
         """One result per frame of a film or a folder of pictures (path), a camera (number), or frames of your own.
 
-        Frames of your own are taken to come at `fps` per second.  The source is opened with the first result, and
+        Your own frames are assumed to come at `fps` per second.  The source is opened with the first result, and
         closed with the last one or when the iterator is.  Raises SourceError when it cannot be read.
         """
         if not isinstance(source, str | Path | int):
@@ -108,10 +108,10 @@ class Tracker:
             yield from self._follow(opened, kind, options)
 
     def update(self, image: Image, timestamp: float | None = None) -> Tracked:
-        """The next frame of a stream that your program hands over one by one: faces keep the ids of the last.
+        """The next frame of a stream from your program: faces keep their ids from call to call.
 
-        `timestamp`, s, must grow; None takes the time of this call.  Smoothing is `live`, because there is no later
-        frame to look at.  Whatever it raises, Ctrl-C included, the next call begins another stream.
+        `timestamp`, s, must increase; None takes the time of this call.  Smoothing is `live`, because there are no
+        later frames to look at.  After any exception, including Ctrl-C, the next call starts a new stream.
         """
         now = time.perf_counter() if timestamp is None else timestamp
         self._given = Frame(_bgr(image), self._given.index + 1, now)
@@ -122,7 +122,7 @@ class Tracker:
             raise
 
     def reset(self) -> None:
-        """Forget the faces that `update` knows: the next frame begins another stream, and ids begin at 0 again."""
+        """Forget the faces that `update` knows: the next frame starts a new stream, and ids start at 0 again."""
         asked = self._options.smooth
         smooth: Smoothing = "live" if asked is None or SMOOTHERS[asked].afterwards is not None else asked
         self._given = replace(self._given, index=-1)
@@ -164,7 +164,7 @@ def track_video(
     fov: float = _DEFAULT.fov,
     privacy: Privacy | None = _DEFAULT.privacy,
 ) -> Iterator[Tracked]:
-    """`Tracker.video` with a tracker of its own: one result per frame of `source`.
+    """`Tracker.video` with a new tracker: one result per frame of `source`.
 
     Raises SourceError, WeightsError, BackendError, with the first result.
     """

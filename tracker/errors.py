@@ -1,7 +1,7 @@
 """Every failure a user can cause or meet, each with the exit code of the command line.
 
-A message says what happened, what was seen and expected, and what to do next.  `ValueError` and `TypeError` stay what
-they are: mistakes of ours or of a caller's code, shown with their traceback.
+A message says what happened, what was seen and expected, and what to do next.  `ValueError` and `TypeError` are
+bugs of ours or of a caller's code, shown with their traceback.
 """
 
 
@@ -30,12 +30,12 @@ class BackendError(FkpError):
 
 
 class BackendUnavailable(BackendError):
-    """A runtime cannot be used on this machine; `auto` goes on to the next one."""
+    """A runtime cannot be used on this machine; `auto` continues with the next one."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason}; {remedy}")
         self.reason = reason
-        """What is missing, without what to do about it."""
+        """The reason, without the remedy."""
 
 
 class SinkError(FkpError):
@@ -45,7 +45,7 @@ class SinkError(FkpError):
 
 
 class PipeClosed(FkpError):
-    """Whoever read our standard output has gone, as `head` does: the run ends, and nobody needs to be told why."""
+    """The reader of our standard output has gone, for example `head`: the run ends without a message."""
 
     exit_code = 141
 

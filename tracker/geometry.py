@@ -23,11 +23,11 @@ EYE_MIDPOINT = (0.0, -0.22)
 
 
 BLEND = 0.25
-"""Relative difference of a region's two columns below which both have a say in its side.  Frontal faces differ from the
+"""Relative difference of a region's two columns below which both determine its side.  Frontal faces differ from the
 mean shape by 0.07 to 0.1; their sides stay within 1 % of those of a least-squares similarity."""
 
 LEAST_SHEAR = 1e-4
-"""Weight of a prior against shear, in squared sides: it decides only what the points leave open."""
+"""Weight of a prior against shear, in squared sides; it matters only if the points do not determine the shear."""
 
 
 def complex_from_points(points: NDArray[np.floating]) -> NDArray[np.complex128]:
@@ -47,7 +47,7 @@ def frame_from_unit(points: NDArray[np.floating], region: Region) -> NDArray[np.
 
 
 def frame_from_units(points: NDArray[np.floating], regions: Sequence[Region]) -> NDArray[np.float32]:
-    """Unit space (N, K, 2) of N crops -> frame px (N, K, 2) float32: `frame_from_unit` of each, in one go."""
+    """Unit space (N, K, 2) of N crops -> frame px (N, K, 2) float32: `frame_from_unit` of each, in one call."""
     maps = np.array([(*_axes(region), (region.x, region.y)) for region in regions]).reshape(-1, 3, 2)
     return (points @ maps[:, :2] + maps[:, 2:]).astype(np.float32)
 
@@ -154,7 +154,7 @@ region_from_keypoints = Framing(MEAN_SHAPE, _BELIEF)
 def cut(image: NDArray[np.uint8], regions: Sequence[Region], size: int = SIZE) -> NDArray[np.uint8]:
     """The gray crops of all `regions` of an `image`, BGR (H, W, 3) or gray (H, W): (N, 1, size, size) uint8.
 
-    What lies outside the image repeats its edge.
+    Pixels outside the image repeat its edge.
     """
     crops = np.empty((len(regions), 1, size, size), np.uint8)
     for crop, region in zip(crops, regions, strict=True):
@@ -218,7 +218,7 @@ def _cut_one(image: NDArray[np.uint8], region: Region, out: NDArray[np.uint8]) -
 
 
 def _span(low: float, high: float, step: int, length: int) -> tuple[int, int]:
-    """The whole steps that cover [low, high), cut to 0..length: at least one pixel even where that lies outside."""
+    """The whole steps that cover [low, high), cut to 0..length: at least one pixel, even if it lies outside."""
     start = min(max(math.floor(low), 0), length - 1)
     steps = max(math.ceil((high + 1 - start) / step), 1)
     return start, min(start + steps * step, length)

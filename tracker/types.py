@@ -1,6 +1,6 @@
 """What flows through the tracker: plain frozen records, each array with its shape, dtype and space.
 
-No equality is generated, because comparing arrays field by field has no single truth value.
+They have no generated equality, because comparing arrays has no single truth value.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,13 +57,13 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """What a detector says of one face."""
+    """One face as a detector reports it."""
 
     box: Box
     score: float
     """0..1."""
     region: Region
-    """The face in Kaggle's framing, estimated from whatever the detector gives (points or box)."""
+    """The face in Kaggle's framing, estimated from the detector's points or box."""
     alternatives: tuple[Region, ...] = ()
     """Where the same face would be after other views of the picture, for example turned ones; the keypoints decide."""
 
@@ -72,12 +72,12 @@ EVERY_PART, EVERY_PART_TURNED = -1, -2
 
 
 class Look(NamedTuple):
-    """How a detector is to look at a picture."""
+    """How a detector should look at a picture."""
 
     smallest: float | None = None
-    """Side, frame px, from which on a face's region must be found (a glance); None for every face that can be."""
+    """Smallest side of a region, frame px, that must be found (a glance); None for as small as possible."""
     turns: tuple[int, ...] = (0,)
-    """Quarter turns that the sought faces may be rolled by, clockwise as seen in the picture."""
+    """Quarter turns by which faces may be rolled, clockwise as seen in the picture."""
     part: int | None = None
     """The number of one part of a large picture that is looked at in full resolution; `EVERY_PART` for the whole
     picture and all of its parts, upright, `EVERY_PART_TURNED` for them at all `turns`, None for the whole only."""
@@ -88,12 +88,12 @@ CLOSE = Look()
 ALL_TURNS = (0, 1, 2, 3)
 
 Detect = Callable[..., Sequence[Detection] | None]
-"""`detect(image)`: BGR image -> the faces in it, or None when this frame was not looked at (then known faces are
-followed).  A schedule that asks for other looks than `CLOSE` calls `detect(image, *look)`."""
+"""`detect(image)`: BGR image -> the faces in it, or None if the detector did not run (then known faces are followed).
+A schedule that asks for other looks than `CLOSE` calls `detect(image, *look)`."""
 
 
 class Seen(NamedTuple):
-    """What a detector reports of one frame."""
+    """The result of a detector for one frame."""
 
     detections: Sequence[Detection]
     look: Look = CLOSE
@@ -111,7 +111,7 @@ class Face:
     score: float
     """0..1, of the last detection that confirmed it."""
     fresh: bool = False
-    """Its region is the detector's alone: no keypoints have refined it yet."""
+    """True if its region comes only from the detector: no keypoints have refined it yet."""
 
 
 class Points(NamedTuple):
@@ -124,17 +124,17 @@ class Points(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What one frame comes to, before smoothing."""
+    """The result of one frame before smoothing."""
 
     faces: tuple["Face", ...]
     points: Points
     """Raw, of `faces`."""
     suspected: tuple[Detection, ...] = ()
-    """What may be faces too, but is not believed to be."""
+    """Possible faces that are not believed to be faces."""
     shot: int = 0
-    """How many cuts came before."""
+    """Number of cuts before this frame."""
     needs_closer_look: bool = False
-    """Whether somebody was given up or not found who a closer look at the same frame may find."""
+    """Whether a face was dropped or not found that a closer look at the same frame may find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Pose:
     roll: float
     """Degrees, positive clockwise in the picture."""
     x: float
-    """Of the point midway between the eyes, mm right of the camera."""
+    """mm to the right of the camera, of the point midway between the eyes."""
     y: float
     """mm below the camera."""
     z: float
@@ -166,8 +166,8 @@ class Tracked:
     sigma: NDArray[np.float32]
     """(N, 15) float32, frame px: standard deviation expected of either coordinate."""
     poses: tuple[Pose | None, ...] = ()
-    """One per face, None where no head fits its keypoints; empty where poses were not asked for."""
+    """One per face, None if no head fits its keypoints; empty if poses were not requested."""
     suspected: tuple[Detection, ...] = ()
-    """What may be faces too, but is not believed to be; covered under privacy, and in no other output."""
+    """Possible faces that are not believed to be faces: covered under privacy, and in no other output."""
     shot: int = 0
-    """How many cuts came before; ids do not go on across them."""
+    """Number of cuts before this frame; ids do not continue across cuts."""

@@ -32,7 +32,7 @@ from tracker.sinks.window import why_no_window
 from tracker.sources.listing import Found, find_cameras
 
 READ = ("h264", "hevc", "vp9", "av1", "mpeg4", "wmv2", "mjpeg", "aac", "mp3", "opus")
-"""Decoders that most films of today need."""
+"""Decoders that most films need."""
 LIKELY_CAMERAS = "try fkp-track --camera 0, 1 or 2"
 
 
@@ -43,7 +43,7 @@ class Finding:
     topic: str
     works: bool
     detail: str
-    """What was found, or why it does not work and what to do."""
+    """The finding, or why it does not work and what to do."""
     needed: bool = True
     """Whether tracking a film on the CPU depends on it."""
 
@@ -53,7 +53,7 @@ class Finding:
 
 
 def examine() -> int:
-    """Print every finding; 0 when everything that tracking needs works, else 1."""
+    """Print every finding; returns 0 if everything that tracking needs works, else 1."""
     findings = []
     for check in (_versions, _extras, _weights, _gpu, _backends, _compiled, _detectors, _codecs, _display, _cameras):
         for finding in check():
@@ -72,7 +72,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    """Optional parts of the installation, each by whether all that it brings is there."""
+    """The extras: which are completely installed and which are not."""
     needs: dict[str, list[str]] = {}
     for requirement in metadata.requires("fkp") or ():
         name, extra = re.match(r"[\w.-]+", requirement), re.search(r"extra == ['\"](.+?)['\"]", requirement)
@@ -182,7 +182,7 @@ def _cameras() -> Iterator[Finding]:
 
 
 def _usable(camera: Found) -> tuple[bool, str]:
-    """Whether this user may open it, and what it is or what to do."""
+    """Whether this user may open the camera, with its description or what to do."""
     device = Path(f"/dev/video{camera.number}")
     if device.exists() and not os.access(device, os.R_OK | os.W_OK):
         return False, f"{camera.name}: no permission; sudo usermod -aG video $USER, then log in again"

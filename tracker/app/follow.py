@@ -1,4 +1,4 @@
-"""The stages of `tracker.core` composed for one run, as its options ask: frames in, `Tracked` out, frame px."""
+"""The stages of `tracker.core` composed for one run according to its options: frames in, `Tracked` out, frame px."""
 
 import math
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ COVERED_LIVE_PARTS_S = 1.0
 
 
 def open_detector_for(options: Options) -> Detector:
-    """The detector of `options`; it also tells of what it only half believes to be a face.
+    """The detector of `options`; it also reports possible faces of low score.
 
     Raises BackendUnavailable, WeightsError.
     """
@@ -46,9 +46,9 @@ def follow(
     options: Options,
     stretches: Stretches | None = None,
 ) -> Iterable[Tracked]:
-    """One result per frame, in order, smoothed as asked.
+    """One result per frame, in order, smoothed according to `options`.
 
-    `kind` says what the frames are to each other.  Of `options` count those that no resource is opened with.
+    `kind` says how the frames are related.  Options that open resources are ignored here.
     """
     frames, locate = squared(mirrored(frames) if options.mirror else frames), Locate(backend)
     detect, identity, schedule = stages_of(detector, kind, options)

@@ -25,7 +25,7 @@ from tracker.support.process import undisturbed
 
 
 def header_of(info: SourceInfo, weights: Weights, backend: Backend, detector: Detector, options: Options) -> Header:
-    """What every keypoint file says of its own origin."""
+    """The origin that every keypoint file states."""
     return Header(
         source=options.called or info.name,
         width=info.width,
@@ -41,7 +41,7 @@ def header_of(info: SourceInfo, weights: Weights, backend: Backend, detector: De
 
 @contextmanager
 def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[list[Sink]]:
-    """Every output of `options`, opened; each is closed at the end even where another one fails, and whenever Ctrl-C
+    """Every output of `options`, opened; each is closed at the end, even if another one fails, and whenever Ctrl-C
     arrives.
 
     Raises SinkError, before any frame is read, for an output that exists or cannot be written.
@@ -97,7 +97,7 @@ def _as_shown(info: SourceInfo) -> SourceInfo:
 
 
 def _try_files(options: Options, info: SourceInfo) -> None:
-    """Find out whether each file can be written before the first one is begun, and clear what broken runs left."""
+    """Check that every file can be written before the first one is started, and delete leftovers of killed runs."""
     files = [path for path in options.files if path not in (STDOUT, options.out)]
     for path in files:
         open_partial(path, overwrite=options.overwrite).discard()

@@ -1,4 +1,4 @@
-"""What a person sees of a run on stderr: a bar with rate and time left while it goes on, one line at its end."""
+"""The progress of a run on stderr: a bar with rate and remaining time, and one line at its end."""
 
 import logging
 import sys
@@ -23,19 +23,19 @@ Advance = Callable[[], object]
 
 
 class Tally:
-    """Counts what a run did; `str(tally)` is its last line."""
+    """Counts the results of a run; `str(tally)` is its last line."""
 
     def __init__(self) -> None:
         self.frames = 0
         self.faces = 0
-        """People, as far as they kept their identities; of pictures that have nothing to do with each other, faces."""
+        """The number of ids; for unrelated pictures, the number of faces."""
         self._ids: set[int] = set()
         self.skipped = 0
-        """Corrupt packets, frames or pictures that the source left out."""
+        """Corrupt packets, frames or pictures that the source skipped."""
         self._first_s = self._last_s = 0.0
 
     def count(self, tracked: "Tracked", kind: "Kind") -> None:
-        """Take note of one finished frame of a source of that kind."""
+        """Count one finished frame of a source of that kind."""
         self._last_s = perf_counter()
         if self.frames == 0:
             self._first_s = self._last_s
@@ -66,7 +66,7 @@ def _counted(number: int, noun: str) -> str:
 
 @contextmanager
 def open_progress(info: "SourceInfo", *, visible: bool) -> Iterator[Advance]:
-    """A bar on stderr where `visible` and stderr is a terminal, else nothing; yields what advances it by one frame."""
+    """A bar on stderr if `visible` and stderr is a terminal, else nothing; yields the function to call per frame."""
     if not (visible and sys.stderr.isatty()):
         yield lambda: None
         return

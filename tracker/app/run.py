@@ -1,6 +1,6 @@
 """One run of the tracker: the resources it opens and closes, and the frames that flow between them.
 
-In: `Options`.  Out: whatever outputs they name.  What happens to a frame is the business of the stages.
+In: `Options`.  Out: the outputs that they name.  The stages decide what happens to a frame.
 """
 
 import logging
@@ -31,7 +31,7 @@ COVERED_FROM_PX = 14
 def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
     """Track the source into every output asked for, counting into `tally`; with `bar` a terminal shows progress.
 
-    Raises FkpError; whatever ends the run, the outputs are finished and closed before this returns.
+    Raises FkpError.  The outputs are finished and closed before this returns, however the run ends.
     """
 
     cv2.setNumThreads(options.threads)

@@ -33,7 +33,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """For people and records, e.g. `onnxruntime-cpu 1.31.1`."""
+        """Name for people and records, e.g. `onnxruntime-cpu 1.31.1`."""
         ...
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
@@ -47,7 +47,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class FrameBackend(Protocol):
-    """What a backend may offer besides: it cuts the crops itself, where it runs."""
+    """Optional ability of a backend: it cuts the crops itself, where it runs."""
 
     def infer_frame(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:
         """A BGR frame (H, W, 3) uint8 and the regions of N faces, frame px -> as a call with their crops."""
@@ -73,7 +73,7 @@ def in_batches(count: int, infer: Callable[[int, slice], Answer], batches: Seque
 
 @contextmanager
 def refused_where_it_fails(name: str) -> Iterator[None]:
-    """Whatever fails inside is a BackendUnavailable, what a release with another interface raises too."""
+    """Turns every failure inside into BackendUnavailable, including those of a release with another interface."""
     try:
         yield
     except BackendUnavailable:

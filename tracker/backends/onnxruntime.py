@@ -14,7 +14,7 @@ from tracker.errors import WeightsError
 from tracker.spec import KEYPOINTS, SIZE
 
 MEMORY_BYTES = 2**32
-"""The most that networks from outside may take, all sessions of this process together; a hundred faces take 0.2 GB."""
+"""Memory limit for networks from outside, all sessions of this process together; a hundred faces take 0.2 GB."""
 
 
 def quiet_session_options(threads: int) -> ort.SessionOptions:
@@ -109,7 +109,7 @@ def _described(name: str, dtype: str, shape: list[Any]) -> str:
 
 
 def _probe(backend: OnnxRuntime, path: Path) -> None:
-    """Ask for the keypoints of two gray crops, 1 ms.  Raises WeightsError for an answer that is none."""
+    """Run the network on two gray crops, 1 ms.  Raises WeightsError if the answer is not valid."""
     try:
         points, sigma = backend(np.full((2, 1, SIZE, SIZE), 128, np.uint8))
     except Exception as error:  # as in `open_session`

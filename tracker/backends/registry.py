@@ -1,4 +1,4 @@
-"""Every runtime of the network by name, and the choice between them."""
+"""All runtimes of the network by name, and the choice between them."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ _DEFAULT = Settings()
 
 
 class OnProcessorAfterLoss:
-    """A GPU's backend as `auto` hands it out: when it fails, the processor goes on, and one message says so."""
+    """A GPU backend chosen by `auto`: if it fails, the run continues on the processor, with one message."""
 
     def __init__(self, backend: Backend, open_processor: Callable[[], Backend]) -> None:
         self._backend, self._open_processor = backend, open_processor
@@ -85,15 +85,15 @@ class OnProcessorAfterLoss:
 
 
 class Choice(NamedTuple):
-    """A backend that was opened, and why it is not another."""
+    """An opened backend, and why earlier ones were not chosen."""
 
     backend: Backend
     refused: str
-    """The earlier ones of `auto` with their reasons, for people; empty where there are none."""
+    """The earlier ones of `auto` with their reasons, for people; empty if there are none."""
 
 
 def open_backend(choice: str, weights: Weights, settings: Settings = _DEFAULT) -> Backend:
-    """`choose_backend`, its reasons to the log."""
+    """`choose_backend`, with its reasons written to the log."""
     backend, refused = choose_backend(choice, weights, settings)
     if refused:
         log.info("not used: %s", refused)
@@ -103,8 +103,8 @@ def open_backend(choice: str, weights: Weights, settings: Settings = _DEFAULT) -
 def choose_backend(choice: str, weights: Weights, settings: Settings = _DEFAULT) -> Choice:
     """Open the backend named `choice`, or with `auto` the first that this machine can run.
 
-    A backend asked for by name never falls back.  Raises BackendUnavailable with the reason and the next step,
-    ValueError for a name that is not in `OPENERS`.
+    A backend that is requested by name never falls back to another.  Raises BackendUnavailable with the reason and the
+    next step, ValueError for a name that is not in `OPENERS`.
     """
     if choice != "auto":
         if choice not in OPENERS:

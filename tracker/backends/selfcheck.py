@@ -1,4 +1,4 @@
-"""Whether a GPU's runtime answers as the processor does, found out when it opens, by the very graphs that will run."""
+"""Checks at opening that a GPU runtime gives the processor's answers, with the same graphs that will run later."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -18,12 +18,12 @@ from tracker.types import Region
 GpuBackend = TypeVar("GpuBackend", bound=Backend)
 PORTRAIT = Path(__file__).resolve().parents[1] / "sources" / "portrait.jpg"
 FACES = [Region(219 + i, 108 - 2 * i, 108 + 22 * i, 0.3 - 0.1 * i) for i in range(8)]
-"""Around the portrait's face, px: shrunk by 1 to 3, and turned.  Of these the GPU's kernel cuts the very crops that the
-processor cuts, so only the network's arithmetic can differ."""
+"""Regions around the portrait's face, px: shrunk by 1 to 3, and turned.  For these, the GPU's kernel cuts exactly the
+processor's crops, so only the network's arithmetic can differ."""
 
 COUNTS = (1, 2, 8)
 NEAR_PX: dict[Precision, float] = {"fp32": 0.02, "fp16": 0.15}
-"""How far keypoints and sigmas may be from the processor's, crop px."""
+"""Largest allowed difference of keypoints and sigmas from the processor's, crop px."""
 
 
 def checked(backend: GpuBackend, weights: Weights, precision: Precision) -> GpuBackend:

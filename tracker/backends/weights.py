@@ -1,8 +1,8 @@
-"""The model file and its card: load them, verify that they belong together and fit this tracker.
+"""The model file and its card: loads them, and verifies that they belong together and fit this tracker.
 
 The card (`fkp.json`) lies beside the network (`fkp.onnx`) and says what it is: sha256, contract, crop geometry, label
-convention, training data, metrics, licence.  Where it has entries for other forms of the network, for
-GPUs and for processors, these lie beside it too.
+convention, training data, metrics, licence.  If it has entries for other forms of the network, for
+GPUs and processors, those files lie beside it too.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 
 CARD_VERSION = 1
 LARGEST_BYTES = 2**28
-"""Of a file of weights; ours has half a megabyte."""
+"""Limit of a weights file; ours has half a megabyte."""
 EXTERNAL = b"\x0a\x08location"
 """How ONNX writes that a tensor lies in another file: a message whose first field, a string of 8 bytes, says so."""
 DEFAULT_DIR = Path(__file__).resolve().parents[2] / "weights"
-"""Where the weights that ship with the package lie."""
+"""The folder of the weights that ship with the package."""
 
 CONTRACT: dict[str, Any] = {
     "input": {"name": "faces", "dtype": "uint8", "shape": ["N", 1, SIZE, SIZE]},
@@ -34,10 +34,10 @@ CONTRACT: dict[str, Any] = {
         {"name": "sigma", "dtype": "float32", "shape": ["N", len(KEYPOINTS)], "space": "unit"},
     ],
 }
-"""What goes into the network and what comes out; the card must say the same."""
+"""The network's inputs and outputs; the card must say the same."""
 
 CROP: dict[str, Any] = {"side_iod": SIDE_IOD, "eye_midpoint_unit": list(EYE_MIDPOINT)}
-"""The framing the network was trained on; a card with another one belongs to another tracker."""
+"""The framing that the network was trained with; a card with another one belongs to another tracker."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class Weights:
     card: dict[str, Any]
 
     def noted(self, *keys: str) -> dict[str, Any]:
-        """What the card notes under these keys, one within the other; empty where it has no such entry."""
+        """The card's value under these nested keys; empty if there is none."""
         entry: Any = self.card
         for key in keys:
             entry = entry.get(key) if isinstance(entry, dict) else None
@@ -60,8 +60,8 @@ class Weights:
     def at(self, precision: Precision) -> bytes:
         """The network as ONNX in this precision.
 
-        Half lies in a file of its own beside the first.  Raises WeightsError when the card knows none, when it is
-        missing, or not the one the card describes.
+        The fp16 form is a separate file beside the first.  Raises WeightsError if the card lists none, or if the file
+        is missing or not the one that the card describes.
         """
         if precision == "fp32":
             return self.onnx
@@ -72,8 +72,8 @@ class Weights:
     def for_cpu(self) -> bytes:
         """The network as ONNX in operations that processors run faster, from a file beside the first.
 
-        The network itself where the card knows none or that file was left behind.  Raises WeightsError when it is not
-        the one the card describes.
+        Returns the network itself if the card lists no such form or the file is missing.  Raises WeightsError if the
+        file is not the one that the card describes.
         """
         if "cpu" in self.card and self._path_of("cpu").exists():
             return self._derived("cpu")
@@ -89,7 +89,7 @@ class Weights:
         return onnx
 
     def _path_of(self, kind: str) -> Path:
-        """Raises WeightsError where the card names no file beside this one."""
+        """Raises WeightsError if the card names no file beside this one."""
         entry = self.card[kind]
         name = entry.get("file") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name or "\0" in name or name != Path(name).name:

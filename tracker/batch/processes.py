@@ -1,6 +1,6 @@
-"""Tasks worked off on this machine, each in a process of its own.
+"""Tasks run on this machine, each in its own process.
 
-A film that crashes a decoder takes only its own process with it.  Starting one costs about half a second.
+A film that crashes a decoder ends only its own process.  Starting one costs about half a second.
 """
 
 import logging
@@ -28,9 +28,9 @@ else:
     from multiprocessing.connection import Connection
 
 BEAT_S = 1.0
-"""How often a worker says how far it is."""
+"""How often a worker reports its progress."""
 GRACE_S = 10.0
-"""How long a worker may take to clean up after it was told to stop."""
+"""How long a worker may take to clean up after a stop."""
 
 
 class _Worker(NamedTuple):
@@ -144,7 +144,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process started meanwhile does not hear Ctrl-C, not even before its own first line; this one hears it later."""
+    """Processes started inside the block ignore Ctrl-C from the start; this process gets it after the block."""
     if sys.platform == "win32":
         yield
         return

@@ -1,7 +1,7 @@
-"""Tasks worked off by a Ray cluster: the same work as in `processes`, on other machines.
+"""Tasks run by a Ray cluster: the same work as in `processes`, on other machines.
 
 Nodes need this program with the extra `ray`, and the films and output folders under the same paths or by URL.  A task
-whose worker or node dies is begun anew elsewhere; the outputs of the dead one stay in its stage and get no name.
+whose worker or node dies restarts elsewhere; the outputs of the dead one stay in its stage and get no name.
 """
 
 import logging
@@ -21,19 +21,19 @@ from tracker.errors import BackendUnavailable
 from tracker.options import Options
 
 RETRIES = 3
-"""How often a film is begun anew after its worker died."""
+"""How often a film is restarted after its worker died."""
 
 KNOCK_S = 10.0
 """How long a machine may take to answer."""
 
 ADMISSION_S = 60.0
-"""How long a cluster may take to let somebody in, Ray's own start of a few seconds included."""
+"""How long a cluster may take to accept a connection, including Ray's own start of a few seconds."""
 
 VISIT = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
-"""What a visitor runs."""
+"""The code of the trial connection."""
 
 WAIT_S = 1.0
-"""How long Ctrl-C may have to wait."""
+"""The longest delay of Ctrl-C."""
 
 
 def on_ray(
@@ -100,10 +100,10 @@ def _connect(address: str, *, verbose: bool) -> Any:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError when there is no cluster that lets us in.
+    """Raises OSError if no cluster accepts a connection.
 
-    Ray tries for minutes and cannot be interrupted: so the machine is asked first, then a process that can be ended
-    pays the cluster a visit.
+    Ray tries for minutes and cannot be interrupted.  So the machine is contacted first, and then a process that can be
+    ended tries to connect.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():

@@ -1,4 +1,4 @@
-"""What a person sees of a batch on stderr: a bar or a line per film while it goes on; failures and a sum at its end."""
+"""The progress of a batch on stderr: a bar or a line per film; at the end, failures and a summary."""
 
 import logging
 import sys
@@ -13,11 +13,11 @@ from tracker.support.printable import printable
 log = logging.getLogger(__name__)
 
 LISTED = 20
-"""Failures that the end of a batch names one by one."""
+"""Failures that are listed at the end of a batch."""
 
 
 class Report:
-    """Counts how a batch fares.
+    """Counts the results of a batch.
 
     `show` is called after every change, with the films through, the frames finished and a line to tell or None.
     """
@@ -34,12 +34,12 @@ class Report:
         self._began = perf_counter()
 
     def progressed(self, frames: int) -> None:
-        """Some more frames are finished."""
+        """Count newly finished frames."""
         self._frames += frames
         self.show(self._through, self._frames, None)
 
     def ended(self, task: Task, outcome: Outcome) -> None:
-        """One film is through."""
+        """Count one finished film."""
         if outcome.failure is None:
             self._tracked += 1
             self._empty += [task.name] * (outcome.faces == 0)
@@ -50,7 +50,7 @@ class Report:
         self.show(self._through, self._frames, f"{self._through} of {self._total}: {task.name}: {line}")
 
     def close(self, records: str) -> None:
-        """Tell the sum and name the failures; `records` is where all of it is written down."""
+        """Log the summary and the failures; `records` is where everything is recorded."""
         counts = {
             "tracked": self._tracked,
             "done before": self._already,

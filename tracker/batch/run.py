@@ -1,7 +1,7 @@
 """Many films in one go: what is done is skipped, what is missing is tracked, and what failed is listed.
 
-In: a `Batch`.  Out: trees of outputs, each with a record of how every film fared.  `plan` finds the work, `ledger` is
-the record, `work` does one film, `processes` and `ray` many side by side, `report` tells a person.
+In: a `Batch`.  Out: trees of outputs, each with a record of every film.  `plan` finds the work, `ledger` is the record,
+`work` does one film, `processes` and `ray` do many in parallel, `report` shows progress.
 """
 
 import logging
@@ -54,7 +54,7 @@ def is_batch(sources: Sequence[Path], each: Options) -> bool:
 
 
 def run_batch(batch: Batch) -> int:
-    """Track every film whose outputs are not there yet.  Returns how many failed.
+    """Track every film whose outputs do not exist yet.  Returns the number of failures.
 
     Raises FkpError before the first film starts, if sources are missing, outputs would replace each other, or outputs
     exist that no batch made, or made of another film or under other settings, unless `overwrite` allows it.

@@ -1,6 +1,6 @@
-"""How the --help of our programs reads: options under headings, in plain text that 80 columns hold without colour.
+"""The format of --help: options under headings, in plain text of at most 80 columns without colour.
 
-Typer calls such headings panels and has Rich draw them as boxes; plain text is there sooner and takes fewer lines.
+Typer calls such headings panels and lets Rich draw them as boxes; plain text appears sooner and takes fewer lines.
 """
 
 import re
@@ -13,19 +13,19 @@ from tracker.options import BATCH, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING
 TRAINING = "Training"
 OTHER = "Other"
 UNPARTED = "Options"
-"""The one heading of a command whose options are too few to be parted."""
+"""The heading of a command with too few options for several headings."""
 PANELS = (INPUT, OUTPUT, LIVE, LOOKS, TRACKING, TRAINING, BATCH, MACHINE)
 """Headings of --help, for an option's `rich_help_panel`, in their order; other options follow."""
 
 FIRST_COLUMN = 26
-"""Options and their values are this wide in every panel, so that the explanations line up; longer ones get a line."""
+"""Width of options and their values in every panel, so that the explanations line up; longer ones get a line."""
 
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 """`context_settings` of every command."""
 
 
 SELF_EVIDENT = re.compile(r"  \[[\d.<=]*x[<>=]+[\d.]+\]|; [\d.<=]*x[<>=]+[\d.]+(?=\])| <(path|list\[Path\])>$")
-"""The range of a number, of which an error would tell, and the type of a SOURCE."""
+"""Parts of typer's help that we drop: the range of a number (errors state it) and the type of a SOURCE."""
 
 
 class PlainCommand(TyperCommand):

@@ -42,13 +42,13 @@ def parameters(record: type, names: Iterable[str] | None = None) -> list[inspect
 
 
 def values(record: type, words: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command line says of the fields of `record`; the rest is left out.  Raises BadParameter."""
+    """The command line's values for the fields of `record`; other fields are left out.  Raises BadParameter."""
     given = {name: _value(name, said, words) for name, said in declared(record).items()}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def filled_in(words: list[str], record: type) -> list[str]:
-    """The command line with the usual value after each option that stands without one, where it may."""
+    """The command line with the usual value added after options that may stand without one."""
     alone = {flag_of(name, said): said.alone for name, said in declared(record).items() if said.alone}
     filled = []
     for word, following in pairwise([*words, ""]):
@@ -120,7 +120,7 @@ def _word(flag: str) -> str:
 
 
 def _value(name: str, said: Declared, words: Mapping[str, Any]) -> Any:
-    """None where the command line does not say."""
+    """None if the command line does not say."""
     pulled = [flag for flag in said.switches if words.get(_word(flag))]
     if len(pulled) > 1:
         *others, last = said.switches

@@ -47,7 +47,7 @@ def _print_version(asked: bool) -> None:
 
 
 class Command(PlainCommand):
-    """Some options may stand without their value."""
+    """A command in which some options may stand without their value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words of the command line."""
@@ -174,7 +174,7 @@ def _refuse_clashing_outputs(options: Options) -> None:
 
 
 def _with_window_or_file(options: Options) -> Options:
-    """Settle what the run gives out where the user left it open: a window, or for a demo without a display a film."""
+    """Choose an output if the user chose none: a window, or for a demo without a display a film."""
     if options.show is not None or options.writes_files or options.streams:
         return options
     if options.demo:

@@ -1,8 +1,8 @@
-"""Annotated films: H.264 with the source's sound and its own timing, playable at any moment of their making.
+"""Annotated films: H.264 with the source's sound and timing, playable even while they are written.
 
 In: `Tracked` with an annotated image, BGR, and its timestamp in seconds.  Out: an .mp4, .mov or .mkv in yuv420p.  MP4
-and MOV are written in fragments of about a second; when the film is finished they get the ordinary index on top, so
-that a killed run leaves a film that plays and a finished one is what every player expects.
+and MOV are written in fragments of about a second; when the film is finished they get the ordinary index on top.
+So a killed run leaves a film that plays, and a finished film is what every player expects.
 """
 
 import logging
@@ -63,21 +63,21 @@ PIXELS_PER_THREAD = 500_000
 picture, which has cores to share with detector and network, gets one; 720p gets two, 1080p four."""
 
 ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "h264_nvenc")
-"""The first one that this machine opens encodes the film."""
+"""The first one that works on this machine encodes the film."""
 
 TOLD = frozenset(
     {"album", "artist", "comment", "copyright", "creation_time", "date", "description", "genre", "synopsis", "title"}
 )
-"""What a film says of itself that its annotated copy says too.  Cameras also write where they are: that is left out."""
+"""The film's metadata that its annotated copy keeps.  Cameras also write their location, which is left out."""
 
 KEYFRAME_INTERVAL_S = 1
 COARSEST_TICK = Fraction(1, 10_000)
 FINEST_TICK = Fraction(1, 1_000_000)
 DEFAULT_TICK = Fraction(1, 90_000)
-"""Seconds per unit of the film's timestamps where the source has none of its own, as MPEG has it."""
+"""Seconds per unit of the film's timestamps if the source has none, as in MPEG."""
 
 DEPTH = 4
-"""Frames that may wait for the encoder."""
+"""Maximum number of frames that wait for the encoder."""
 
 BT709, BT601, UNSPECIFIED = 1, 6, 2
 LIMITED_RANGE = 1
@@ -85,7 +85,7 @@ LIMITED_RANGE = 1
 
 _U_FROM_BGR, _V_FROM_BGR = (0.439, -0.291, -0.148, 128), (-0.071, -0.368, 0.439, 128)
 _CHROMA_FROM_BGR = np.array([_U_FROM_BGR, _V_FROM_BGR, _V_FROM_BGR], np.float32)
-"""OpenCV is ten times as fast from three channels to three as from three to two."""
+"""OpenCV converts three channels to three ten times as fast as three to two."""
 
 
 class Video:
@@ -104,7 +104,7 @@ class Video:
         self._behind = Behind(self._encode, depth=DEPTH)
 
     def write(self, tracked: Tracked) -> None:
-        """Hand one frame to the encoder.  Raises SinkError when an earlier one could not be written."""
+        """Queue one frame for the encoder.  Raises SinkError if an earlier frame could not be written."""
         if self._behind.failure is not None:
             self._tell(self._behind.failure)
         self._behind.put(tracked.frame)
@@ -178,8 +178,8 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
     """Begin a film of the source's size, timing and sound (unless `mute`) at `path`: .mp4, .mov or .mkv.
 
     Title, chapters and time of creation come along unless it is `anonymous`; where it was filmed never does.  Odd sizes
-    get a row or column more, because yuv420p counts in twos.  Raises SinkError when the suffix is another one, `path`
-    exists without `overwrite`, is the source itself or cannot be written, or when there is no encoder.
+    get one more row or column, because yuv420p needs even sizes.  Raises SinkError when the suffix is another one,
+    `path` exists without `overwrite`, is the source itself or cannot be written, or when there is no encoder.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
@@ -218,7 +218,7 @@ def yuv420_from_bgr(image: Image) -> Image:
 
 
 def encodes(name: str) -> bool:
-    """Whether this encoder opens here: FFmpeg lists many that lack their library or driver."""
+    """Whether this encoder works here: FFmpeg lists many whose library or driver is missing."""
     return _failure_of(partial(_probe, name, 256, 256)) is None
 
 

@@ -1,7 +1,7 @@
-"""The sounds of the source film, carried into the annotated one.
+"""The sound of the source film, copied into the annotated one.
 
-In: the film's audio packets, on its common clock.  Out: the same packets where the new container can hold their codec,
-else AAC.  What is decoded counts, not what the container claims: layout, rate and format may change at any packet.
+In: the film's audio packets, on its common clock.  Out: the same packets if the new container can hold their codec,
+else AAC.  The decoded sound counts, not the container's claims: layout, rate and format may change at any packet.
 """
 
 import logging
@@ -39,7 +39,7 @@ PACKETS_TRIED = 200
 """How many packets of a sound may fail to decode before it counts as undecodable: some seconds of it."""
 
 PATIENCE_S = 60.0
-"""When that much sound has come without a picture, the picture is over."""
+"""After this much sound without a picture, the picture has ended."""
 
 
 class _Track(Protocol):
@@ -55,7 +55,7 @@ class _Track(Protocol):
 
 
 class _Carried:
-    """A track, and what became of it."""
+    """A sound track and its state."""
 
     def __init__(self, name: str, track: _Track) -> None:
         self.name = name
@@ -81,7 +81,7 @@ class _Carried:
                 log.warning("%s ends at %.2f s: %s", self.name, self._reached_s, self.failure)
 
     def tell_loss(self) -> None:
-        """Say so where there was a sound and nothing of it arrived."""
+        """Warn if there was sound and nothing of it arrived."""
         if self.seen and not self.written:
             why = self.failure or f"none of its {self.seen} packets can be decoded"
             log.warning("%s is lost completely: %s", self.name, why)

@@ -1,7 +1,7 @@
 """Annotated pictures: pictures in, pictures out.
 
 In: `Tracked` whose frame has a name and an annotated image, BGR.  Out: a folder with the same names in the same
-formats, or one file where one picture came in.  Each file appears whole or not at all.
+formats, or one file for one picture.  Each file appears complete or not at all.
 """
 
 from collections.abc import Callable
@@ -51,11 +51,11 @@ class Images:
         write_whole(target, content, overwrite=self._overwrite)
 
     def close(self) -> None:
-        """Nothing: every picture is whole once it is written."""
+        """Does nothing: every picture is already complete."""
 
 
 def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
-    """Annotated pictures in the folder `path`, which is made if need be; one picture may go to a file instead.
+    """Annotated pictures in the folder `path`, which is created if necessary; one picture may go to a file instead.
 
     Raises SinkError when a file that would be written exists without `overwrite` or is the source itself, when `path`
     fits neither a folder nor a picture, or when the folder cannot be made.
@@ -76,7 +76,7 @@ def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
 
 
 def output_name(name: str) -> str:
-    """The name itself; where its format cannot be written, with `.png` after it."""
+    """The name itself, with `.png` added if its format cannot be written."""
     return name if Path(name).suffix.lower() in FORMATS else f"{name}.png"
 
 

@@ -1,4 +1,4 @@
-"""Every output that an option asks for: who opens it and what it needs.  No sink is imported until it is asked for."""
+"""Every output: its opener and what it needs.  No sink is imported before it is requested."""
 
 import logging
 from collections.abc import Callable
@@ -17,19 +17,19 @@ log = logging.getLogger(__name__)
 
 
 class Request(NamedTuple):
-    """What an output may want to know of the run."""
+    """What an output may need to know about the run."""
 
     info: "SourceInfo"
     header: "Header"
     overwrite: bool
     format: FormatName | None
-    """Of keypoints whose name leaves it open."""
+    """The format of keypoint files whose name does not say it."""
     pace: bool
     """Whether a window shows a film at its own speed."""
     anonymous: bool = False
-    """Whether the outputs shall not say who is seen."""
+    """Whether the outputs must not reveal who is shown."""
     mute: bool = False
-    """Whether a film goes without its sound."""
+    """Whether the film is written without sound."""
     serve_token: bool = False
     """Whether the page asks for a token on this machine too."""
 
@@ -40,13 +40,13 @@ class Output(NamedTuple):
     open: Callable[[Any, Request], "Sink"]
     """(value of the option, request) -> sink.  Raises SinkError."""
     live: bool = False
-    """Whether another program or person watches it now; not where the value is a file."""
+    """Whether another program or a viewer receives it live; does not apply if the value is a file."""
     pictures: bool = False
-    """Whether it takes the annotated picture; else it gets the frame as it is."""
+    """Whether it takes the annotated picture; otherwise it gets the original frame."""
     shown: bool = False
     """Whether people look at its pictures as they are, so that they have square pixels."""
     poses: bool = False
-    """Whether it says or shows where heads face."""
+    """Whether it contains or shows head poses."""
 
 
 def _udp(place: "Address", request: Request) -> "Sink":
@@ -92,7 +92,7 @@ def _virtual_camera(asked: bool, request: Request) -> "Sink":
 
 
 def _out(path: Path, request: Request) -> "Sink":
-    """A film of whatever moves, pictures of pictures."""
+    """A film for moving sources, pictures for pictures."""
     if request.info.kind == "images":
         from tracker.sinks.images import open_images
 

@@ -1,4 +1,4 @@
-"""A live camera through OpenCV: always the newest frame, and back again after a drop-out.
+"""A live camera through OpenCV: always the newest frame, and reopened after a drop-out.
 
 Out: Frames, BGR uint8, as the camera sends them, timestamps in seconds since the first picture arrived.
 """
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 READS = 3
-"""Failures in a row that mean the camera is gone: a single one may be a picture damaged on its way."""
+"""This many failures in a row mean that the camera is gone; a single one may be a damaged picture."""
 
 
 class Capture(Protocol):
@@ -46,13 +46,13 @@ OpenCapture = Callable[[int], Capture]
 
 
 class Wish(NamedTuple):
-    """How a camera should send its pictures; None: as it likes."""
+    """How a camera should send its pictures; None leaves it to the camera."""
 
     width: int | None = None
     height: int | None = None
     fps: float | None = None
     api: str | None = None
-    """One of `APIS`: what OpenCV opens cameras with; None for the fastest here, or another where that one fails."""
+    """One of `APIS`, with which OpenCV opens the camera; None for the fastest here, or another if that one fails."""
 
     def __str__(self) -> str:
         return _mode(self.width, self.height, self.fps)
@@ -77,7 +77,7 @@ class _Shot(NamedTuple):
 
 
 class Camera(Source):
-    """A camera being read in a thread.  Frames that nobody fetched in time are dropped, and not counted in `skipped`.
+    """A camera that a thread reads.  Frames that are not fetched in time are dropped and not counted in `skipped`.
 
     Ends only by `close()`.
     """
@@ -104,7 +104,7 @@ class Camera(Source):
 def open_camera(
     index: int = 0, wish: Wish = AS_IT_LIKES, *, open_capture: OpenCapture | None = None, retry_s: float = RETRY_S
 ) -> Camera:
-    """Open camera `index` and wait for its first picture; where that is not as wished a warning says what it is.
+    """Open camera `index` and wait for its first picture; a warning says if it differs from the request.
 
     `open_capture(index)` returns something like cv2.VideoCapture; it is called again every `retry_s` seconds while the
     camera is gone.  Raises SourceError when the camera does not exist or sends nothing, or OpenCV lacks the API.
@@ -126,7 +126,7 @@ def open_camera(
 
 @dataclass(frozen=True, slots=True)
 class _Device:
-    """How to open one camera, and open it again until `stop`."""
+    """Opens one camera, and reopens it until `stop`."""
 
     index: int
     open_capture: OpenCapture
@@ -161,7 +161,7 @@ class _Device:
 
 
 def _read(capture: Capture) -> NDArray[np.uint8] | None:
-    """The next picture (H, W, 3), or None when several reads in a row fail."""
+    """The next picture (H, W, 3), or None after several failures in a row."""
     for _ in range(READS):
         try:
             arrived, image = capture.read()
@@ -173,13 +173,13 @@ def _read(capture: Capture) -> NDArray[np.uint8] | None:
 
 
 def preferred_api() -> int:
-    """What opens cameras fastest here: on Windows MSMF takes many seconds."""
+    """The fastest API here: on Windows, MSMF takes many seconds."""
     name = {"linux": "v4l2", "win32": "dshow", "darwin": "avfoundation"}.get(sys.platform)
     return cv2.CAP_ANY if name is None else APIS[name]
 
 
 def _open_device(index: int, wish: Wish) -> Capture:
-    """The real camera, asked for what is wished."""
+    """The real camera with the requested settings."""
     with _silent_opencv():
         capture = cv2.VideoCapture(index, preferred_api() if wish.api is None else APIS[wish.api])
         if not capture.isOpened() and wish.api is None:  # some cameras are known to one API only
@@ -206,7 +206,7 @@ def _refuse_missing_api(name: str | None) -> None:
 
 
 def _warn_of_another_mode(index: int, wish: Wish, width: int, height: int, fps: float) -> None:
-    """Say so when a camera sends something else than wished; `fps` is what it claims, 0 when it does not."""
+    """Warn if a camera sends something else than requested; `fps` is its claim, 0 if it makes none."""
     as_wished = wish.width in (None, width) and wish.height in (None, height)
     if not as_wished or (wish.fps is not None and fps > 0 and abs(fps - wish.fps) > 0.5):
         log.warning(
@@ -239,7 +239,7 @@ def _silent(index: int) -> str:
 
 
 def _absent(index: int) -> str:
-    """Why the camera does not open and which ones could be tried."""
+    """Why the camera does not open, and which cameras exist."""
     if not sys.platform.startswith("linux"):
         return "does not open; allow this program to use cameras, try --camera 0, 1 or 2"
     if Path(f"/dev/video{index}").exists():

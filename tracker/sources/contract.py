@@ -1,4 +1,4 @@
-"""What every source of frames is and says of itself."""
+"""The contract of a source of frames, and what it says about itself."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from tracker.errors import SourceError
 from tracker.types import Frame
 
 Kind = Literal["film", "camera", "images", "demo"]
-"""What frames are to each other: of one film or camera, or pictures that have nothing to do with each other."""
+"""How frames are related: from one film or camera, or unrelated pictures."""
 
 SourceT = TypeVar("SourceT", bound="Source")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What is known of a source before its first frame."""
+    """What is known about a source before its first frame."""
 
     kind: Kind
     name: str
@@ -28,9 +28,9 @@ class SourceInfo:
     """Of the upright picture, px as stored: a sample aspect ratio is not applied.  Images: of the first one."""
     height: int
     rate: Fraction | None
-    """Nominal frames per second; None for images and cameras, and where a film does not say."""
+    """Nominal frames per second; None for images and cameras, and if a film does not say."""
     frames: int | None
-    """About how many frames will come, for progress; None when nobody knows."""
+    """Approximate number of frames, for progress; None if unknown."""
     path: Path | None = None
     """The film, for its audio; the picture or folder; None for camera and demo."""
     stream: int | None = None
@@ -42,7 +42,7 @@ class SourceInfo:
 
     @property
     def can_run_ahead(self) -> bool:
-        """Whether frames may be had sooner than they were taken or drawn for; whoever watches then wants them held."""
+        """Whether frames can arrive faster than real time; a viewer then has to slow them down."""
         return self.kind in ("film", "demo")
 
 
@@ -74,7 +74,7 @@ class Source(ABC):
 
 
 def existing(path: Path) -> Path:
-    """`path` itself.  Raises SourceError when there is nothing of that name."""
+    """Returns `path`.  Raises SourceError if it does not exist."""
     try:
         path.stat()
     except OSError as error:

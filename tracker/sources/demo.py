@@ -1,6 +1,6 @@
-"""A camera for those who have none: the portrait that ships with the package, moving like a person who talks.
+"""A camera for people without one: the portrait that ships with the package, moving like a person who talks.
 
-Out: 300 Frames, 640x480 BGR uint8, 30 per second by their timestamps, as fast as they are asked for.
+Out: 300 Frames, 640x480 BGR uint8, 30 per second by their timestamps, as fast as they are read.
 """
 
 from collections.abc import Iterator

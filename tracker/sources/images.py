@@ -27,23 +27,23 @@ SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Names that mean a picture, lower case."""
+"""Suffixes of pictures, lower case."""
 
 HEIF = frozenset({".avif", ".heic", ".heif", ".hif"})
-"""Pictures that are coded as films are."""
+"""Pictures that are encoded like films."""
 
 PAGED = frozenset({".png", ".tif", ".tiff", ".webp"})
-"""Pictures of which a file may hold several."""
+"""Formats whose files may contain several pictures."""
 
 OTHERS = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".emf", ".eps", ".exr", ".gif", ".hdr", ".ico", ".jxl", ".jxr", ".nef"}
     | {".orf", ".pcx", ".pef", ".psd", ".raf", ".raw", ".rw2", ".srw", ".svg", ".tga", ".xcf"}
 )
-"""Pictures in formats that are not read; a folder says how many of them it leaves out."""
+"""Formats that are not read; for a folder, the number of such files is logged."""
 
 
 class Images(Source):
-    """Pictures being read; `skipped` counts those that could not be."""
+    """Reads pictures; `skipped` counts the unreadable ones."""
 
     def __init__(self, info: SourceInfo, frames: Iterator[Frame], unreadable: list[Path]) -> None:
         self.info = info
@@ -97,7 +97,7 @@ def _pictures(path: Path) -> Sequence[Path]:
 
 
 def tell_left_out(folder: Path, files: Iterable[Path]) -> None:
-    """Say once how many files of a folder are left out, by their suffixes."""
+    """Log once how many files of a folder are left out, by suffix."""
     counts = Counter(file.suffix.lower() for file in files)
     if counts:
         listed = ", ".join(f"{suffix}: {count}" for suffix, count in counts.most_common())
@@ -111,7 +111,7 @@ def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
 
 
 class Picture(NamedTuple):
-    """What a file holds."""
+    """The content of a file."""
 
     image: NDArray[np.uint8]
     """(H, W, 3) BGR, upright."""
@@ -169,7 +169,7 @@ _NO_PICTURE = "it is no picture that OpenCV can read; check that its content is 
 
 
 def _with_profile(content: NDArray[np.uint8]) -> Picture | None:
-    """None for what is no picture.  OpenCV before version 4.12 does not tell the profile."""
+    """None if it is no picture.  OpenCV before version 4.12 does not return the profile."""
     if not hasattr(cv2, "imdecodeWithMetadata"):
         image = cv2.imdecode(content, cv2.IMREAD_COLOR)
         return None if image is None else Picture(image)

@@ -1,7 +1,8 @@
-"""`fkp-track --list-cameras`: which cameras there are, under which number, and what they can.
+"""`fkp-track --list-cameras`: the cameras, their numbers and what they support.
 
-Names and numbers come from the system, without opening a camera; sizes and rates on Linux alone, where the driver
-tells.  Both through packages of the extra `cameras`.
+Names and numbers come from the system, without opening a camera; sizes and rates come from the driver, on Linux only.
+Both need packages of the extra `cameras`.
+
 """
 
 import sys
@@ -16,10 +17,10 @@ class Found(NamedTuple):
     """A camera of this machine."""
 
     number: int
-    """What `--camera` takes."""
+    """The number for `--camera`."""
     name: str
     modes: str
-    """Sizes and rates, or why they are not known."""
+    """Sizes and rates, or why they are unknown."""
 
     def __str__(self) -> str:
         return f"{self.number:<4}{self.name}: {self.modes}"
@@ -54,7 +55,7 @@ def _modes_of(path: str | None) -> str:
 def modes(frame_types: Iterable[Any]) -> str:
     """The sizes of V4L2's frame types, largest first, each with its highest rate in any pixel format.
 
-    A frame type has `width`, `height`, `min_fps` and `max_fps`, 0 where the driver does not say.
+    A frame type has `width`, `height`, `min_fps` and `max_fps`, 0 if the driver does not say.
     """
     rates: dict[tuple[int, int], float] = {}
     for each in frame_types:

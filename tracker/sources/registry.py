@@ -24,7 +24,7 @@ def open_source(
     wish: "Wish | None" = None,
     stream: int | None = None,
 ) -> Source:
-    """The demo when asked for; else the film, picture or folder at `source`; else camera number `camera`.
+    """The demo if requested; else the film, picture or folder at `source`; else camera number `camera`.
 
     `wish` says how a camera should send its pictures, `stream` which picture of a film with several is meant.
     """
@@ -68,7 +68,7 @@ def open_demo() -> Source:
 
 
 def mirrored(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Each frame as a mirror shows it.  What is measured in it is the mirror's too: a right eye becomes a left one."""
+    """Each frame mirrored.  Results are mirrored too: a right eye becomes a left one."""
     import cv2
 
     for frame in frames:

@@ -1,6 +1,6 @@
 """A camera whose truth is known: a portrait moved along a path, with the exact map of every frame.
 
-In: a portrait, and a motion that says where the head is at time t.  Out: Frames with a 2x3 matrix each, portrait px ->
+In: a portrait, and a motion that gives the head's pose at time t.  Out: Frames with a 2x3 matrix each, portrait px ->
 frame px, so that any point marked on the portrait is known in every frame.  For the demo, tests and jitter or lag
 measurements.
 """
@@ -30,12 +30,12 @@ class Pose(NamedTuple):
     """Where the head is, relative to its rest in the middle of the frame."""
 
     right: float = 0.0
-    """Of the eye midpoint in the image, in interocular distances at rest."""
+    """Position of the eye midpoint in the image, in interocular distances at rest."""
     down: float = 0.0
     scale: float = 1.0
-    """1 is the interocular distance at rest."""
+    """Scale; 1 is the interocular distance at rest."""
     roll: float = 0.0
-    """Of the eye line, rad, positive clockwise as seen in the image."""
+    """Angle of the eye line, rad, positive clockwise as seen in the image."""
 
 
 Motion = Callable[[float], Pose]
@@ -43,17 +43,17 @@ Motion = Callable[[float], Pose]
 
 
 def still(_t: float) -> Pose:
-    """Nothing moves: what the tracker then shows is jitter alone."""
+    """Nothing moves: every movement in the result is jitter."""
     return Pose()
 
 
 def slow(t: float) -> Pose:
-    """A drift of 0.25 interocular distances per second at most: where jitter is seen most."""
+    """A drift of at most 0.25 interocular distances per second: jitter is most visible here."""
     return Pose(right=0.4 * _wave(t, 0.10), down=0.2 * _wave(t, 0.07), roll=0.03 * _wave(t, 0.05))
 
 
 def talking(t: float) -> Pose:
-    """A person who talks to a webcam: sways, nods and tilts, never twice alike within the ten seconds of the demo."""
+    """A person who talks to a webcam: sways, nods and tilts, without repetition in the ten seconds of the demo."""
     return Pose(
         right=0.55 * _wave(t, 0.19) + 0.12 * _wave(t, 0.53, 1.0),
         down=0.18 * _wave(t, 0.31, 2.0) + 0.07 * _wave(t, 0.83),
@@ -63,7 +63,7 @@ def talking(t: float) -> Pose:
 
 
 def fast_pan(t: float) -> Pose:
-    """Left and right at up to 6 interocular distances per second: where smoothing lags most."""
+    """Left and right at up to 6 interocular distances per second: smoothing lags most here."""
     return Pose(right=1.6 * _wave(t, 0.6))
 
 
@@ -173,8 +173,8 @@ class SyntheticCamera:
 def render(image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
     """`image` (H, W, 3) mapped by the similarity `matrix` (2, 3), image px -> frame px, to a frame (width, height).
 
-    Shrinking halves the image first, so that it does not alias.  Beyond the image its edge goes on: a mirror image
-    would show more faces.
+    Shrinking halves the image first, so that it does not alias.  Outside the image its edge repeats: mirroring would
+    show more faces.
     """
     if math.hypot(matrix[0, 0], matrix[1, 0]) < 0.5 and min(image.shape[:2]) >= 2:
         height, width = image.shape[0] // 2, image.shape[1] // 2
@@ -187,7 +187,7 @@ def render(image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[in
 
 
 class _Noise:
-    """Sensor noise, cut anew for every frame from one large sheet: drawing it afresh costs ten times as much."""
+    """Sensor noise: each frame gets a part of one large sheet; drawing new noise costs ten times as much."""
 
     ROOM = 256
     """The sheet's margin, px: 65536 different cuts."""

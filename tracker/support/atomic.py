@@ -1,10 +1,10 @@
-"""Files that get their name only when they are whole.
+"""Files that get their name only when they are complete.
 
 While a file is written, `talk.mp4` is called `talk.partial-<process id>.mp4`, in the same folder.  One move gives it
-its name.  Inside `all_or_none` that happens at the end of the block, for all files or, if the run failed, for none.
-A run that fails or is killed leaves its partial files behind, with everything written so far: a film plays, records
-end with a whole line.  The writer holds a lock on its partial file, so no other run deletes it.  The next run into the
-same file deletes partial files that nobody holds, unless they are a recording that cannot be made again.
+its name.  Inside `all_or_none` that happens at the end of the block, for all files or, if the run failed, for none.  A
+run that fails or is killed leaves its partial files behind, with everything written so far: a film plays, records end
+with a complete line.  The writer holds a lock on its partial file, so no other run deletes it.  The next run into the
+same file deletes partial files without a lock, unless they are a recording that cannot be repeated.
 """
 
 import io
@@ -28,28 +28,28 @@ PARTIAL_STEM = re.compile(r"(?P<stem>.+)\.partial-\d+(-\d+)?")
 """The name of a file while it is written, before its suffix."""
 
 BUSY_S = 2.0
-"""How long a move is tried again: on Windows a virus scanner opens files just after they were closed."""
+"""How long a move is retried: on Windows, virus scanners open files just after they were closed."""
 
 _begun: ContextVar["list[PartialFile] | None"] = ContextVar("_begun", default=None)
 """The files of the innermost `all_or_none`."""
 
 
 class PartialFile:
-    """A file on its way to its name, held by this process until then."""
+    """A file that does not have its name yet, locked by this process."""
 
     def __init__(self, path: Path, target: Path, lock: io.FileIO, *, overwrite: bool) -> None:
         self.path = path
-        """Where to write; exists and is empty when it is handed out."""
+        """The path to write to; the file exists and is empty."""
         self.target = target
         self.waits = False
-        """Whether it is whole and gets its name at the end of `all_or_none`."""
+        """Whether it is complete and gets its name at the end of `all_or_none`."""
         self.has_frames = True
         """Whether it is worth keeping if the run fails."""
         self._lock = lock
         self._overwrite = overwrite
 
     def deliver(self, *, has_frames: bool = True) -> None:
-        """Say that the file is whole: it gets its name now, or at the end of `all_or_none`.  Raises SinkError."""
+        """Mark the file as complete: it gets its name now, or at the end of `all_or_none`.  Raises SinkError."""
         if _begun.get() is None:
             self.move_into_place()
         else:
@@ -58,7 +58,7 @@ class PartialFile:
     def move_into_place(self) -> Path:
         """Give the file its name now, and return it.
 
-        If another file took that name meanwhile and must not be replaced, ours gets a free one and a warning says so.
+        If another file has that name by now and must not be replaced, ours gets a free name, with a warning.
         Raises SinkError when it cannot be moved; it then stays at `path`.
         """
         target = self.target if self._overwrite else free_name(self.target)
@@ -88,7 +88,7 @@ class PartialFile:
         self.release()
 
     def release(self) -> None:
-        """Hold the file no longer; it stays at `path`."""
+        """Release the lock; the file stays at `path`."""
         self._lock.close()
         self.waits = False
 
@@ -100,7 +100,7 @@ class PartialFile:
 def all_or_none() -> Iterator[None]:
     """Files that are begun and delivered in this block get their names at its end; if it fails, none of them does.
 
-    A failure is any Exception but PipeClosed: a run that was stopped, or whose reader left, delivers what it has.
+    A failure is any Exception except PipeClosed: a run that was stopped, or whose reader has gone, still delivers.
     Raises SinkError if a file cannot be moved; the others are moved.
     """
     files: list[PartialFile] = []
@@ -126,7 +126,7 @@ def _settle(file: PartialFile) -> None:
 
 
 def _keep(file: PartialFile) -> None:
-    """Leave the file under its partial name; if nobody else told the user where it is, say so."""
+    """Leave the file under its partial name, and log where it is unless that was logged already."""
     if file.waits and not file.has_frames:
         file.discard()
     elif file.waits:
@@ -179,9 +179,9 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
 
 
 def clear_leftovers(targets: Collection[Path], *, keep: bool) -> None:
-    """Delete partial files of these targets that no run holds any more; with `keep` only say where they are.
+    """Delete partial files of these targets that no run has locked; with `keep`, only log where they are.
 
-    Where the file system has no locks nobody can know whether a run holds them, so they stay.
+    Without locks in the file system nobody can know whether a run still writes them, so they stay.
     """
     wanted = {(target.parent, target.stem, target.suffix) for target in targets}
     for folder in {target.parent for target in targets}:
@@ -192,7 +192,7 @@ def clear_leftovers(targets: Collection[Path], *, keep: bool) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder, as far as one may know."""
+    """The entries of a folder; none if it cannot be read."""
     try:
         return list(folder.iterdir())
     except OSError:
@@ -221,7 +221,7 @@ def _clear(path: Path, *, keep: bool) -> None:
 
 
 def write_whole(target: Path, content: bytes | Callable[[Path], object], *, overwrite: bool) -> Path:
-    """Write a file in one step, so that nobody ever sees half of it; returns its name.
+    """Write a file in one step, so that no incomplete file is ever visible; returns its path.
 
     `content` may be a function that writes to the path it gets.  Raises SinkError as `open_partial` does, and when
     the disk is full.
@@ -246,7 +246,7 @@ def write_whole(target: Path, content: bytes | Callable[[Path], object], *, over
 
 
 def move_patiently(source: Path, target: Path) -> None:
-    """`source.replace(target)`; a file that another program has open just now is tried again.  Raises OSError."""
+    """`source.replace(target)`; retried while another program has the file open.  Raises OSError."""
     until = time.monotonic() + BUSY_S
     while True:
         try:
@@ -260,7 +260,7 @@ def move_patiently(source: Path, target: Path) -> None:
 
 
 def free_name(path: Path) -> Path:
-    """`path`, or where that exists the first of `name-2`, `name-3`, ... that does not."""
+    """`path`, or if it exists the first free one of `name-2`, `name-3`, ..."""
     return next(name for name in _numbered(path) if not os.path.exists(name))
 
 

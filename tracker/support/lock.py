@@ -1,6 +1,6 @@
-"""Locks on open files.  The system releases them when the holder ends, however it ends.
+"""Locks on open files.  The system releases them when their process ends, in any way.
 
-Process numbers cannot replace them: in another container or on another machine they mean another process.
+Process numbers cannot replace them: in another container or machine, the same number is another process.
 """
 
 import errno
@@ -9,10 +9,10 @@ import os
 import sys
 
 NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
-"""What file systems without locks answer: Lustre mounted without them, some of FUSE and NFS."""
+"""Errors of file systems without locks: Lustre mounted without them, some FUSE and NFS."""
 
 FAR_BYTE = 1 << 40
-"""The byte that is locked.  Nobody writes it: Windows and SMB shares refuse access to locked bytes."""
+"""The locked byte.  It is never written: Windows and SMB shares refuse access to locked bytes."""
 
 
 def try_lock(file: io.FileIO) -> bool | None:

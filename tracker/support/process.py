@@ -1,4 +1,4 @@
-"""How each of our programs starts and ends: signals, exit codes, and one message for what a user can mend."""
+"""How our programs start and end: signals, exit codes, and one message for failures that users can fix."""
 
 import ctypes
 import errno
@@ -17,15 +17,15 @@ from tracker.errors import FkpError, PipeClosed
 from tracker.support.printable import printable
 
 HANGUP = {"win32": "SIGBREAK"}.get(sys.platform, "SIGHUP")
-"""What a closed terminal or a lost connection sends."""
+"""The signal of a closed terminal or a lost connection."""
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.Signals[HANGUP])
 
 PATIENCE_S = 3.0
-"""A second signal that comes so long after the first ends the program at once."""
+"""A second signal this long after the first ends the program immediately."""
 
 
 NO_LIBRARY = ("cannot open shared object file", "DLL load failed", "Library not loaded")
-"""How Linux, Windows and macOS say that a compiled module lacks a library of the system."""
+"""Error texts of Linux, Windows and macOS when a compiled module misses a system library."""
 _LIBRARIES = {
     "linux": "that belongs to a desktop: apt-get install libgl1 libglib2.0-0 libxcb1, or without windows: "
     "pip install --force-reinstall --no-deps opencv-python-headless",
@@ -34,7 +34,7 @@ _LIBRARIES = {
 
 
 class Stopped(BaseException):
-    """One of `STOPS` arrived.  No `Exception`, so that nothing takes it for a failure it can handle."""
+    """One of `STOPS` arrived.  Not an `Exception`, so that no handler of failures catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -42,7 +42,7 @@ class Stopped(BaseException):
 
 
 def run_program(app: Callable[[], object], name: str, *, extra: str | None = None) -> None:
-    """Run the command line `app`; leave with the documented code where it fails or is stopped.
+    """Run the command line `app`; exit with the documented code if it fails or is stopped.
 
     `extra` is the optional part of the installation whose packages the program needs.
     """
@@ -89,7 +89,7 @@ def _occupy_standard_streams() -> None:
 
 
 def _way_out(error: ImportError, extra: str | None) -> str:
-    """What to install; an import that fails for another reason is our bug and is raised again."""
+    """What to install; raises other import failures again, because they are bugs."""
     if any(says in str(error) for says in NO_LIBRARY):
         return _LIBRARIES.get(sys.platform, "install that library")
     ours = (error.name or "").partition(".")[0] in ("tracker", "train", "weights")
@@ -100,7 +100,7 @@ def _way_out(error: ImportError, extra: str | None) -> str:
 
 @contextmanager
 def undisturbed(on_stop: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Signals wait until the block is through, so that they leave nothing half changed.
+    """Delay signals until the end of the block, so that they leave nothing half changed.
 
     `on_stop` is called when the first of them arrives.
     """
