@@ -2,18 +2,21 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tracker.backends.settings import BackendName
 from tracker.batch import ray as cluster
+from tracker.batch.plan import Task
 from tracker.errors import BackendUnavailable
-
-pytest.importorskip("ray", reason="needs the extra ray")
+from tracker.options import Options
 
 
 @pytest.fixture
 def silent() -> Iterator[str]:
     """Where somebody listens who says nothing."""
+    pytest.importorskip("ray", reason="needs the extra ray")
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
@@ -38,3 +41,9 @@ def test_a_machine_where_nobody_listens_is_not_waited_for(silent: str) -> None:
         closed = f"{host}:{sock.getsockname()[1]}"
     with pytest.raises(BackendUnavailable, match="refused"):
         next(cluster.on_ray([], cluster.Options(), closed, None, lambda _: None))
+
+
+@pytest.mark.parametrize(("asked", "there"), [("auto", "cpu"), ("cpu", "cpu"), ("cuda", "cuda")])
+def test_no_gpu_is_taken_that_was_not_reserved(asked: BackendName, there: str, tmp_path: Path) -> None:
+    _, options = cluster._absolute(Task(tmp_path / "a.mp4", "a.mp4", ()), Options(backend=asked))
+    assert options.backend == there

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tracker.backends.settings import Precision
+from tracker.backends.tensorrt import compile_ahead
 from tracker.backends.tensorrt.build import BATCHES, Recipe, build, engine, listener_of, parse
 from tracker.backends.tensorrt.cache import Cache, cached_in
 from tracker.backends.tensorrt.guard import Gpu, import_package
@@ -236,6 +237,16 @@ def test_the_real_runtime_says_why_it_takes_no_engine(trt: ModuleType) -> None:
     loader = trt.Runtime(listener_of(trt).logger)
     with pytest.raises(BackendUnavailable, match=r"does not load the engine it built: (?!it does not say why)"):
         engine(recipe(trt), Cache(None), lambda content: loader.deserialize_cuda_engine(content[:100]))
+
+
+def test_compiling_ahead_with_another_interface_is_refused_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a finished training does last."""
+    other = ModuleType("tensorrt_rtx")
+    other.__version__ = "99.0"  # type: ignore[attr-defined]
+    monkeypatch.setattr("tracker.backends.tensorrt.installed", lambda _flavour: True)
+    monkeypatch.setattr("tracker.backends.tensorrt.import_package", lambda _flavour: other)
+    with pytest.raises(BackendUnavailable, match=r"99\.0 fp32 does not run here"):
+        compile_ahead(load(), "fp32", Cache(None))
 
 
 def test_one_listener_serves_all_builds_of_a_process(trt: ModuleType) -> None:

@@ -113,4 +113,4 @@ def test_a_gpu_that_is_lost_in_mid_run_costs_auto_one_message_and_the_run_by_nam
     named = fkp_track(*TRACK, "tensorrt-rtx", LOSE_AT="8")
     assert named.returncode == 5
     assert "Traceback" not in named.stderr
-    assert named.stderr.splitlines()[-1].endswith("--backend auto would go on with the processor")
+    assert named.stderr.splitlines()[-1].endswith("--backend auto would continue on the processor")

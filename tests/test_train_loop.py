@@ -15,7 +15,7 @@ from tracker.errors import DataError, SinkError
 from tracker.spec import unit_from_crop
 from tracker.support.process import undisturbed
 from train.learn.augment import Augmentation, Bank
-from train.learn.loop import Fit, FitConfig
+from train.learn.loop import Fit, FitConfig, has_bfloat16
 from train.learn.losses import LossConfig, loss
 from train.learn.model import HEADS, Net, NetConfig
 
@@ -242,3 +242,14 @@ def test_a_hidden_point_teaches_sigma_fully_and_the_point_a_little() -> None:
     of_points, of_sigma = torch.autograd.grad(value, (points, sigma))
     assert of_points[0, 3, 0] == pytest.approx(0.4 * of_points[0, 4, 0])
     assert of_sigma[0, 3] == pytest.approx(of_sigma[0, 4])
+
+
+@pytest.mark.parametrize("hardware", [True, False])
+def test_bfloat16_is_taken_on_a_gpu_whose_hardware_has_it(hardware: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch says yes for emulation too, which is slower than float32."""
+
+    def supported(including_emulation: bool = True) -> bool:
+        return hardware or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert has_bfloat16(torch.device("cuda")) is hardware

@@ -72,9 +72,10 @@ def on_ray(
 
 
 def _absolute(task: Task, each: Options) -> tuple[Task, Options]:
-    """The same for a process that runs in another folder."""
+    """The same for a process in another folder; `auto` is the processor, because no GPU is reserved for it."""
     weights = None if each.weights is None else each.weights.absolute()
-    return replace(task, source=task.source.absolute()), replace(each, weights=weights)
+    backend = "cpu" if each.backend == "auto" else each.backend
+    return replace(task, source=task.source.absolute()), replace(each, weights=weights, backend=backend)
 
 
 def _attempt(task: Task, each: Options, level: int) -> Outcome:
