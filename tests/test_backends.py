@@ -94,7 +94,9 @@ def test_an_unknown_name_is_our_own_mistake() -> None:
 def test_a_backend_asked_for_by_name_never_falls_back() -> None:
     if ONNXRUNTIME_GPU:
         pytest.skip("onnxruntime-gpu is installed")
-    with pytest.raises(BackendUnavailable, match=r"onnxruntime-gpu is not installed; pip install 'fkp\[cuda\]', then"):
+    with pytest.raises(
+        BackendUnavailable, match=r"onnxruntime-gpu is not installed; pip install \"fkp\[cuda\]\", then"
+    ):
         open_backend("cuda", load())
 
 

@@ -319,7 +319,7 @@ def test_urls_and_clusters_name_the_extra_that_they_need(
     command = [sys.executable, "-c", run, *words, "--keypoints", "points"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode in (3, 5)
-    assert "pip install 'fkp[ray]'" in done.stderr.splitlines()[-1] + done.stderr.splitlines()[0]
+    assert 'pip install "fkp[ray]"' in done.stderr.splitlines()[-1] + done.stderr.splitlines()[0]
     assert "Traceback" not in done.stderr
 
 

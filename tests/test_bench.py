@@ -95,7 +95,7 @@ def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple
     done = run_bench("--frames", "11", "--peer", "mediapipe", *measured)
     assert done.returncode == 5
     assert "the peer mediapipe cannot be used" in done.stderr
-    assert "pip install 'fkp[mediapipe]'" in done.stderr
+    assert 'pip install "fkp[mediapipe]"' in done.stderr
 
 
 @pytest.mark.parametrize(

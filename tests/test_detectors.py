@@ -211,7 +211,7 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("mediapipe") is not None, reason="mediapipe is installed")
 def test_mediapipe_that_is_not_installed_says_how_to_get_it() -> None:
-    with pytest.raises(BackendUnavailable, match=r"pip install 'fkp\[mediapipe\]'"):
+    with pytest.raises(BackendUnavailable, match=r"pip install \"fkp\[mediapipe\]\""):
         open_detector("mediapipe")
 
 

@@ -125,7 +125,7 @@ def test_a_missing_extra_is_named_before_anything_is_begun(pictures, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 6
     (message,) = done.stderr.splitlines()
-    assert "pip install 'fkp[parquet]'" in message
+    assert 'pip install "fkp[parquet]"' in message
     assert not list(tmp_path.iterdir())
 
 

@@ -123,7 +123,7 @@ def test_a_missing_extra_is_named(tmp_path, module, suffix):
     code = f"import sys; sys.modules[{module!r}] = None; from tracker import table; table.read({str(path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'fkp[table]'" in done.stderr.splitlines()[-1]
+    assert 'pip install "fkp[table]"' in done.stderr.splitlines()[-1]
 
 
 def changed(tmp_path, **values):

@@ -179,7 +179,7 @@ def test_a_missing_extra_is_named(option: str, package: str, extra: str, tmp_pat
     done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
     assert done.returncode == 6, done.stderr
     (message,) = done.stderr.splitlines()
-    assert f"pip install 'fkp[{extra}]'" in message
+    assert f'pip install "fkp[{extra}]"' in message
 
 
 DENY_SOCKETS = """

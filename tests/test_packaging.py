@@ -69,7 +69,7 @@ def test_a_missing_extra_is_named_instead_of_a_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", code + "cli.main()"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     (message,) = done.stderr.splitlines()
-    assert "pip install 'fkp[train]'" in message
+    assert 'pip install "fkp[train]"' in message
 
 
 @pytest.mark.parametrize(("package", "most"), [("tracker", 9), ("train", 5)])

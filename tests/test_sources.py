@@ -652,7 +652,7 @@ def test_a_picture_in_tiles_names_the_extra_that_reads_it(
     path = turned(tmp_path / "IMG_1.heic", frames)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(heif, "MOST_STREAMS", 0)
-    with pytest.raises(SourceError, match=r"cut into tiles, .*pip install 'fkp\[heic\]'"):
+    with pytest.raises(SourceError, match=r"cut into tiles, .*pip install \"fkp\[heic\]\""):
         open_images(path)
 
 

@@ -176,7 +176,7 @@ except BackendUnavailable as refusal:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(said)
-    assert "pip install 'fkp[rtx]'" in done.stdout
+    assert 'pip install "fkp[rtx]"' in done.stdout
 
 
 def test_an_engine_is_built_once_and_then_kept(

@@ -206,7 +206,7 @@ def test_asked_for_by_name_it_never_falls_back(stand_in_driver: Callable[..., Pa
     done = fkp_track("sys.modules['tensorrt'] = None", stand_in_driver(), tmp_path, "--backend", "tensorrt")
     assert (done.returncode, done.stderr.splitlines()) == (
         5,
-        ["fkp-track: tensorrt is not installed; pip install 'fkp[tensorrt]'"],
+        ['fkp-track: tensorrt is not installed; pip install "fkp[tensorrt]"'],
     )
 
 

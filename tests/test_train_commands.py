@@ -188,4 +188,4 @@ def test_the_other_forms_of_finished_weights_are_made_of_them(
         assert code == 0
         assert "fp16" in caplog.text
     else:
-        assert (code, "pip install 'fkp[rtx]'" in message(capsys)) == (5, True)
+        assert (code, 'pip install "fkp[rtx]"' in message(capsys)) == (5, True)

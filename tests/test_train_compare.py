@@ -180,7 +180,7 @@ def test_bad_input_is_one_message_before_any_work(
     assert f"cannot write to {tmp_path / 'file'}" in message(capsys)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert fkp_compare(data, tmp_path / "out", "--recipes", "simple,knn") == 1
-    assert "the recipe knn needs sklearn: pip install 'fkp[recipes]'" in message(capsys)
+    assert 'the recipe knn needs sklearn: pip install "fkp[recipes]"' in message(capsys)
     assert not (tmp_path / "out").exists()
 
 

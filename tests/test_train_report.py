@@ -163,5 +163,5 @@ def test_a_report_that_cannot_be_written_is_one_line_and_no_failure(
     messages = (record.getMessage() for record in caplog.records)
     blocked, missing = (message for message in messages if message.startswith("no report"))
     assert re.match(r"no report: .*report\.html is a folder.*; then fkp-train report", blocked)
-    assert re.match(r"no report: .*matplotlib.*; pip install 'fkp\[train\]', then fkp-train report", missing)
+    assert re.match(r"no report: .*matplotlib.*; pip install \"fkp\[train\]\", then fkp-train report", missing)
     assert load(folder).card["name"] == "fkp"

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ from tracker.sources.registry import open_source
 from tracker.types import Frame, Tracked
 
 Image = NDArray[np.uint8]
+Given = NDArray[Any] | None
+"""A picture (H, W, 3) uint8 BGR, as OpenCV gives it; checked when it comes, because OpenCV's own types promise less."""
 
 _DEFAULT = Options()
 
@@ -86,12 +88,16 @@ class Tracker:
             self._opened = opened.pop_all()
         self.reset()
 
-    def image(self, image: Image) -> Tracked:
-        """The faces of a single picture, independent of other calls."""
+    def image(self, image: Given) -> Tracked:
+        """The faces of a single picture, independent of other calls.
+
+        `image` is (H, W, 3) uint8, BGR, as cv2.imread gives it; keypoints are in its px.  Raises TypeError and
+        ValueError for anything else, also for the None of a file that cv2.imread cannot read.
+        """
         (tracked,) = self._follow([Frame(_bgr(image), 0, 0.0)], "images", self._options)
         return tracked
 
-    def video(self, source: str | Path | int | Iterable[Image], *, fps: float = 30.0) -> Iterator[Tracked]:
+    def video(self, source: str | Path | int | Iterable[Given], *, fps: float = 30.0) -> Iterator[Tracked]:
         """One result per frame of a film or a folder of pictures (path), a camera (number), or frames of your own.
 
         Your own frames are assumed to come at `fps` per second.  The source is opened with the first result, and
@@ -107,9 +113,10 @@ class Tracker:
             options = replace(self._options, smooth=smooth)
             yield from self._follow(opened, kind, options)
 
-    def update(self, image: Image, timestamp: float | None = None) -> Tracked:
+    def update(self, image: Given, timestamp: float | None = None) -> Tracked:
         """The next frame of a stream from your program: faces keep their ids from call to call.
 
+        `image` is (H, W, 3) uint8, BGR, as cv2.VideoCapture gives it.
         `timestamp`, s, must increase; None takes the time of this call.  Smoothing is `live`, because there are no
         later frames to look at.  After any exception, including Ctrl-C, the next call starts a new stream.
         """
@@ -148,7 +155,7 @@ class Tracker:
 
 
 def track_video(
-    source: str | Path | int | Iterable[Image],
+    source: str | Path | int | Iterable[Given],
     *,
     fps: float = 30.0,
     detector: DetectorName = _DEFAULT.detector,
@@ -185,7 +192,7 @@ def track_video(
         yield from tracker.video(source, fps=fps)
 
 
-def _bgr(image: Image) -> Image:
+def _bgr(image: Given) -> Image:
     """The image itself, its bytes in one piece.  Raises TypeError, ValueError for what is no BGR image."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         seen = getattr(image, "dtype", type(image).__name__)

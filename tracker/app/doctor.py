@@ -82,7 +82,7 @@ def _extras() -> Iterator[Finding]:
     yield Finding("extras", True, f"have {', '.join(sorted(needs.keys() - lacking)) or 'none'}", needed=False)
     if lacking:
         hint = (
-            f"missing {', '.join(sorted(lacking))}; tracker/README.md says what for: pip install 'fkp[{min(lacking)}]'"
+            f'missing {", ".join(sorted(lacking))}; tracker/README.md says what for: pip install "fkp[{min(lacking)}]"'
         )
         yield Finding("extras", False, hint, needed=False)
 

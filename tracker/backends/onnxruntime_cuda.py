@@ -122,7 +122,7 @@ def _session(onnx: bytes, options: dict[str, str]) -> Any:
         return session
     raise BackendUnavailable(
         f"ONNX Runtime's CUDA does not load ({_loaders_reason() or 'no usable NVIDIA GPU'})",
-        "pip install 'onnxruntime-gpu[cuda,cudnn]', and check nvidia-smi",
+        'pip install "onnxruntime-gpu[cuda,cudnn]", and check nvidia-smi',
     )
 
 
@@ -158,7 +158,7 @@ def _why_not() -> tuple[str, str]:
     try:
         version = metadata.version("onnxruntime-gpu")
     except metadata.PackageNotFoundError:
-        return "onnxruntime-gpu is not installed", f"pip install 'fkp[cuda]', then {INSTALL}"
+        return "onnxruntime-gpu is not installed", f'pip install "fkp[cuda]", then {INSTALL}'
     return f"onnxruntime's files lie over those of onnxruntime-gpu {version}, which has the same module", INSTALL
 
 

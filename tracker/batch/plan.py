@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from tracker.errors import SinkError, SourceError
 from tracker.sinks.keypoints.registry import FORMATS, FormatName
 from tracker.support.atomic import PARTIAL_STEM
+from tracker.support.same_file import Sources, folded
 
 FILMS = frozenset(
     {".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265", ".hevc", ".insv"}
@@ -194,7 +195,7 @@ def is_special(path: Path) -> bool:
 def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]:
     """The films that `pattern` matches, named from its first wildcard on; an ending it spells out is taken as meant."""
     index = next(index for index, part in enumerate(pattern.parts) if _WILD.search(part))
-    base, wild = pattern.parents[len(pattern.parts) - 1 - index], "/".join(pattern.parts[index:])
+    base, wild = pattern.parents[len(pattern.parts) - 1 - index], _of_any_python(pattern.parts[index:])
     _refuse_among_films(base, outputs)
     inside = [place for place in outputs if base.resolve() in place.parents]
     spelt = "" if _WILD.search(pattern.suffix) else pattern.suffix.lower()
@@ -214,6 +215,12 @@ def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]
     return films
 
 
+def _of_any_python(parts: Sequence[str]) -> str:
+    """A pattern that means the same to Python 3.10 and 3.13: `**` is any folders, at the end also what is in them."""
+    told = [part if part == "**" else re.sub(r"\*{2,}", "*", part) for part in parts]
+    return "/".join([*told, "*"] if told[-1] == "**" else told)
+
+
 def is_picture(path: Path) -> bool:
     """Whether the name of `path` is one that a folder of pictures is searched for."""
     from tracker.sources.images import SUFFIXES
@@ -222,8 +229,8 @@ def is_picture(path: Path) -> bool:
 
 
 def _place(output: Output) -> Path:
-    """Where an output lies, the same for names that differ in case only: not every file system tells them apart."""
-    return Path(str(output.path.resolve()).casefold())
+    """Where an output lies, as file systems see it that take some different names for the same one."""
+    return Path(folded(output.path))
 
 
 def _places(outputs: Iterable[Sequence[Output]]) -> Counter[Path]:
@@ -262,10 +269,10 @@ def _refuse_clashes(tasks: Sequence[Task]) -> None:
             f"{len(clashing)} outputs would have the name of another, e.g. {first.path} from {' and '.join(films)}; "
             "rename the films, or give their parent folder, so that each output gets its own folder"
         )
-    sources = {task.source.resolve() for task in tasks}
+    sources = Sources(task.source for task in tasks)
     for task in tasks:
         for output in task.outputs:
-            if output.path.resolve() in sources:
+            if sources.are_replaced_by(output.path):
                 raise SinkError(
                     f"{output.path}, the output for {task.source}, would replace a film; choose another folder"
                 )

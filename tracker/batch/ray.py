@@ -89,7 +89,7 @@ def _connect(address: str, *, verbose: bool) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise BackendUnavailable(str(error), "pip install 'fkp[ray]'") from error
+        raise BackendUnavailable(str(error), 'pip install "fkp[ray]"') from error
     try:
         _knock(address)
         with _own_signals():

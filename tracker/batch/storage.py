@@ -25,7 +25,7 @@ def place(text: str) -> Path:
     try:
         from upath import UPath
     except ImportError as error:
-        raise SourceError(f"{text} is a URL; to use URLs: pip install 'fkp[ray]'") from error
+        raise SourceError(f'{text} is a URL; to use URLs: pip install "fkp[ray]"') from error
     try:
         found: Path = UPath(text)
         found.fs  # type: ignore[attr-defined]  # noqa: B018, what the storage needs is imported now

@@ -22,6 +22,7 @@ from tracker.sinks.keypoints.registry import RECORDS, format_of
 from tracker.support.address import STDOUT
 from tracker.support.printable import PrintableFormatter
 from tracker.support.process import run_program
+from tracker.support.same_file import Sources, folded
 
 log = logging.getLogger(__name__)
 
@@ -162,14 +163,15 @@ def _refuse_clashing_outputs(options: Options) -> None:
         )
     if options.format is not None and options.format not in formats.values():
         raise typer.BadParameter(f"{options.format} applies to none of the --keypoints outputs", param_hint="--format")
-    outputs = [path.resolve() for path in options.files]
-    if len(set(outputs)) < len(outputs):
-        raise typer.BadParameter("two outputs have the same name")
+    if len({folded(path) for path in options.files}) < len(options.files):
+        raise typer.BadParameter("two outputs have the same name, to some file systems at least")
     if options.source is None:
         return
-    source = options.source.resolve()
-    for path, output in zip(options.files, outputs, strict=True):
-        if output == source or (source.is_file() and output == source.parent):
+    sources = Sources([options.source])
+    for path in options.files:
+        if sources.are_replaced_by(path) or (
+            options.source.is_file() and folded(path) == folded(options.source.parent)
+        ):
             raise typer.BadParameter(f"{path} would replace the source; give another name")
 
 

@@ -86,7 +86,7 @@ def import_mediapipe(wanted: str) -> Any:
         import mediapipe
     except (ImportError, OSError) as error:  # OSError: a library of the system that it needs is missing
         raise BackendUnavailable(
-            f"{wanted} cannot be used: {error}", "pip install 'fkp[mediapipe]', or do without it; nothing else needs it"
+            f"{wanted} cannot be used: {error}", 'pip install "fkp[mediapipe]", or do without it; nothing else needs it'
         ) from error
     if _release(mediapipe.__version__) >= REPORTS_SINCE:
         log.warning(

@@ -84,4 +84,4 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise SinkError(f"this output needs an extra ({error}): pip install 'fkp[{name}]'") from error
+        raise SinkError(f'this output needs an extra ({error}): pip install "fkp[{name}]"') from error

@@ -59,6 +59,8 @@ class Wish(NamedTuple):
 
 
 AS_IT_LIKES = Wish()
+PERMISSION_S = 20.0
+"""How long a person may take to answer macOS."""
 
 APIS = {
     "v4l2": cv2.CAP_V4L2,
@@ -111,7 +113,7 @@ def open_camera(
     """
     _refuse_missing_api(wish.api)
     device = _Device(index, partial(_open_device, wish=wish) if open_capture is None else open_capture, retry_s)
-    capture = device.open_capture(index)
+    capture = _permitted(device, device.open_capture(index))
     image = _read(capture)
     if image is None:
         reason = _silent(index) if capture.isOpened() else _absent(index)
@@ -122,6 +124,17 @@ def open_camera(
     _warn_of_another_mode(index, wish, width, height, capture.get(cv2.CAP_PROP_FPS))
     info = SourceInfo("camera", str(index), width, height, None, None, clock_zero=first.time)
     return Camera(info, device, device.shots(capture, first))
+
+
+def _permitted(device: "_Device", capture: Capture) -> Capture:
+    """On macOS the first program that asks for a camera gets none until the user has answered a dialog."""
+    until = time.monotonic() + PERMISSION_S
+    if sys.platform == "darwin" and not capture.isOpened():
+        log.warning("no camera yet; if macOS asks whether this program may use it, allow it")
+    while sys.platform == "darwin" and not capture.isOpened() and time.monotonic() < until:
+        time.sleep(1)
+        capture = device.open_capture(device.index)
+    return capture
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,18 +197,24 @@ def _open_device(index: int, wish: Wish) -> Capture:
         capture = cv2.VideoCapture(index, preferred_api() if wish.api is None else APIS[wish.api])
         if not capture.isOpened() and wish.api is None:  # some cameras are known to one API only
             capture = cv2.VideoCapture(index, cv2.CAP_ANY)
-        # What a camera does not support it ignores.  MJPG: uncompressed pictures do not fit USB 2 at 30 fps.
-        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-        for prop, value in (
-            (cv2.CAP_PROP_FRAME_WIDTH, wish.width),
-            (cv2.CAP_PROP_FRAME_HEIGHT, wish.height),
-            (cv2.CAP_PROP_FPS, wish.fps),
-            (cv2.CAP_PROP_BUFFERSIZE, 1),
-        ):
+        for prop, value in _settings(wish):
             if value is not None:
-                capture.set(prop, value)
+                capture.set(prop, value)  # what a camera does not support it ignores
     opened: Capture = capture
     return opened
+
+
+def _settings(wish: Wish) -> list[tuple[int, float | None]]:
+    """What to set, in order.  DirectShow forgets the format when the rate is set, so there the rate comes first."""
+    settings: list[tuple[int, float | None]] = [
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),  # uncompressed pictures do not fit USB 2 at 30 fps
+        (cv2.CAP_PROP_FRAME_WIDTH, wish.width),
+        (cv2.CAP_PROP_FRAME_HEIGHT, wish.height),
+        (cv2.CAP_PROP_FPS, wish.fps),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ]
+    directshow = wish.api == "dshow" or (wish.api is None and sys.platform == "win32")
+    return sorted(settings, key=lambda each: each[0] != cv2.CAP_PROP_FPS) if directshow else settings
 
 
 def _refuse_missing_api(name: str | None) -> None:

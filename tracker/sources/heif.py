@@ -39,7 +39,7 @@ def _by_ffmpeg(path: Path) -> NDArray[np.uint8]:
     try:
         with open_container(path) as container:
             if len(container.streams.video) > MOST_STREAMS:
-                raise SourceError("it is cut into tiles, as phones do it; to read those, pip install 'fkp[heic]'")
+                raise SourceError('it is cut into tiles, as phones do it; to read those, pip install "fkp[heic]"')
             picture = next(container.decode(container.streams.video[0]))
             image = picture.to_ndarray(format="bgr24")
     except (av.FFmpegError, IndexError, StopIteration) as error:

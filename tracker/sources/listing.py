@@ -32,7 +32,7 @@ def find_cameras() -> list[Found]:
         from cv2_enumerate_cameras import enumerate_cameras
     except ImportError as error:
         raise SourceError(
-            f"cameras cannot be listed: {error}; pip install 'fkp[cameras]', or try --camera 0, 1 or 2"
+            f'cameras cannot be listed: {error}; pip install "fkp[cameras]", or try --camera 0, 1 or 2'
         ) from error
     found = (Found(each.index, str(each.name), _modes_of(each.path)) for each in enumerate_cameras(preferred_api()))
     return sorted(found)
@@ -47,7 +47,7 @@ def _modes_of(path: str | None) -> str:
         with Device(path) as device:
             return modes(device.info.frame_types)
     except ImportError:
-        return "sizes unknown; pip install 'fkp[cameras]'"
+        return 'sizes unknown; pip install "fkp[cameras]"'
     except OSError as error:
         return f"cannot be asked: {error.strerror}; may you read {path}, and does no other program use it?"
 

@@ -95,7 +95,7 @@ def _way_out(error: ImportError, extra: str | None) -> str:
     ours = (error.name or "").partition(".")[0] in ("tracker", "train", "weights")
     if extra is None or ours or not isinstance(error, ModuleNotFoundError):
         raise error
-    return f"this needs more than the base installation: pip install 'fkp[{extra}]'"
+    return f'this needs more than the base installation: pip install "fkp[{extra}]"'
 
 
 @contextmanager

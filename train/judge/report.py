@@ -91,7 +91,7 @@ def try_report(folder: Path, faces: Faces) -> None:
     try:
         log.info("report in %s", write_report(folder, faces, folder, overwrite=True))
     except ModuleNotFoundError as error:
-        log.warning("no report: %s; pip install 'fkp[train]', then fkp-train report %s", error, folder)
+        log.warning('no report: %s; pip install "fkp[train]", then fkp-train report %s', error, folder)
     except (FkpError, OSError, ValueError) as error:
         log.warning("no report: %s; then fkp-train report %s", error, folder)
 

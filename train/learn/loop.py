@@ -223,7 +223,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safetensors.safe_open(path, "pt") as file:
-            tensors, notes = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors, notes = {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise DataError(f"{path} is not a checkpoint ({error}); start again with --overwrite") from error
     if not {"settings", "seconds", "sha256"} <= notes.keys():

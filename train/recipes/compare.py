@@ -88,7 +88,7 @@ def _refuse_missing_modules(recipes: Sequence[Recipe]) -> None:
         missing = [name for name in recipe.needs if importlib.util.find_spec(name) is None]
         if missing:
             raise FkpError(
-                f"the recipe {recipe.name} needs {', '.join(missing)}: pip install 'fkp[recipes]', or name the others "
+                f'the recipe {recipe.name} needs {", ".join(missing)}: pip install "fkp[recipes]", or name the others '
                 "with --recipes"
             )
 

@@ -67,6 +67,6 @@ def _able_to_build() -> tuple[Flavour, ModuleType, Gpu | None]:
             return "tensorrt-rtx", import_package("tensorrt-rtx"), None
         extra = PACKAGES["tensorrt-rtx"][1]
         raise BackendUnavailable(
-            refusal.reason, f"TensorRT-RTX builds without: pip install 'fkp[{extra}]'"
+            refusal.reason, f'TensorRT-RTX builds without: pip install "fkp[{extra}]"'
         ) from refusal
     return flavour, trt, gpu

@@ -80,7 +80,7 @@ def installed(flavour: Flavour) -> bool:
 def import_package(flavour: Flavour) -> ModuleType:
     """NVIDIA's package.  Raises BackendUnavailable when it is missing or its libraries do not load."""
     module, extra = PACKAGES[flavour]
-    remedy = f"pip install 'fkp[{extra}]'"
+    remedy = f'pip install "fkp[{extra}]"'
     if not installed(flavour):
         raise BackendUnavailable(f"{flavour} is not installed", remedy)
     try:

@@ -48,7 +48,7 @@ def read(path: str | Path) -> "pandas.DataFrame":
 
         return _of_folder(path) if path.is_dir() else _of_file(path)
     except ImportError as error:
-        raise ImportError(f"tables need more than the base installation: pip install 'fkp[table]' ({error})") from error
+        raise ImportError(f'tables need more than the base installation: pip install "fkp[table]" ({error})') from error
 
 
 def _of_folder(folder: Path) -> "pandas.DataFrame":
