@@ -58,6 +58,8 @@ def test_jsonl_begins_with_where_the_keypoints_come_from(tmp_path):
             "fov_deg": 65.0,
             "mirrored": False,
             "sample_aspect": 1.0,
+            "started": None,
+            "started_monotonic_s": None,
         }
     ]
 

@@ -28,6 +28,7 @@ from tracker.detectors.registry import DetectorName
 from tracker.options import Options, Privacy
 from tracker.sources.contract import Kind
 from tracker.sources.registry import open_source
+from tracker.support.address import stream_url
 from tracker.types import Frame, Tracked
 
 Image = NDArray[np.uint8]
@@ -98,7 +99,7 @@ class Tracker:
         return tracked
 
     def video(self, source: str | Path | int | Iterable[Given], *, fps: float = 30.0) -> Iterator[Tracked]:
-        """One result per frame of a film or a folder of pictures (path), a camera (number), or frames of your own.
+        """One result per frame of a film or folder of pictures (path), a stream (URL), a camera (number), or frames.
 
         Your own frames are assumed to come at `fps` per second.  The source is opened with the first result, and
         closed with the last one or when the iterator is.  Raises SourceError when it cannot be read.
@@ -107,7 +108,8 @@ class Tracker:
             frames = (Frame(_bgr(image), index, index / fps) for index, image in enumerate(source))
             yield from self._follow(frames, "camera", self._options)
             return
-        with open_source(None, camera=source) if isinstance(source, int) else open_source(Path(source)) as opened:
+        place = None if isinstance(source, int) else stream_url(source) or Path(source)
+        with open_source(place, camera=source if isinstance(source, int) else 0) as opened:
             kind = opened.info.kind
             smooth = self._options.smooth or default_smoothing(film=kind == "film", into_files=True)
             options = replace(self._options, smooth=smooth)

@@ -17,7 +17,7 @@ from tracker.detectors.registry import DetectorName
 from tracker.drawing.style_names import StyleName
 from tracker.sinks.keypoints.registry import FormatName
 from tracker.sinks.registry import OUTPUTS
-from tracker.support.address import LOOPBACK, Address, parse_address
+from tracker.support.address import LOOPBACK, Address, StreamUrl, parse_address
 
 ApiName = Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"]
 Privacy = Literal["blur", "pixelate", "hide"]
@@ -100,8 +100,8 @@ def rerun_place(text: str) -> Path | Address:
 class Options:
     """Everything a run depends on.  Raises ValueError for a value that the declaration does not allow."""
 
-    source: Path | None = None
-    """A film, a picture or a folder of pictures; None for the camera or the demo."""
+    source: Path | StreamUrl | None = None
+    """A film, a picture, a folder of pictures or a stream; None for the camera or the demo."""
     called: str | None = None
     """What the outputs call the source, if not `source`."""
     camera: int | None = option(

@@ -36,6 +36,8 @@ def header_of(info: SourceInfo, weights: Weights, backend: Backend, detector: De
         fov_deg=options.fov,
         mirrored=options.mirror,
         sample_aspect=round(float(info.sample_aspect), 6),
+        started=None if info.started is None else info.started.isoformat(timespec="milliseconds"),
+        started_monotonic_s=None if info.clock_zero is None else round(info.clock_zero, 6),
     )
 
 

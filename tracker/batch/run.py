@@ -27,7 +27,7 @@ from tracker.options import Options, declared
 from tracker.sinks.film import FORMATS
 from tracker.sinks.keypoints.registry import RECORDS
 from tracker.sources.images import SUFFIXES
-from tracker.support.address import STDOUT
+from tracker.support.address import STDIN, STDOUT, StreamUrl
 from tracker.support.process import undisturbed
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ def is_batch(sources: Sequence[Path], each: Options) -> bool:
     if len(sources) != 1:
         return bool(sources)
     (source,) = sources
+    if isinstance(source, StreamUrl) or source == STDIN:
+        return False
     outputs = [path for path in (*each.keypoints, each.out) if path is not None and path != STDOUT]
     if any(map(is_url, [source, *outputs])):
         return True

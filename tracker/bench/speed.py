@@ -334,7 +334,7 @@ def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
 
 def time_encode(film: Path, tracked: Sequence[Tracked], info: SourceInfo) -> Timed[..., Any]:
     """Write the frames to `film`.  Encoding runs behind a bounded queue, so this times its throughput."""
-    with closing(open_video(film, replace(info, path=None), overwrite=False)) as sink:
+    with closing(open_video(film, replace(info, kind="demo"), overwrite=False)) as sink:
         stage = timed("encode", sink.write)
         for each in tracked:
             stage(each)

@@ -19,7 +19,7 @@ from tracker.commands.parameters import filled_in, keyword, parameters, taking, 
 from tracker.errors import FkpError
 from tracker.options import INPUT, MACHINE, Options
 from tracker.sinks.keypoints.registry import RECORDS, format_of
-from tracker.support.address import STDOUT
+from tracker.support.address import STDIN, STDOUT, StreamUrl, stream_url
 from tracker.support.printable import PrintableFormatter
 from tracker.support.process import run_program
 from tracker.support.same_file import Sources, folded
@@ -55,10 +55,16 @@ class Command(PlainCommand):
         return super().parse_args(ctx, filled_in(args, Options))
 
 
+def source_place(text: str) -> Path | StreamUrl:
+    """Where frames come from, as typed."""
+    return stream_url(text) or place(text)
+
+
 SOURCES = typer.Argument(
     metavar="SOURCE",
-    parser=place,
-    help="A film, a picture or a folder of pictures.  A folder of films or several sources make a batch.",
+    parser=source_place,
+    help="A film, a picture, a folder of pictures, the URL of a stream, or - for frames on standard input.  "
+    "A folder of films or several sources make a batch.",
     rich_help_panel=INPUT,
 )
 LIST_CAMERAS = typer.Option(
@@ -139,12 +145,15 @@ def _print_cameras() -> None:
 
 def _refuse_camera_options(sources: Sequence[Path], options: Options) -> None:
     given = [name for name in ("width", "height", "fps", "backend_api") if getattr(options, name) is not None]
-    if given and (sources or options.demo):
-        raise typer.BadParameter("works only with cameras", param_hint=f"--{given[0].replace('_', '-')}")
+    if given and (options.demo or (sources and STDIN not in sources)):
+        raise typer.BadParameter(
+            "works only with cameras and frames on standard input", param_hint=f"--{given[0].replace('_', '-')}"
+        )
 
 
 def _refuse_idle_lead(sources: Sequence[Path], options: Options) -> None:
-    looks_ahead = options.smooth is None and bool(sources) and options.writes_files
+    films = [source for source in sources if not isinstance(source, StreamUrl)]
+    looks_ahead = options.smooth is None and bool(films) and options.writes_files
     if options.lead_ms and (looks_ahead or options.smooth in ("offline", "off")):
         raise typer.BadParameter("works only with live points; add --smooth live", param_hint="--lead")
 
@@ -165,7 +174,7 @@ def _refuse_clashing_outputs(options: Options) -> None:
         raise typer.BadParameter(f"{options.format} applies to none of the --keypoints outputs", param_hint="--format")
     if len({folded(path) for path in options.files}) < len(options.files):
         raise typer.BadParameter("two outputs have the same name, to some file systems at least")
-    if options.source is None:
+    if not isinstance(options.source, Path) or options.source == STDIN:
         return
     sources = Sources([options.source])
     for path in options.files:
@@ -209,6 +218,8 @@ def _run_and_report(options: Options) -> None:
 def _run_batch(batch: Batch) -> None:
     if not batch.sources:
         raise typer.BadParameter("a batch needs at least one SOURCE")
+    if any(isinstance(source, StreamUrl) or source == STDIN for source in batch.sources):
+        raise typer.BadParameter("a stream or standard input is tracked by itself, not in a batch")
     if batch.each.show or batch.each.streams or batch.each.rerun is not None or STDOUT in batch.each.keypoints:
         raise typer.BadParameter(
             "a batch only writes files (--out, --keypoints); to watch or to send, track one film at a time"

@@ -194,8 +194,8 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
     rate = info.rate or Fraction(30)
     stream = _add_picture(container, encoder, (width, height), rate, info.sample_aspect)
     sound = silence()
-    if info.kind == "film" and info.path is not None and not os.path.isfile(info.path):
-        log.warning("%s is a pipe, which can be read only once: the film gets no sound", info.path)
+    if info.kind == "film" and info.path is None:
+        log.warning("%s can be read only once: the film gets no sound", info.name)
     elif info.kind == "film" and info.path is not None:
         picture = _look_like(info.path, info, container, stream, anonymous=anonymous)
         sound = silence() if mute else open_sound(info.path, picture, container, suffix)

@@ -177,7 +177,7 @@ def open_sound(film: Path, picture: int, output: Any, suffix: str) -> Sound:
         track = _track(film, stream, output, suffix, name)
         if track is not None:
             tracks[stream.index] = _Carried(name, track)
-    return Sound(open_reader(source, film, streams, tell=False), tracks, picture, output.mux)
+    return Sound(open_reader(source, str(film), streams, tell=False), tracks, picture, output.mux)
 
 
 def _track(film: Path, stream: Any, output: Any, suffix: str, name: str) -> _Track | None:

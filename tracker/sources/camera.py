@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -122,7 +123,8 @@ def open_camera(
     first = _Shot(image, time.perf_counter())
     height, width = image.shape[:2]
     _warn_of_another_mode(index, wish, width, height, capture.get(cv2.CAP_PROP_FPS))
-    info = SourceInfo("camera", str(index), width, height, None, None, clock_zero=first.time)
+    started = datetime.now().astimezone()
+    info = SourceInfo("camera", str(index), width, height, None, None, started=started, clock_zero=first.time)
     return Camera(info, device, device.shots(capture, first))
 
 

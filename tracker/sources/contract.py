@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,8 @@ class SourceInfo:
     """Film: FFmpeg's number of the picture that is read."""
     sample_aspect: Fraction = Fraction(1)
     """Width of a px of the upright picture as it is meant to be shown, in heights."""
+    started: datetime | None = None
+    """Time of day at timestamp 0, with its zone: of a camera or stream; of a film when it was made, if it says so."""
     clock_zero: float | None = None
     """Camera: `time.perf_counter()` at timestamp 0, so that latency = now - clock_zero - timestamp.  Else None."""
 

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Generator, Iterator, Sequence
+from datetime import datetime
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -45,7 +46,7 @@ MAX_RATE = 300
 LONGEST_DELAY_S = 0.5
 """No decoder keeps a picture longer than that; a time that waits longer belongs to a picture that was lost."""
 
-_LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """A title that is no UTF-8 must not cost the film; since version 19 PyAV sees to that itself."""
 
 
@@ -85,31 +86,51 @@ def open_film(path: Path, stream: int | None = None) -> Film:
     """
     container = open_container(path)
     try:
-        decoder = _Decoder(path, container, chosen_picture(path, container, stream))
+        picture = chosen_picture(path, container, stream)
     except BaseException:
         container.close()
         raise
+    opened_once = not path.is_file()
+    return film_of(str(path), container, picture, None if opened_once else path)
+
+
+def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -> Film:
+    """The film in an open container, which is closed with it; `path` is where its sound can be read a second time.
+
+    Raises SourceError, and closes the container, when nothing in it decodes.
+    """
+    decoder = _Decoder(name, container, picture)
     try:
         frames = decoder.frames()
         first = next(frames, None)
         if first is None:
-            raise SourceError(f"{path}: no frame could be decoded; the film is damaged, get another copy")
+            raise SourceError(f"{name}: not one frame could be decoded; the film is damaged, get another copy")
     except BaseException:
         decoder.close()
         raise
     height, width = first.image.shape[:2]
     info = SourceInfo(
         "film",
-        str(path),
+        name,
         width,
         height,
         decoder.rate,
         decoder.frame_count(),
         path,
-        stream=decoder.stream.index,
-        sample_aspect=decoder.first_aspect,
+        stream=picture.index,
+        sample_aspect=decoder.aspect,
+        started=_made(container),
     )
     return Film(info, decoder, _with_first(first, frames))
+
+
+def _made(container: Any) -> datetime | None:
+    """When the film was made, if its container says so."""
+    try:
+        made = datetime.fromisoformat(container.metadata.get("creation_time", "").replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return made if made.tzinfo is not None and made.year > 1970 else None  # cameras without a clock write 1904 or 1970
 
 
 def _with_first(first: Frame, rest: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
@@ -194,6 +215,56 @@ class _View(NamedTuple):
         return f"{width}x{height}" + ("" if self.aspect == 1 else f" (pixels {self.aspect} as wide as high)")
 
 
+class Upright:
+    """Decoded pictures as BGR, upright and all like the first one: others are fitted into its size, and that is said.
+
+    One reformatter for all of them: a new one each costs ten times the conversion.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.aspect = Fraction(1)
+        """Width of a px of the first picture, in heights."""
+        self._name = name
+        self._reformatter = VideoReformatter()
+        self._tone_map: ToneMap | None = None
+        self._first: _View | None = None
+        self._last: _View | None = None
+        self._size = 0, 0
+        self._shapes: tuple[Any, Fraction, Fraction | None] | None = None
+        """A stream, the shape of its pixels, and what its decoder said of it at that time."""
+
+    def __call__(self, stream: Any, picture: Any, time_s: float) -> NDArray[np.uint8]:
+        """A picture that the decoder of `stream` gave -> (H, W, 3)."""
+        view = self._view(stream, picture)
+        bgr = self._reformatter.reformat(self._standard(picture), format="bgr24", threads=1)
+        image = view.orientation.apply(_pixels(bgr))
+        if self._first is None or self._last is None:
+            self._first = self._last = view
+            self._size, self.aspect = (image.shape[1], image.shape[0]), view.aspect
+        if view != self._last:
+            log.warning("%s: picture changes to %s at %.2f s; fitted into %s", self._name, view, time_s, self._first)
+        self._last = view
+        return image if view == self._first else fitted(image, *self._size, shape=view.aspect / self.aspect)
+
+    def _standard(self, picture: Any) -> Any:
+        """The picture in standard range."""
+        if not is_hdr(picture):
+            return picture
+        self._tone_map = self._tone_map or ToneMap(picture.color_trc)
+        return self._tone_map(picture)
+
+    def _view(self, stream: Any, picture: Any) -> _View:
+        """What the container says of the shape of pixels holds until a key frame says something new: what the decoder
+        knows then may already be about pictures to come."""
+        coded = stream.codec_context.sample_aspect_ratio
+        if self._shapes is None or self._shapes[0] is not stream:
+            self._shapes = stream, stream.sample_aspect_ratio or Fraction(1), coded
+        elif picture.key_frame and coded != self._shapes[2]:
+            self._shapes = stream, coded or Fraction(1), coded
+        aspect, orientation = self._shapes[1], Orientation.of(picture)
+        return _View(picture.width, picture.height, orientation, 1 / aspect if orientation.transpose else aspect)
+
+
 class _DisplayTimes:
     """The times of an AVI's pictures.  Its packets say when they are decoded only, and pictures with B-frames come in
     another order: the first one shown takes the first time, and so on."""
@@ -226,18 +297,15 @@ class _DisplayTimes:
 class _Decoder:
     """One container, its picture, and what was wrong with it so far."""
 
-    def __init__(self, path: Path, container: Any, stream: Any) -> None:
+    def __init__(self, name: str, container: Any, stream: Any) -> None:
         self.stream = stream
-        self.first_aspect = Fraction(1)
-        """Of the first picture; known once it is decoded."""
         self._undecoded = 0
-        self._path = path
+        self._name = name
         self._container = container
-        self._reader = open_reader(container, path, clocked(container, stream), tell=True)
+        self._reader = open_reader(container, name, clocked(container, stream), tell=True)
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
-        self._aspect = stream.sample_aspect_ratio or Fraction(1)
-        self._coded_aspect = stream.codec_context.sample_aspect_ratio
+        self._upright = Upright(name)
         self.rate = _nominal_rate(self.stream)
 
     @property
@@ -255,43 +323,22 @@ class _Decoder:
         return max(1, frames)
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Decode the film.  One reformatter for all frames: a new one each costs ten times the conversion."""
-        reformatter, rising = VideoReformatter(), Rising(1 / float(self.rate or 30))
-        first = last = tone_map = None
+        """Decode the film."""
+        rising = Rising(1 / float(self.rate or 30))
         for index, picture in enumerate(self._pictures()):
-            view, claimed = self._view(picture), picture.time
-            if is_hdr(picture) and tone_map is None:
-                tone_map = ToneMap(picture.color_trc)
-            plain = tone_map(picture) if tone_map is not None and is_hdr(picture) else picture
-            bgr = reformatter.reformat(plain, format="bgr24", threads=1)
-            image = view.orientation.apply(_pixels(bgr))
-            if first is None:
-                first, size = view, (image.shape[1], image.shape[0])
-                self.first_aspect = view.aspect
-            time = rising(claimed)
-            if view != (last or view):
-                log.warning(
-                    "%s: its pictures change to %s at %.2f s; fitting them into %s", self._path, view, time, first
-                )
-            last = view
-            if view != first:
-                image = fitted(image, *size, shape=view.aspect / first.aspect)
-            yield Frame(image, index, time, aspect=float(first.aspect))
+            time = rising(picture.time)
+            image = self._upright(self.stream, picture, time)
+            yield Frame(image, index, time, aspect=float(self._upright.aspect))
         if self.skipped:
-            log.warning("%s: %d corrupt packets skipped", self._path, self.skipped)
+            log.warning("%s: %d corrupt packets skipped", self._name, self.skipped)
+
+    @property
+    def aspect(self) -> Fraction:
+        """Width of a px of the first picture, in heights; 1 before it is decoded."""
+        return self._upright.aspect
 
     def close(self) -> None:
         self._container.close()
-
-    def _view(self, picture: Any) -> _View:
-        """What the container says of the shape of pixels holds until a key frame says something new: what the decoder
-        knows then may already be about pictures to come."""
-        coded = self.stream.codec_context.sample_aspect_ratio
-        if picture.key_frame and coded != self._coded_aspect:
-            self._aspect, self._coded_aspect = coded or Fraction(1), coded
-        aspect = self._aspect
-        orientation = Orientation.of(picture)
-        return _View(picture.width, picture.height, orientation, 1 / aspect if orientation.transpose else aspect)
 
     def _pictures(self) -> Iterator[Any]:
         times = _DisplayTimes() if self._container.format.name == "avi" else None
@@ -313,7 +360,7 @@ class _Decoder:
             return self.stream.decode(packet)
         except av.FFmpegError as error:
             self._undecoded += 1
-            log.debug("%s: packet skipped: %r: %s", self._path, packet, error)
+            log.debug("%s: packet skipped: %r: %s", self._name, packet, error)
             if times is not None and packet is not None:
                 times.lost(packet)
             return ()
@@ -323,7 +370,7 @@ def open_container(path: Path) -> Any:
     """The film as PyAV has it, whatever its name and its title.  Raises SourceError when it is missing or no film."""
     try:
         # The prefix keeps FFmpeg from taking a name like concat:a or http:b for another protocol than a file.
-        return av.open(f"file:{existing(path)}", options={"format_whitelist": _films_only()}, **_LENIENT)
+        return av.open(f"file:{existing(path)}", options={"format_whitelist": _films_only()}, **LENIENT)
     except av.FFmpegError as error:
         raise SourceError(f"{path} cannot be read as a film: {_reason(path, error)}") from error
 

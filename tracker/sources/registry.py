@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker.sources.contract import Source
+from tracker.support.address import STDIN, StreamUrl
 from tracker.types import Frame
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def open_source(
-    source: Path | None,
+    source: Path | StreamUrl | None,
     *,
     camera: int = 0,
     demo: bool = False,
     wish: "Wish | None" = None,
     stream: int | None = None,
 ) -> Source:
-    """The demo if requested; else the film, picture or folder at `source`; else camera number `camera`.
+    """The demo if requested; else the stream, film, picture or folder at `source`; else camera number `camera`.
 
     `wish` says how a camera should send its pictures, `stream` which picture of a film with several is meant.
     """
@@ -32,6 +33,14 @@ def open_source(
         return open_demo()
     if source is None:
         return open_camera(camera, wish)
+    if isinstance(source, StreamUrl):
+        from tracker.sources.stream import open_stream
+
+        return open_stream(source, stream)
+    if source == STDIN:
+        from tracker.sources.pipe import open_pipe
+
+        return open_pipe(*(wish[:3] if wish else (None, None, None)), stream)
     from tracker.sources.images import SUFFIXES
 
     if os.path.isdir(source) or source.suffix.lower() in SUFFIXES:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -216,8 +215,8 @@ class Reader:
         self.timeline.tell_damage()
 
 
-def open_reader(container: Any, path: Path, streams: Sequence[Any], *, tell: bool) -> Reader:
+def open_reader(container: Any, name: str, streams: Sequence[Any], *, tell: bool) -> Reader:
     """The packets of `streams`; with `tell` what is wrong with the clock is logged, each once."""
     breaks = bool(container.format.flags & av.format.Flags.ts_discont.value)
     zero_s = (container.start_time or 0) / av.time_base
-    return Reader(container, streams, Timeline(str(path), zero_s, breaks, told=0 if tell else None))
+    return Reader(container, streams, Timeline(name, zero_s, breaks, told=0 if tell else None))

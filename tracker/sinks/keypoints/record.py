@@ -56,6 +56,10 @@ class Header:
     """Whether the frames were mirrored before detection: then left is the person's right."""
     sample_aspect: float = 1.0
     """Width of a px as it is meant to be shown, in heights; keypoints are in px as stored."""
+    started: str | None = None
+    """Time of day at time 0, ISO 8601 with its zone; of a film when it was made, if it says so."""
+    started_monotonic_s: float | None = None
+    """Of a camera or stream the same on this machine's monotonic clock, which LSL uses too on Linux."""
 
 
 def record_of(tracked: Tracked) -> dict[str, Any]:

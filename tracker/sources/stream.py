@@ -1,0 +1,198 @@
+"""Network cameras and streams through PyAV: always the newest picture, with low delay, and back after a drop-out.
+
+In: a URL.  Out: Frames as a camera's, BGR uint8, timestamps in seconds since the first picture arrived.  What has an
+end, such as a film behind an HLS playlist, is read like a film instead: every frame, at its own time.  A playlist may
+lead to other addresses of its own kind, and never to a file of this machine.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import SourceError
+from tracker.sources.contract import Source, SourceInfo
+from tracker.sources.film import LENIENT, Upright, chosen_picture, film_of
+from tracker.support.address import StreamUrl
+from tracker.support.threads import Background
+from tracker.types import Frame
+
+log = logging.getLogger(__name__)
+
+OPEN_S = 15.0
+READ_S = 10.0
+"""How long a server may take to answer, and how long it may send nothing."""
+RETRY_S = 1.0
+LONGEST_RETRY_S = 30.0
+"""A lost stream is tried again after the first; each further try waits twice as long, up to the second."""
+
+_HTTP = "http,https,tcp,tls,crypto,data"
+PROTOCOLS = {
+    "http": _HTTP,
+    "https": _HTTP,
+    "rtsp": "rtsp,rtp,rtcp,udp,tcp,tls,crypto",
+    "rtsps": "rtsp,rtsps,rtp,rtcp,srtp,udp,tcp,tls,crypto",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,rtmp,tcp,tls",
+    "srt": "srt,udp",
+    "tcp": "tcp",
+    "udp": "udp",
+}
+"""What FFmpeg may use for an address of that kind."""
+
+LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "2000000", "max_delay": "500000"}
+"""Pictures are handed on as they come; two seconds have to be enough to know what is sent."""
+
+
+class _Shot(NamedTuple):
+    image: NDArray[np.uint8]
+    time: float
+    """`time.perf_counter()` when it arrived."""
+
+
+class Stream(Source):
+    """A stream being read in a thread; frames that nobody fetched in time are dropped.  Ends only by `close()`."""
+
+    def __init__(self, info: SourceInfo, line: "_Line", shots: Generator[_Shot, None, None]) -> None:
+        self.info = info
+        self._line = line
+        self._shots = Background(shots, depth=1, newest_only=True)
+
+    @property
+    def skipped(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        zero, aspect = self.info.clock_zero or 0.0, float(self.info.sample_aspect)
+        for index, shot in enumerate(self._shots):
+            yield Frame(shot.image, index, shot.time - zero, aspect=aspect)
+
+    def close(self) -> None:
+        self._line.stop.set()
+        self._shots.close()
+
+
+def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = RETRY_S) -> Source:
+    """Connect and wait for the first picture; `stream` chooses one of several.
+
+    Raises SourceError when nobody answers, or nothing that is sent can be decoded.
+    """
+    container = _connect(url)
+    try:
+        picture = _picture(url, container, stream)
+        if container.duration is not None and container.duration > 0:
+            return film_of(url.shown, container, picture)
+        line = _Line(url, stream, retry_s, Upright(url.shown))
+        image = next(line.images(container, picture), None)
+    except BaseException:
+        container.close()
+        raise
+    if image is None:
+        container.close()
+        raise SourceError(f"{url.shown}: not one picture of what it sends can be decoded")
+    first = _Shot(image, time.perf_counter())
+    height, width = image.shape[:2]
+    info = SourceInfo(
+        "camera",
+        url.shown,
+        width,
+        height,
+        None,
+        None,
+        stream=picture.index,
+        sample_aspect=line.upright.aspect,
+        clock_zero=first.time,
+        started=datetime.now().astimezone(),
+    )
+    return Stream(info, line, line.shots(container, picture, first))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """How to connect, and connect again until `stop`."""
+
+    url: StreamUrl
+    number: int | None
+    retry_s: float
+    upright: Upright
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def images(self, container: Any, picture: Any) -> Iterator[NDArray[np.uint8]]:
+        """Every picture until the connection ends; what cannot be decoded is left out.  Raises FFmpeg's errors."""
+        began = time.perf_counter()
+        for packet in container.demux(picture):
+            with suppress(av.InvalidDataError):
+                for each in packet.decode():
+                    yield self.upright(picture, each, time.perf_counter() - began)
+            if self.stop.is_set():
+                return
+
+    def shots(self, container: Any, picture: Any, first: _Shot) -> Generator[_Shot, None, None]:
+        """`first`, then all that follow, connected again whenever the connection ends."""
+        wait_s = self.retry_s
+        try:
+            yield first
+            while not self.stop.is_set():
+                came = False
+                with suppress(av.FFmpegError):
+                    for image in self.images(container, picture):
+                        came = True
+                        yield _Shot(image, time.perf_counter())
+                container.close()
+                wait_s = self.retry_s if came else min(2 * wait_s, LONGEST_RETRY_S)
+                container, picture = self._again(wait_s)
+        finally:
+            container.close()
+
+    def _again(self, wait_s: float) -> tuple[Any, Any]:
+        """A new connection, as soon as there is one; a closed one when `stop` comes first."""
+        if not self.stop.is_set():
+            log.warning("%s sends nothing more; connecting again", self.url.shown)
+        while not self.stop.wait(wait_s):
+            with suppress(SourceError):
+                container = _connect(self.url)
+                try:
+                    picture = _picture(self.url, container, self.number)
+                except SourceError:
+                    container.close()
+                    raise
+                log.warning("%s is back", self.url.shown)
+                return container, picture
+            wait_s = min(2 * wait_s, LONGEST_RETRY_S)
+        return _NOTHING, None
+
+
+def _picture(url: StreamUrl, container: Any, number: int | None) -> Any:
+    picture = chosen_picture(Path(url.shown), container, number)
+    picture.thread_type = "SLICE"  # threads that share out frames keep some of them
+    return picture
+
+
+class _Nothing:
+    """A connection that is closed."""
+
+    def close(self) -> None:
+        pass
+
+
+_NOTHING = _Nothing()
+
+
+def _connect(url: StreamUrl) -> Any:
+    """Raises SourceError, without the user's password."""
+    options = LOW_DELAY | {"protocol_whitelist": PROTOCOLS[url.scheme]}
+    if url.scheme in ("rtsp", "rtsps"):
+        options["rtsp_transport"] = "tcp"  # over UDP lost packets smear the picture
+    try:
+        return av.open(str(url), options=options, timeout=(OPEN_S, READ_S), **LENIENT)
+    except av.FFmpegError as error:
+        raise SourceError(f"{url.shown} cannot be opened: {error.strerror}; check address, user and network") from error
