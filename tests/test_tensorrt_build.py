@@ -255,7 +255,7 @@ def test_one_listener_serves_all_builds_of_a_process(trt: ModuleType) -> None:
 
 def test_engines_for_different_gpus_do_not_replace_each_other(trt: ModuleType) -> None:
     """The full TensorRT's are each for one GPU and driver, an RTX engine is for all."""
-    card, older, other = Gpu("Card 1", (8, 9), "580"), Gpu("Card 1", (8, 9), "570"), Gpu("Card 2", (9, 0), "580")
+    card, older, other = Gpu("Card 1", (8, 9), (13, 0)), Gpu("Card 1", (8, 9), (12, 8)), Gpu("Card 2", (9, 0), (13, 0))
     full = [recipe(trt, flavour="tensorrt", gpu=gpu) for gpu in (card, older, other)]
     assert full[0].name == full[1].name != full[2].name
     assert full[0].facts != full[1].facts

@@ -17,12 +17,6 @@ from tracker.sources.synthetic import astronaut
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compiles a stand-in for libcuda.so.1")
 
-NVML = """
-#include <string.h>
-int nvmlInit_v2(void) { return 0; }
-int nvmlShutdown(void) { return 0; }
-int nvmlSystemGetDriverVersion(char* version, unsigned length) { strncpy(version, "580.95.05", length); return 0; }
-"""
 ASK = """
 from tracker.backends.tensorrt.guard import find_gpu
 from tracker.errors import BackendUnavailable
@@ -46,12 +40,7 @@ def has_driver() -> bool:
 
 
 def test_a_gpu_in_order_is_described(stand_in_driver: Callable[..., Path]) -> None:
-    folder = stand_in_driver()
-    (folder / "nvml.c").write_text(NVML)
-    subprocess.run(
-        ["g++", "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", "-x", "c", folder / "nvml.c"], check=True
-    )
-    assert answer(folder) == "Gpu(name='Card', capability=(8, 9), driver='580.95.05', cuda=(13, 0))"
+    assert answer(stand_in_driver()) == "Gpu(name='Card', capability=(8, 9), cuda=(13, 0))"
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def _gpu() -> Iterator[Finding]:
 
 def _gpu_summary() -> str:
     gpu = find_gpu()
-    return f"{gpu.name}, compute capability {dotted(gpu.capability)}, driver {gpu.driver}"
+    return f"{gpu.name}, compute capability {dotted(gpu.capability)}, driver for CUDA {dotted(gpu.cuda)}"
 
 
 def _compiled() -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Answer, in_batches
+from tracker.backends.contract import Answer, in_batches, refused_where_it_fails
 from tracker.backends.onnxruntime import quiet_session_options
 from tracker.backends.selfcheck import checked
 from tracker.backends.settings import Settings
@@ -98,7 +98,8 @@ def open_cuda(weights: Weights, settings: Settings) -> OnnxRuntimeCuda:
     for graphs in ("1", "0"):
         options = OPTIONS | {"device_id": str(settings.device), "enable_cuda_graph": graphs}
         try:
-            backend = OnnxRuntimeCuda(_session(onnx, options), name, "cuda", settings.device)
+            with refused_where_it_fails(name):
+                backend = OnnxRuntimeCuda(_session(onnx, options), name, "cuda", settings.device)
             return checked(backend, weights, settings.precision)
         except BackendUnavailable as error:
             log.debug("%s with enable_cuda_graph=%s: %s", name, graphs, error)

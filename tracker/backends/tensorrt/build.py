@@ -69,7 +69,11 @@ class Recipe(NamedTuple):
     def _of_gpu(self) -> dict[str, str]:
         if self.gpu is None:
             raise ValueError("TensorRT builds on the GPU that will run the engine; there is none")
-        return {"gpu": self.gpu.name, "capability": dotted(self.gpu.capability), "driver": self.gpu.driver}
+        return {
+            "gpu": self.gpu.name,
+            "capability": dotted(self.gpu.capability),
+            "driver": f"CUDA {dotted(self.gpu.cuda)}",
+        }
 
     @property
     def name(self) -> str:

@@ -4,10 +4,8 @@ Without a driver some TensorRT packages end the process later on, which no `exce
 first: is there one, is it new enough, which GPU does it give us.
 """
 
-import ctypes
 import importlib
 import importlib.util
-import sys
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
@@ -42,9 +40,7 @@ class Gpu:
     name: str
     capability: tuple[int, int]
     """Compute capability, e.g. (8, 9)."""
-    driver: str
-    """The driver's own version, or where it does not tell, the CUDA it supports."""
-    cuda: tuple[int, int] = CUDA_NEEDED
+    cuda: tuple[int, int]
     """The newest CUDA that the driver supports."""
 
 
@@ -61,7 +57,7 @@ def find_gpu(index: int = 0) -> Gpu:
                 f"check --device, nvidia-smi and CUDA_VISIBLE_DEVICES; {CPU_INSTEAD}",
             )
         major, minor = (driver.number("cuDeviceGetAttribute", which, index) for which in (75, 76))
-        return Gpu(driver.device_name(index), (major, minor), _driver_version() or dotted(cuda), cuda)
+        return Gpu(driver.device_name(index), (major, minor), cuda)
     except OSError as error:
         raise BackendUnavailable(f"no NVIDIA driver here ({error})", f"a GPU needs one; {CPU_INSTEAD}") from error
     except BackendUnavailable:
@@ -133,18 +129,3 @@ def _expect_cuda(supported: tuple[int, int], needed: tuple[int, int], by: str) -
             f"the NVIDIA driver supports CUDA {dotted(supported)}, {by} needs {dotted(needed)} or newer",
             f"install driver {'580' if needed >= (13, 0) else '525'} or newer{older}; {CPU_INSTEAD}",
         )
-
-
-def _driver_version() -> str | None:
-    """What nvidia-smi shows, from the library that nvidia-smi asks; None where that is not there."""
-    try:
-        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
-    except OSError:
-        return None
-    version = ctypes.create_string_buffer(80)
-    if nvml.nvmlInit_v2() != 0:
-        return None
-    try:
-        return version.value.decode() if nvml.nvmlSystemGetDriverVersion(version, len(version)) == 0 else None
-    finally:
-        nvml.nvmlShutdown()

@@ -18,7 +18,7 @@ from tracker.backends.tensorrt import crops
 from tracker.backends.tensorrt.build import UNSAID, Recipe, engine, in_a_name, listener_of
 from tracker.backends.tensorrt.cache import Cache, Facts
 from tracker.backends.tensorrt.device import Device, aligned
-from tracker.backends.tensorrt.guard import Gpu
+from tracker.backends.tensorrt.guard import Gpu, dotted
 from tracker.errors import BackendError, BackendUnavailable
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.types import Region
@@ -258,7 +258,7 @@ class Engine:
 
 def _kernels_label(recipe: Recipe, gpu: Gpu) -> tuple[str, Facts]:
     """Name and facts of the kernels that TensorRT-RTX compiled for one GPU."""
-    facts = {**recipe.facts, "gpu": gpu.name, "driver": gpu.driver}
+    facts = {**recipe.facts, "gpu": gpu.name, "driver": f"CUDA {dotted(gpu.cuda)}"}
     return f"{recipe.name}-kernels-{in_a_name(gpu.name)}", facts
 
 
