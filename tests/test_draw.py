@@ -1,9 +1,10 @@
 """What the drawing promises: readable anywhere, true to a fraction of a pixel, and never in the input."""
 
+import cv2
 import numpy as np
 import pytest
 
-from tracker.drawing.draw import PALETTE, draw, overlay_text
+from tracker.drawing.draw import DARK, PALETTE, draw, overlay_text
 from tracker.drawing.styles import STYLES
 from tracker.spec import KEYPOINTS, MIRROR
 from tracker.types import Box, Face, Frame, Region, Tracked
@@ -84,8 +85,9 @@ def test_the_uncertainty_is_drawn_two_sigma_wide(style):
         tracked = face_at(plain(0), 320, 200, 200)
         nose = KEYPOINTS.index("nose_tip")
         tracked.sigma[:] = 0.01
+        bare = draw(tracked, style).max(-1)
         tracked.sigma[0, nose] = sigma
-        seen, bare = (draw(tracked, style, show_sigma=shown).max(-1) for shown in (True, False))
+        seen = draw(tracked, style, show_sigma=True).max(-1)
         y = round(200 + 0.26 * 200)
         lit = np.flatnonzero((seen[y, 220:420] > 60) & (bare[y, 220:420] < 60))
         return np.abs(lit + 220 - 320).max()
@@ -94,11 +96,78 @@ def test_the_uncertainty_is_drawn_two_sigma_wide(style):
     assert reach_px(15.0) == pytest.approx(30, abs=1.5)
 
 
-def test_without_being_asked_no_uncertainty_is_drawn(portrait):
-    unsure = face_at(portrait, 220, 120, 150)
-    before = draw(unsure)
-    unsure.sigma[:] = 20
-    assert (draw(unsure) == before).all()
+def test_a_point_fades_with_its_sigma_and_vanishes_where_it_is_nowhere():
+    nose = KEYPOINTS.index("nose_tip")
+
+    def brightness(sigma):
+        tracked = face_at(plain(0), 320, 200, 200)
+        tracked.sigma[0, nose] = sigma
+        return int(draw(tracked, "classic").max(-1)[round(200 + 0.26 * 200), 320])
+
+    sure, doubtful, more_doubtful, nowhere = (brightness(sides * 200) for sides in (0.02, 0.06, 0.08, 0.12))
+    assert sure > 200
+    assert sure > doubtful > more_doubtful > nowhere == 0
+
+
+def test_lines_to_a_point_that_is_nowhere_vanish_with_it():
+    tracked = face_at(plain(0), 320, 200, 200)
+    before = draw(tracked, "lines")
+    tracked.sigma[0, [KEYPOINTS.index(name) for name in KEYPOINTS if "left" in name]] = 40
+    after = draw(tracked, "lines")
+    left, right = np.s_[:, 325:], np.s_[:, :315]
+    assert np.count_nonzero(after[left]) < 0.1 * np.count_nonzero(before[left])
+    assert np.count_nonzero(after[right]) > 0.4 * np.count_nonzero(before[right])
+
+
+def test_of_a_tiny_face_only_corners_and_id_are_drawn():
+    tiny, small = (draw(face_at(plain(90), 320, 200, side)) for side in (2.64 * 11, 2.64 * 14))
+    assert (tiny[195:215, 315:325] == 90).all()
+    assert (small[195:215, 310:330] != 90).any()
+    assert (tiny != 90).any()
+
+
+def test_strokes_are_wider_in_larger_pictures():
+    def ink(height):
+        drawn = draw(face_at(plain(90, height, height), height / 2, height / 2, 60))
+        return np.count_nonzero((drawn != 90).any(-1))
+
+    assert ink(2160) > 1.5 * ink(480)
+
+
+@pytest.mark.parametrize("y", [20, 200])
+def test_an_id_stands_on_a_dark_plate_inside_the_picture(y):
+    drawn = draw(face_at(plain(255), 320, y, 200, number=5))
+    dark = np.argwhere((drawn == DARK).all(-1))
+    plate = dark[(dark[:, 1] < 320 - 0.4 * 200) & (np.abs(dark[:, 0] - max(y - 90, 10)) < 30)]
+    assert len(plate) > 100
+
+
+SIGHT = {
+    "usual": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""Linear RGB -> linear RGB as seen: Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009."""
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_the_colours_are_told_apart_with_every_kind_of_colour_vision(sight):
+    rgb = np.array(PALETTE, np.float64)[:, ::-1] / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ np.transpose(SIGHT[sight])
+    linear = np.clip(linear, 0, 1)
+    seen = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    lab = cv2.cvtColor(seen[None].astype(np.float32), cv2.COLOR_RGB2Lab)[0]
+    apart = np.linalg.norm(lab[:, None] - lab, axis=-1)
+    assert apart[np.triu_indices(len(PALETTE), 1)].min() > 30
+
+
+@pytest.mark.parametrize("style", ["classic", "lines"])
+def test_a_closed_mouth_has_a_line_between_its_lips(style):
+    drawn = draw(face_at(plain(0), 320, 200, 200), style).max(-1)
+    top, bottom = (round(200 + 200 * y) for y in (0.41, 0.52))
+    column = drawn[top + 5 : bottom - 5, 328]
+    assert column.max() > 60
 
 
 @pytest.mark.parametrize("side", [40, 150, 600])

@@ -1,7 +1,8 @@
 """Tracked faces -> a picture a person can read, in one of a few styles.
 
 In: a `Tracked` (points in frame px).  Out: a new BGR image; the frame itself is never drawn into.  Everything scales
-with the face, and every bright stroke lies on a dark one, so that it shows on light and on dark alike.
+with the face and with the picture, points fade with their uncertainty, and every bright stroke lies on a dark one, so
+that it shows on light and on dark alike.
 
 A face's strokes are drawn on a transparent canvas, enlarged where the face is small, which is then shrunk and laid over
 the picture: that smooths their edges.
@@ -19,6 +20,7 @@ from tracker.core.head_pose import axes_of
 from tracker.core.square import shown_scale
 from tracker.drawing.style_names import StyleName
 from tracker.drawing.styles import STYLES, Style
+from tracker.geometry import SIDE_IOD
 from tracker.spec import INDEX
 from tracker.types import Box, Face, Pose, Tracked
 
@@ -27,15 +29,16 @@ Color = tuple[int, int, int]
 Points = NDArray[np.floating]
 
 PALETTE: tuple[Color, ...] = (
-    (233, 180, 86),  # sky blue
-    (0, 159, 230),  # orange
-    (66, 228, 240),  # yellow
-    (115, 158, 0),  # bluish green
-    (167, 121, 204),  # reddish purple
-    (0, 94, 213),  # vermilion
-    (178, 114, 0),  # blue
+    (3, 175, 255),  # amber
+    (255, 78, 0),  # blue
+    (255, 255, 199),  # pale cyan
+    (130, 177, 12),  # green
+    (21, 64, 180),  # rust
+    (150, 238, 255),  # pale yellow
+    (164, 71, 145),  # purple
 )
-"""BGR, told apart with every kind of colour vision: Okabe & Ito, "Color Universal Design", 2008, without its black."""
+"""BGR.  Any two differ by 35 in CIELAB for normal sight and for each kind of colour blindness (Machado 2009, complete):
+found by search, where Okabe and Ito's seven differ by 16, and orange and yellow by 17."""
 
 AXES: tuple[Color, ...] = ((60, 60, 235), (70, 190, 60), (240, 120, 50))
 """BGR of a head's axes: red, green, blue for x, y, z, as everywhere."""
@@ -44,6 +47,13 @@ DARK: Color = (24, 20, 16)
 WHITE: Color = (255, 255, 255)
 LINE_OPACITY = 0.8
 """Lines let the skin through; dots do not."""
+SURE_SIDES, NOWHERE_SIDES = 0.035, 0.11
+"""A point whose sigma, in sides of the face's region, is up to the first is drawn in full; from the second on, not at
+all; between them it fades."""
+MARKED_EYES_PX = 12
+"""Of a face with fewer px between the eyes only the corners and the id are drawn: dots would hide it."""
+USUAL_HEIGHT_PX = 480
+"""Pictures that are higher are shown smaller, so strokes are at least that much wider in them."""
 SIGMA_OPACITY = 0.5
 SIGMA_DOT_SIZE = 0.5
 """The uncertainty is often smaller than a dot of usual size."""
@@ -72,9 +82,9 @@ def draw(tracked: Tracked, style: StyleName = "classic", *, show_sigma: bool = F
     from each nose where the head's left (red), top (green) and front (blue) point, if `tracked` has poses.
     """
     image = tracked.frame.image.copy()
-    look = STYLES[style]._replace(dot_size=SIGMA_DOT_SIZE) if show_sigma else STYLES[style]
+    look = STYLES[style]._replace(dot_size=SIGMA_DOT_SIZE, uncertain=True) if show_sigma else STYLES[style]
     for face, points, sigma in zip(tracked.faces, tracked.keypoints, tracked.sigma, strict=True):
-        _draw_face(image, face, points, SIGMAS * sigma if show_sigma else None, look)
+        _draw_face(image, face, points, sigma, look)
     if show_pose:
         for face, points, pose in zip(tracked.faces, tracked.keypoints, tracked.poses, strict=True):
             if pose is not None:
@@ -100,19 +110,23 @@ class _Pen(NamedTuple):
     line_width: float
     rim: float
     """How far the dark under a bright stroke sticks out on either side."""
+    mark_width: float
+    """Of the corner marks."""
     text_height: float
     zoom: int
     """Drawn this many times larger and shrunk, because OpenCV's thinnest strokes are too coarse for a small face."""
 
     @classmethod
-    def of(cls, face: Face, style: Style) -> "_Pen":
-        side = face.region.side
+    def of(cls, face: Face, style: Style, height: int) -> "_Pen":
+        """For a face in a picture of that `height`."""
+        side, least = face.region.side, max(1.0, height / USUAL_HEIGHT_PX)
         return cls(
             color=PALETTE[face.id % len(PALETTE)],
-            dot_radius=_clamped(0.0115 * side, 1.0, 12) * style.dot_size,
-            line_width=_clamped(0.006 * side, 0.75, 8) * style.line_width,
-            rim=_clamped(0.0035 * side, 0.5, 4),
-            text_height=_clamped(0.055 * side, 8, 40),
+            dot_radius=_clamped(0.0115 * side, min(least, max(1.0, 0.02 * side)), 12 * least) * style.dot_size,
+            line_width=_clamped(0.006 * side, min(0.75 * least, max(0.75, 0.012 * side)), 8 * least) * style.line_width,
+            rim=_clamped(0.0035 * side, min(0.5 * least, max(0.5, 0.008 * side)), 4 * least),
+            mark_width=_clamped(0.006 * side, 1.0 * least, 8 * least),
+            text_height=_clamped(0.055 * side, 9 * least, 40 * least),
             zoom=math.ceil(_clamped(FINE_SIDE_PX / side, 1, MAX_ZOOM)),
         )
 
@@ -138,21 +152,28 @@ class _Canvas:
         height, width = self._patch.shape[:2]
         self._pixels = np.zeros((max(1, height * zoom), max(1, width * zoom), 4), np.uint8)  # OpenCV draws on no less
 
-    def lines(self, lines: Sequence[Points], strokes: Iterable[tuple[float, Color]]) -> None:
-        """Polylines, each (K, 2) frame px, all of them once with each width, frame px, and ink."""
+    def lines(
+        self, lines: Sequence[Points], strokes: Iterable[tuple[float, Color]], opacities: Sequence[float]
+    ) -> None:
+        """Polylines, each (K, 2) frame px and as opaque as told, all once with each width, frame px, and ink."""
         fixed = [self._fixed(line) for line in lines]
         for width, ink in strokes:
             thickness = max(1, round(width * self._zoom))
-            cv2.polylines(self._pixels, fixed, False, _clear(ink, LINE_OPACITY), thickness, cv2.LINE_AA, SHIFT)
+            for line, opacity in zip(fixed, opacities, strict=True):
+                if opacity > 0:
+                    color = _clear(ink, LINE_OPACITY * opacity)
+                    cv2.polylines(self._pixels, [line], False, color, thickness, cv2.LINE_AA, SHIFT)
 
-    def discs(self, centers: Points, layers: Iterable[tuple[Sequence[float], Color, float]]) -> None:
-        """Filled circles around `centers` (M, 2), all of them once with each M radii, ink and opacity; frame px."""
+    def discs(
+        self, centers: Points, layers: Iterable[tuple[Sequence[float], Color, float]], opacities: Sequence[float]
+    ) -> None:
+        """Filled circles around `centers` (M, 2), each as opaque as told times its layer: M radii, ink and opacity."""
         fixed = self._fixed(centers).tolist()
-        for radii, ink, opacity in layers:
-            color = _clear(ink, opacity)
-            for center, radius in zip(fixed, radii, strict=True):
-                fixed_radius = round(radius * self._scale)
-                cv2.circle(self._pixels, center, fixed_radius, color, cv2.FILLED, cv2.LINE_AA, SHIFT)
+        for radii, ink, layer_opacity in layers:
+            for center, radius, opacity in zip(fixed, radii, opacities, strict=True):
+                if opacity > 0:
+                    color = _clear(ink, layer_opacity * opacity)
+                    cv2.circle(self._pixels, center, round(radius * self._scale), color, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
     def lay_down(self) -> None:
         """Change the frame's pixels where something was drawn, and no others."""
@@ -178,28 +199,38 @@ def _clear(ink: Color, opacity: float) -> tuple[int, ...]:
     return tuple(round(channel * opacity) for channel in (*ink, 255))
 
 
-def _draw_face(image: Image, face: Face, points: Points, reach: NDArray[np.float32] | None, style: Style) -> None:
-    """Draw one face into the part of the image around it; `points` (15, 2) and the uncertainty's (15,) in frame px."""
-    pen = _Pen.of(face, style)
+def _draw_face(image: Image, face: Face, points: Points, sigma: NDArray[np.float32], style: Style) -> None:
+    """Draw one face into the part of the image around it; `points` (15, 2) and their sigma (15,) in frame px."""
+    pen = _Pen.of(face, style, image.shape[0])
+    if face.region.side >= MARKED_EYES_PX * SIDE_IOD:
+        _draw_points(image, points, sigma, face.region.side, pen, style)
+    if style.framed:
+        _draw_marks(image, face.box, pen)
+        _draw_id(image, face, pen)
+
+
+def _draw_points(
+    image: Image, points: Points, sigma: NDArray[np.float32], side: float, pen: _Pen, style: Style
+) -> None:
+    """Draw the lines and dots of one face, and its uncertainty if the style shows it."""
+    reach = SIGMAS * sigma if style.uncertain else None
+    shares = np.clip((NOWHERE_SIDES - sigma / side) / (NOWHERE_SIDES - SURE_SIDES), 0, 1)
+    opacities = [1.0] * len(points) if style.uncertain else shares.tolist()
     lines = [weights @ points for weights in style.lines]
+    of_lines = [min(opacities[i] for i in np.flatnonzero(np.abs(weights).max(axis=0) > 0.2)) for weights in style.lines]
     margin = 2 * pen.dot_radius + pen.rim + (0 if reach is None else reach.max())
     spread = np.concatenate([points, *lines])
     canvas = _Canvas(image, spread.min(0) - margin, spread.max(0) + margin, pen.zoom)
     if lines:
-        canvas.lines(lines, pen.strokes)
+        canvas.lines(lines, pen.strokes, of_lines)
     if reach is not None:
-        reach_px = reach.tolist()
-        wider_px = (reach + pen.rim).tolist()
-        canvas.discs(points, [(wider_px, DARK, LINE_OPACITY), (reach_px, pen.color, SIGMA_OPACITY)])
+        layers = [((reach + pen.rim).tolist(), DARK, LINE_OPACITY), (reach.tolist(), pen.color, SIGMA_OPACITY)]
+        canvas.discs(points, layers, opacities)
     if style.dot_size:
         ink = WHITE if style.white_dots else pen.color
         below, above = ([radius] * len(points) for radius in (pen.dot_radius + pen.rim, pen.dot_radius))
-        canvas.discs(points, [(below, DARK, 1.0), (above, ink, 1.0)])
+        canvas.discs(points, [(below, DARK, 1.0), (above, ink, 1.0)], opacities)
     canvas.lay_down()
-    if style.framed:
-        _draw_marks(image, face.box, pen)
-        baseline = (face.box.left, face.box.top - 0.6 * pen.text_height)
-        _text(image, str(face.id), baseline, pen.text_height, pen.color)
 
 
 def _draw_axes(image: Image, face: Face, origin: Points, pose: Pose, aspect: float) -> None:
@@ -209,10 +240,10 @@ def _draw_axes(image: Image, face: Face, origin: Points, pose: Pose, aspect: flo
     across = (towards[:2] - np.outer((pose.x / pose.z, pose.y / pose.z), towards[2])).T
     across /= np.array(shown_scale(aspect)) / math.sqrt(max(aspect, 1 / aspect))
     lines = origin + 0.4 * face.region.side * np.stack([np.zeros_like(across), across], axis=1)
-    pen = _Pen.of(face, Style())
+    pen = _Pen.of(face, Style(), image.shape[0])
     canvas = _Canvas(image, lines.min((0, 1)) - 2 * pen.line_width, lines.max((0, 1)) + 2 * pen.line_width, pen.zoom)
     for line, color in sorted(zip(lines, AXES, strict=True), key=lambda axis: -float(np.hypot(*(axis[0][1] - origin)))):
-        canvas.lines([line], pen._replace(color=color).strokes)
+        canvas.lines([line], pen._replace(color=color).strokes, [1.0])
     canvas.lay_down()
 
 
@@ -225,8 +256,24 @@ def _draw_marks(image: Image, box: Box, pen: _Pen) -> None:
         for y, arm_y in ((box.top, arm), (box.bottom, -arm))
     ]
     fixed = list(np.round(np.clip(marks, -(2**14), 2**15) * (1 << SHIFT)).astype(np.int32))
-    for width, ink in pen.strokes:
+    for width, ink in ((pen.mark_width + 2 * pen.rim, DARK), (pen.mark_width, pen.color)):
         cv2.polylines(image, fixed, False, ink, max(1, round(width)), cv2.LINE_AA, SHIFT)
+
+
+def _draw_id(image: Image, face: Face, pen: _Pen) -> None:
+    """Write the face's id on a dark plate above its box, or inside it where the picture ends."""
+    text, scale = str(face.id), pen.text_height / _FONT_HEIGHT_PX
+    thickness, pad = max(1, round(pen.text_height / 8)), pen.text_height / 3
+    (width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)
+    height = pen.text_height + 2 * pad
+    left, bottom, frame = face.box.left, face.box.top - pen.mark_width - pen.rim, image.shape
+    if face.box.bottom < 0 or face.box.right < 0 or left > frame[1] or bottom > frame[0]:
+        return
+    bottom = bottom if bottom > height else max(face.box.top, 0) + height
+    left = max(left, 0)
+    x0, y0, x1, y1 = (round(edge) for edge in (left, bottom - height, left + width + 2 * pad, bottom))
+    cv2.rectangle(image, (x0, y0), (x1, y1), DARK, cv2.FILLED)
+    cv2.putText(image, text, (round(x0 + pad), round(y1 - pad)), _FONT, scale, pen.color, thickness, cv2.LINE_AA)
 
 
 def _text(image: Image, text: str, baseline: tuple[float, float], height: float, ink: Color) -> None:

@@ -28,6 +28,8 @@ class Style(NamedTuple):
     """Else in the face's colour."""
     framed: bool = True
     """With corner marks around the face and its number."""
+    uncertain: bool = False
+    """With a disc around each point that shows its sigma, instead of fading."""
 
 
 def _straight(*names: str) -> Weights:
@@ -57,8 +59,10 @@ def _links() -> tuple[Weights, ...]:
 
 
 def _lips() -> tuple[Weights, ...]:
+    """Both lips' outer edges and the line between them: without it a closed mouth reads as an open one."""
     corners = _point("mouth_left_corner"), _point("mouth_right_corner")
-    return tuple(_arc(corners[0], _point(f"mouth_center_{lip}_lip"), corners[1]) for lip in ("top", "bottom"))
+    top, bottom = (_point(f"mouth_center_{lip}_lip") for lip in ("top", "bottom"))
+    return tuple(_arc(corners[0], middle, corners[1]) for middle in (top, 0.55 * top + 0.45 * bottom, bottom))
 
 
 def _contours() -> tuple[Weights, ...]:
