@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tracker import errors
+from tracker.sinks.window import GET_WINDOWS
 
 ROOT = Path(__file__).resolve().parents[1]
 README, TRACKER = ROOT / "README.md", ROOT / "tracker" / "README.md"
@@ -80,6 +81,18 @@ def commands(guide: Path) -> list[str]:
     """What the shell blocks of a guide run of ours, a command each, up to a pipe or `&&`."""
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text(guide), re.DOTALL))
     return re.findall(r"(?:^|&& )((?:\S*/)?fkp-(?:track|train|bench)\b[^|&\n]*)", blocks, re.MULTILINE)
+
+
+def test_the_guide_names_every_extra() -> None:
+    table = text(TRACKER).partition("\n## Extras\n")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE)))
+    section = text(ROOT / "pyproject.toml").partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    assert sorted(named) == sorted(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE))
+
+
+def test_the_readme_says_how_to_get_a_window() -> None:
+    assert GET_WINDOWS in text(README)
+    assert GET_WINDOWS in text(TRACKER)
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
