@@ -32,8 +32,8 @@ def fkp_track(
     path = f"{STANDINS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     known = os.environ | {"PYTHONPATH": path, "LD_LIBRARY_PATH": str(libraries), "XDG_CACHE_HOME": str(tmp_path)}
 
-    def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", PROGRAM, *words]
+    def run(*words: str, program: str = PROGRAM, **environment: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", program, *words]
         return subprocess.run(
             command, cwd=tmp_path, env=known | environment, capture_output=True, text=True, check=False
         )
@@ -114,3 +114,30 @@ def test_a_gpu_that_is_lost_in_mid_run_costs_auto_one_message_and_the_run_by_nam
     assert named.returncode == 5
     assert "Traceback" not in named.stderr
     assert named.stderr.splitlines()[-1].endswith("--backend auto would continue on the processor")
+
+
+def test_precision_cache_and_device_reach_the_runtime_from_python_too(
+    fkp_track: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    opening = (
+        "from tracker import Tracker; t = Tracker(backend='tensorrt-rtx', precision='fp16', {}); print(t._backend.name)"
+    )
+    done = fkp_track(program=opening.format("keep_compiled=False"))
+    assert done.stdout == "tensorrt-rtx 1.7.stand-in fp16, Card\n"
+    assert not list(tmp_path.glob("fkp/compiled/*.compiled"))
+    assert "shows 1 GPU, not number 2" in fkp_track(program=opening.format("device=2")).stderr
+
+
+def test_the_benchmark_shows_the_processor_beside_every_runtime_and_the_reasons_of_those_that_refuse(
+    fkp_track: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> None:
+    short = "import tracker.bench.gpu as gpu; gpu.REPEATS, gpu.CROWD = 20, 40\n"
+    done = fkp_track("--gpu", "--json", program=short + "from tracker.commands.bench import main; main()")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["cpu"]["backend"].startswith("onnxruntime-cpu")
+    for precision in ("fp32", "fp16"):
+        assert told[f"tensorrt-rtx {precision}"]["backend"] == f"tensorrt-rtx 1.7.stand-in {precision}, Card"
+        assert set(told[f"tensorrt-rtx {precision}"]["crops and network only, us"]) == {"1", "2", "8"}
+        assert "is not installed" in told[f"tensorrt {precision}"]["refused"]
+        assert "refused" in told[f"cuda {precision}"]
