@@ -439,11 +439,11 @@ def test_a_file_system_without_locks_is_worked_on_with_a_warning(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("fcntl.flock", refuse)  # such a file system cannot be had in a test
+    monkeypatch.setattr("tracker.support.lock._lock", refuse)  # such a file system cannot be had in a test
     with open_ledger(tmp_path) as ledger:
         ledger.write({"status": "done", "outputs": ["a.jsonl"]})
     (warning,) = caplog.messages
-    assert "make sure that no other batch writes here" in warning
+    assert "make sure that no other batch writes to it" in warning
 
 
 @pytest.mark.slow

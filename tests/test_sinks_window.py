@@ -6,11 +6,15 @@ import struct
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from tracker.sinks import window
+from tracker.sources.contract import SourceInfo
 
 BLUE, GREEN = (200, 60, 20), (30, 180, 40)
 
@@ -224,3 +228,23 @@ def test_a_window_opens_whatever_qt_is_told_to_use(screen, tmp_path):
     viewer = Viewer(tmp_path, {"DISPLAY": screen.display, "QT_QPA_PLATFORM": "wayland"})
     assert eventually(viewer.frames)
     viewer.close()
+
+
+def test_a_name_that_is_not_utf_8_is_no_title(monkeypatch):
+    """OpenCV ends the process on such a title."""
+    titles = []
+    for name in ("namedWindow", "resizeWindow", "imshow"):
+        monkeypatch.setattr(cv2, name, lambda title, *_: titles.append(title))
+    monkeypatch.setattr("tracker.sinks.window.why_no_window", lambda: None)
+    window.open_window("fkp-track: caf\udce9\x1b.mp4", SourceInfo("film", "x", 64, 48, Fraction(25), 1))
+    assert set(titles) == {r"fkp-track: caf\xe9\x1b.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("platform", "minimised", "goes_on"), [("darwin", True, True), ("darwin", False, False), ("linux", True, False)]
+)
+def test_minimising_on_macos_is_not_closing(platform, minimised, goes_on, monkeypatch):
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 0.0)
+    monkeypatch.setattr(window, "_is_minimised", lambda: minimised)
+    assert window._is_open("demo") == goes_on

@@ -6,11 +6,9 @@ output with its final name and `done` is complete and ours, whenever the batch w
 
 """
 
-import errno
 import json
 import logging
 import os
-import sys
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -19,14 +17,12 @@ from typing import Any, Literal, Protocol
 
 from tracker.batch.storage import is_url
 from tracker.errors import SinkError
+from tracker.support.lock import try_lock
 
 log = logging.getLogger(__name__)
 
 NAME = "fkp-batch.ndjson"
 """Not .jsonl: people collect keypoint files by that ending."""
-
-NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
-"""Errors of file systems without locks: Lustre mounted without them, some FUSE and NFS."""
 
 State = Literal["missing", "done", "stale", "interrupted", "foreign"]
 
@@ -169,24 +165,8 @@ def _take(entries: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
 
 
 def _lock(file: FileIO) -> bool:
-    """Lock the file for this process until it is closed or the process ends; False if another process has locked it.
-
-    True, with a warning, if the file system has no locks.
-    """
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(1 << 40)  # a byte that is never written: on Windows others cannot read locked bytes
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        log.warning("%s cannot be locked (%s); make sure that no other batch writes here", file.name, error.strerror)
-    return True
+    """Whether no other batch has this file; without locks nobody knows, and a warning says so."""
+    locked = try_lock(file)
+    if locked is None:
+        log.warning("%s cannot be locked here; make sure that no other batch writes to it", file.name)
+    return locked is not False

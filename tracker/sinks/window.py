@@ -163,9 +163,25 @@ def _x_server_answers() -> bool:
 
 def _is_open(title: str) -> bool:
     try:
-        return bool(cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) > 0)
+        visible = bool(cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) > 0)
     except cv2.error:  # no window was ever opened, or the last one is gone
         return False
+    return visible or (sys.platform == "darwin" and _is_minimised())
+
+
+def _is_minimised() -> bool:
+    """Whether a window of this program is in macOS's Dock: OpenCV calls it invisible, as if it had been closed."""
+    objc = ctypes.CDLL("/usr/lib/libobjc.A.dylib")
+    objc.objc_getClass.restype = objc.sel_registerName.restype = ctypes.c_void_p
+
+    def send(receiver: int, message: bytes, *args: int) -> int:
+        kinds = (ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_size_t] * len(args))
+        ask = ctypes.CFUNCTYPE(ctypes.c_void_p, *kinds)(("objc_msgSend", objc))
+        return ask(receiver, objc.sel_registerName(message), *args) or 0
+
+    windows = send(send(objc.objc_getClass(b"NSApplication"), b"sharedApplication"), b"windows")
+    each = (send(windows, b"objectAtIndex:", index) for index in range(send(windows, b"count")))
+    return any(send(window, b"isMiniaturized") & 0xFF for window in each)
 
 
 def _snapshot(image: Image) -> None:
