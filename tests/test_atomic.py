@@ -75,7 +75,7 @@ def test_a_place_that_may_not_be_looked_into_is_one_message(tmp_path):
 
 def test_a_name_that_is_too_long_is_one_message(tmp_path):
     with pytest.raises(SinkError, match="cannot write"):
-        open_partial(tmp_path / ("é" * 120 + ".csv"), overwrite=False)
+        open_partial(tmp_path / ("é" * 130 + ".csv"), overwrite=False)
 
 
 def test_leftovers_of_a_killed_run_are_not_written_over(tmp_path):

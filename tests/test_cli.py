@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -268,10 +269,12 @@ def test_the_end_of_a_run_says_what_was_done_and_which_runtime_did_it(film: Path
 
 
 def test_auto_says_in_one_line_why_other_runtimes_were_not_used(film: Path, tmp_path: Path) -> None:
-    reasons, winner, *_ = fkp_track(film, "--no-show", cwd=tmp_path).stderr.splitlines()
-    if "onnxruntime-cpu" in winner:
-        assert reasons.startswith("fkp-track: not used: tensorrt")
+    plain, verbose = (fkp_track(film, "--no-show", *more, cwd=tmp_path).stderr for more in ((), ("-v",)))
+    if "backend onnxruntime-cpu" in verbose:
+        (reasons,) = (line for line in verbose.splitlines() if "not used: " in line)
+        assert "tensorrt" in reasons
         assert "cuda: " in reasons
+        assert ("not used: " in plain) == ("no NVIDIA driver here" not in reasons)  # without one nobody wonders
 
 
 def missing(_: Path) -> list[str]:
@@ -512,3 +515,48 @@ def test_wishes_reach_the_camera(tmp_path: Path) -> None:
 def test_the_choices_of_the_command_line_are_those_that_exist() -> None:
     assert get_args(ApiName) == tuple(APIS)
     assert {way for way in get_args(Privacy) if way != "hide"} == set(UPSCALING)
+
+
+# What people type and mean
+
+
+def test_a_second_film_that_does_not_exist_was_meant_as_an_output(film: Path, tmp_path: Path) -> None:
+    for name, option in (("out.mp4", "--out"), ("points.csv", "--keypoints")):
+        done = fkp_track(film, name, cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"{name} does not exist; to write it: {option} {name}" in " ".join(done.stderr.split())
+
+
+def test_a_number_was_meant_as_a_camera(tmp_path: Path) -> None:
+    done = fkp_track("0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "0 is no file; camera 0 is --camera 0" in done.stderr
+
+
+def test_the_short_word_for_an_output_is_understood(film: Path, tmp_path: Path) -> None:
+    done = fkp_track(film, "-o", "x.mp4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x.mp4").exists()
+
+
+def test_nothing_is_written_to_the_null_device(film: Path, tmp_path: Path) -> None:
+    done = fkp_track(film, "--keypoints", os.devnull, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_one_film_makes_is_named(film: Path, tmp_path: Path) -> None:
+    done = fkp_track(film, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "out becomes a folder for annotated films; a name that ends in .mp4 is one film" in done.stderr
+
+
+@pytest.mark.parametrize("letter", ["a", "ü"])
+def test_names_may_be_as_long_as_the_file_system_allows(film: Path, tmp_path: Path, letter: str) -> None:
+    stem = letter * ((255 - len(".jsonl")) // len(letter.encode()))
+    done = fkp_track(film, "--keypoints", f"{stem}.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [f"{stem}.jsonl"]
+    done = fkp_track(film, "--keypoints", f"{stem}xx.jsonl", cwd=tmp_path)
+    assert done.returncode == 6
+    assert "more than 255 bytes" in done.stderr

@@ -12,9 +12,11 @@ from tracker.app.follow import follow, open_detector_for, smallest_covered
 from tracker.app.outputs import header_of, open_sinks
 from tracker.app.progress import Tally, open_progress
 from tracker.backends.registry import choose_backend
+from tracker.backends.tensorrt.driver import Driver
 from tracker.backends.weights import load
 from tracker.core.head_pose import posed
 from tracker.core.privacy import Stretches
+from tracker.errors import BackendError
 from tracker.options import Options
 from tracker.sinks.contract import Quit
 from tracker.sources.camera import Wish
@@ -23,6 +25,8 @@ from tracker.sources.registry import open_source
 from tracker.support.address import STDOUT
 
 log = logging.getLogger(__name__)
+more = logging.getLogger(__package__)
+"""For what only -v shows."""
 
 COVERED_FROM_PX = 14
 """Between the eyes: larger faces must be found where heads are covered."""
@@ -48,7 +52,7 @@ def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
         suppress(Quit),
     ):
         if chosen.refused:
-            log.info("not used: %s", chosen.refused)
+            (log if _has_nvidia_driver() else more).info("not used: %s", chosen.refused)
         log.info("backend %s, detector %s, weights %s", backend.name, detector.name, weights.sha256[:12])
         kind = source.info.kind
         _warn_of_small_faces(options, source.info)
@@ -73,3 +77,12 @@ def _warn_of_small_faces(options: Options, info: SourceInfo) -> None:
             "with --detect-size %s faces of less than %.0f px between the eyes may stay visible in %dx%d; leave it out",
             *(options.detect_size, smallest, info.width, info.height),
         )
+
+
+def _has_nvidia_driver() -> bool:
+    """Whether a GPU may be expected to work here, so that somebody wonders why it does not."""
+    try:
+        Driver()
+    except (OSError, BackendError):
+        return False
+    return True

@@ -27,7 +27,7 @@ from tracker.options import Options, declared
 from tracker.sinks.film import FORMATS
 from tracker.sinks.keypoints.registry import RECORDS
 from tracker.sources.images import SUFFIXES
-from tracker.support.address import STDIN, STDOUT, StreamUrl
+from tracker.support.address import DEVNULL, STDIN, STDOUT, StreamUrl
 from tracker.support.process import undisturbed
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def is_batch(sources: Sequence[Path], each: Options) -> bool:
     (source,) = sources
     if isinstance(source, StreamUrl) or source == STDIN:
         return False
-    outputs = [path for path in (*each.keypoints, each.out) if path is not None and path != STDOUT]
+    outputs = [path for path in (*each.keypoints, each.out) if path not in (None, STDOUT, DEVNULL)]
     if any(map(is_url, [source, *outputs])):
         return True
     if os.path.isdir(source):  # of places that may not be looked into pathlib's own raises

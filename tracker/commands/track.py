@@ -4,6 +4,7 @@ It turns words into one `Options` and leaves the work to `tracker.app.run`.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,9 @@ from tracker.support.process import run_program
 from tracker.support.same_file import Sources, folded
 
 log = logging.getLogger(__name__)
+
+WRITTEN_FILMS = (".mp4", ".mov", ".mkv")
+"""The keys of `tracker.sinks.film.FORMATS`, which brings PyAV along."""
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -51,8 +55,8 @@ class Command(PlainCommand):
     """A command in which some options may stand without their value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words of the command line."""
-        return super().parse_args(ctx, filled_in(args, Options))
+        """Read the words of the command line; -o is what many programs call --out."""
+        return super().parse_args(ctx, filled_in(["--out" if word == "-o" else word for word in args], Options))
 
 
 def source_place(text: str) -> Path | StreamUrl:
@@ -105,6 +109,7 @@ def command(**words: Any) -> None:
         options = Options(**values(Options, words))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    _refuse_outputs_as_sources(named)
     _refuse_two_sources(named, options)
     _refuse_idle_lead(named, options)
     _refuse_camera_options(named, options)
@@ -156,6 +161,19 @@ def _refuse_idle_lead(sources: Sequence[Path], options: Options) -> None:
     looks_ahead = options.smooth is None and bool(films) and options.writes_files
     if options.lead_ms and (looks_ahead or options.smooth in ("offline", "off")):
         raise typer.BadParameter("works only with live points; add --smooth live", param_hint="--lead")
+
+
+def _refuse_outputs_as_sources(sources: Sequence[Path]) -> None:
+    """A number or a second film that does not exist was meant as something else."""
+    files = [source for source in sources if isinstance(source, Path) and source != STDIN]
+    missing = [file for file in files if not os.path.lexists(file)]
+    for source in missing:
+        if str(source).isdecimal():
+            raise typer.BadParameter(f"{source} is no file; camera {source} is --camera {source}")
+    last = sources[-1] if sources else Path()
+    if len(sources) > 1 and missing == [last] and last.suffix.lower() in (*WRITTEN_FILMS, *RECORDS):
+        option = "--out" if last.suffix.lower() in WRITTEN_FILMS else "--keypoints"
+        raise typer.BadParameter(f"{last} does not exist; to write it: {option} {last}")
 
 
 def _refuse_two_sources(sources: Sequence[Path], options: Options) -> None:
@@ -224,6 +242,9 @@ def _run_batch(batch: Batch) -> None:
         raise typer.BadParameter(
             "a batch only writes files (--out, --keypoints); to watch or to send, track one film at a time"
         )
+    out = batch.each.out
+    if out is not None and len(batch.sources) == 1 and not out.suffix and not os.path.exists(out):
+        log.info("%s becomes a folder for annotated films; a name that ends in .mp4 is one film", out)
     if not batch.each.writes_files:
         raise typer.BadParameter("several films need --keypoints DIR, --out DIR or both")
     from tracker.batch.run import run_batch

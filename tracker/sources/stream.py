@@ -195,4 +195,5 @@ def _connect(url: StreamUrl) -> Any:
     try:
         return av.open(str(url), options=options, timeout=(OPEN_S, READ_S), **LENIENT)
     except av.FFmpegError as error:
-        raise SourceError(f"{url.shown} cannot be opened: {error.strerror}; check address, user and network") from error
+        told = f"{url.shown} cannot be opened: {error.strerror}; check address, user and network"
+        raise SourceError(told) from None  # FFmpeg's own error shows the password

@@ -1,5 +1,6 @@
 """Places as people type them, if they are no files: HOST:PORT and standard output.  Nothing is looked up here."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -14,6 +15,9 @@ LOOPBACK = "127.0.0.1"
 
 STDOUT = Path("-")
 """A name that means standard output."""
+
+DEVNULL = Path(os.devnull)
+"""Where an output leaves no trace."""
 
 STDIN = Path("-")
 """The same of a source: standard input."""

@@ -24,6 +24,11 @@ from tracker.support.lock import try_lock
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 255
+"""Bytes that nearly every file system allows in a name."""
+PARTIAL_BYTES = 28
+"""Bytes that a partial file's name may have more than its target's."""
+
 PARTIAL_STEM = re.compile(r"(?P<stem>.+)\.partial-\d+(-\d+)?")
 """The name of a file while it is written, before its suffix."""
 
@@ -142,8 +147,10 @@ def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
     if os.path.islink(target):
         target = target.resolve()  # what the link stands for is replaced, not the link
     refuse_existing(target, overwrite=overwrite)
+    if len(os.fsencode(target.name)) > LONGEST_NAME:
+        raise SinkError(f"cannot write {target}: its name has more than {LONGEST_NAME} bytes; choose a shorter one")
     try:
-        path, lock = _claim(target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}"))
+        path, lock = _claim(target.with_name(f"{_short_stem(target)}.partial-{os.getpid()}{target.suffix}"))
     except FileNotFoundError as error:
         raise SinkError(f"cannot write {target}: there is no folder {target.parent}; create it first") from error
     except OSError as error:
@@ -153,6 +160,12 @@ def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
     if files is not None:
         files.append(file)
     return file
+
+
+def _short_stem(target: Path) -> str:
+    """The stem of the name, cut so that what a partial file adds to it fits into a name."""
+    room = LONGEST_NAME - PARTIAL_BYTES - len(os.fsencode(target.suffix))
+    return os.fsencode(target.stem)[:room].decode(sys.getfilesystemencoding(), "ignore")
 
 
 def _claim(path: Path) -> tuple[Path, io.FileIO]:
@@ -183,7 +196,7 @@ def clear_leftovers(targets: Collection[Path], *, keep: bool) -> None:
 
     Without locks in the file system nobody can know whether a run still writes them, so they stay.
     """
-    wanted = {(target.parent, target.stem, target.suffix) for target in targets}
+    wanted = {(target.parent, _short_stem(target), target.suffix) for target in targets}
     for folder in {target.parent for target in targets}:
         for path in _entries(folder):
             name = PARTIAL_STEM.fullmatch(path.stem)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from tracker.errors import PipeClosed, SinkError
 from tracker.spec import COLUMNS, KEYPOINTS
-from tracker.support.address import STDOUT
+from tracker.support.address import DEVNULL, STDOUT
 from tracker.support.atomic import PartialFile, open_partial
 from tracker.types import Pose, Tracked
 
@@ -189,5 +189,7 @@ def open_output(path: Path, *, overwrite: bool) -> Output:
         if sys.stdout is None:  # >&-
             raise SinkError("cannot write standard output: it is closed; name a file instead of -")
         return Output(open(sys.stdout.fileno(), "wb", buffering=0, closefd=False), None)
+    if path == DEVNULL:
+        return Output(path.open("wb", buffering=0), None)
     partial = open_partial(path, overwrite=overwrite)
     return Output(partial.path.open("wb", buffering=0), partial)

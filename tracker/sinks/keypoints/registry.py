@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tracker.errors import SinkError
-from tracker.support.address import STDOUT
+from tracker.support.address import DEVNULL, STDOUT
 
 if TYPE_CHECKING:
     from tracker.sinks.contract import Sink
@@ -78,9 +78,10 @@ def format_of(path: Path, asked: FormatName | None) -> FormatName | None:
     said = max(
         ((suffix, known) for known, format in FORMATS.items() for suffix in format.suffixes if name.endswith(suffix)),
         key=lambda match: len(match[0]),
-        default=(None, "jsonl" if path == STDOUT else None),
+        default=(None, "jsonl" if path in (STDOUT, DEVNULL) else None),
     )[1]
-    may_bear = path == STDOUT or said is None or (asked is not None and name.endswith(FORMATS[asked].suffixes))
+    nameless = path in (STDOUT, DEVNULL) or said is None
+    may_bear = nameless or (asked is not None and name.endswith(FORMATS[asked].suffixes))
     return asked if asked is not None and may_bear else said
 
 
