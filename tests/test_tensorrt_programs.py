@@ -79,7 +79,7 @@ def test_the_doctor_compiles_nothing(
     [
         (
             {"WRONG_PX": "0.03"},
-            "answers wrongly: 0.03 px of the crop from the processor for 1 faces, expected 0.02",
+            "answers wrongly: 0.03 px of the crop from the processor for a face, expected 0.02",
         ),
         ({"WRONG_PX": "nan"}, "answers wrongly: nan px"),
         ({"NO_CONTEXT": "1"}, "TensorRT gives no execution context: out of memory on the stand-in"),

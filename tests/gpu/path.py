@@ -8,6 +8,7 @@ import ctypes
 import gc
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -360,4 +361,4 @@ def main(out: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    os._exit(main(Path(sys.argv[1])))  # without torch's own end, which may abort on a lost GPU

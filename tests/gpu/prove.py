@@ -79,7 +79,7 @@ def training() -> dict[str, Any]:
     losses = [first.run(3)]
     again._load_state(state)  # random numbers too
     losses.append(again.run(3))
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2)
     assert end < start
     return {
         "device": str(device),

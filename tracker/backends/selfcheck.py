@@ -47,8 +47,9 @@ def _expect_right_answers(backend: Backend, weights: Weights, near_px: float) ->
         answer = infer_frame(backend, portrait, FACES[:count])
         off_px = max(float(np.abs(a - b[:count]).max()) for a, b in zip(answer, right, strict=True)) * SIZE / 2
         if not off_px <= near_px:  # NaN too
+            faces = "a face" if count == 1 else f"{count} faces"
             raise BackendUnavailable(
-                f"{backend.name} answers wrongly: {off_px:.3g} px of the crop from the processor for {count} faces, "
+                f"{backend.name} answers wrongly: {off_px:.3g} px of the crop from the processor for {faces}, "
                 f"expected {near_px} or less",
                 "use --backend cpu, and update the driver and the runtime",
             )
