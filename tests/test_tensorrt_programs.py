@@ -15,6 +15,8 @@ import pytest
 
 from tracker.sources.synthetic import astronaut
 
+pytestmark = pytest.mark.slow
+
 STANDINS = Path(__file__).with_name("standin")
 PROGRAM = "from tracker.commands.track import main; main()"
 COMPILED = "tensorrt-rtx-any-RTX"
