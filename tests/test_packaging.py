@@ -89,5 +89,13 @@ def test_the_top_level_holds_what_was_agreed_and_nothing_else() -> None:
     if done.returncode:
         pytest.skip("needs the git repository")
     tops = {name.partition("/")[0] for name in done.stdout.splitlines()}
-    files = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", ".gitignore"}
+    files = {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        ".gitignore",
+        ".gitattributes",
+    }
     assert tops <= files | {"tracker", "train", "weights", "tests", ".ci"}

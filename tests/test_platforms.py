@@ -206,3 +206,21 @@ def test_macos_is_given_time_to_ask_for_permission(
             camera.open_camera(open_capture=asking.open)
     assert asking.tries == tries
     assert ("allow it" in caplog.text) == (platform == "darwin")
+
+
+# Checkouts
+
+
+@pytest.mark.slow
+def test_a_checkout_has_the_same_bytes_where_git_converts_line_ends(tmp_path: Path) -> None:
+    """Git for Windows does so by default; the kernel's hash and others would not fit any more."""
+    root = Path(__file__).resolve().parents[1]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("needs the git repository")
+    clone = ["git", "-c", "core.autocrlf=true", "clone", "-q", "--no-local", "--depth", "1", root, tmp_path / "fkp"]
+    subprocess.run(clone, check=True, capture_output=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        here, there = root / name, tmp_path / "fkp" / name
+        if there.exists() and b"\r\n" not in here.read_bytes():
+            assert there.read_bytes().count(b"\r\n") == 0 or b"\0" in there.read_bytes(), name

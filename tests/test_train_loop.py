@@ -128,6 +128,18 @@ def test_a_checkpoint_is_written_in_one_move_and_holds_no_code(
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="sees in /proc what is mapped")
+def test_a_resumed_checkpoint_can_be_replaced(banks: list[Bank], tmp_path: Path) -> None:
+    """Windows replaces no file that is mapped into memory."""
+    fit = fresh(banks)
+    fit.run(1)
+    fit.save(tmp_path / "checkpoint.safetensors")
+    again = fresh(banks)
+    again.resume(tmp_path / "checkpoint.safetensors")
+    assert "checkpoint.safetensors" not in Path("/proc/self/maps").read_text()
+    assert again.step_count == 1
+
+
 @pytest.mark.parametrize(
     ("now", "message"),
     [
