@@ -21,7 +21,7 @@ from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, load
 from tracker.batch.ledger import NAME, open_ledger
 from tracker.errors import DataError, WeightsError
 from tracker.sinks.keypoints import table
-from tracker.sinks.keypoints.registry import FORMATS
+from tracker.sinks.keypoints.registry import FORMATS, format_of
 from tracker.spec import COLUMNS, KEYPOINTS
 from train.data.faces68 import read_faces68
 from train.data.kaggle import read_test, read_training
@@ -90,7 +90,9 @@ def refused_or_read(read: Callable[[], object], refusal: type[Exception]) -> Non
 @given(edits=edits)
 def test_a_damaged_keypoint_file_is_a_table_or_one_message(suffix: str, edits: Edits, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
-    write_all(FORMATS[suffix[1:]].open(path, HEADER, True), [tracked(0, 2), tracked(1, 0), tracked(2, 1, name="a")])
+    write_all(
+        FORMATS[format_of(path, None)].open(path, HEADER, True), [tracked(0, 2), tracked(1, 0), tracked(2, 1, name="a")]
+    )
     path.write_bytes(damaged(path.read_bytes(), edits))
     refused_or_read(lambda: table.read(path), DataError)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,15 @@ def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
         assert word in training["command"]
 
 
+@pytest.mark.parametrize("option", ["--index", "--extra", "--unlabelled"])
+def test_an_input_that_is_not_there_is_one_message(
+    option: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "nowhere"
+    assert fkp_train("--data", data, "--out", tmp_path / "out", "--quick", option, missing) == 7
+    assert str(missing) in message(capsys)
+
+
 def test_training_goes_on_from_exactly_what_the_weights_say(data: Path) -> None:
     images = read_training(data).images
     points, sigma = outputs(images, load())
@@ -172,6 +182,16 @@ def test_photographs_judge_the_whole_tracker(faces68: Path, capsys: pytest.Captu
     assert (judged["faces"], judged["missed"]) == (3, 0)
     assert 0 < judged["error_without_offsets_percent"] < judged["error_percent"] < 10
     assert fkp_train("wild", "--faces", faces68, "--weights", "nowhere.onnx") == 4
+
+
+def test_the_hold_out_of_turned_photographs_is_a_tenth_of_the_persons(
+    turned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(turned, tmp_path / "turned")
+    table = (folder / TABLE).read_text()
+    (folder / TABLE).write_text(re.sub(r",60,2$", ",60,6", table, flags=re.MULTILINE))  # a person who is held out
+    assert fkp_train("wild", "--faces", folder, "--hold-out") == 0
+    assert json.loads(capsys.readouterr().out)["faces"] == 1
 
 
 def test_the_other_forms_of_finished_weights_are_made_of_them(

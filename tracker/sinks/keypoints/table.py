@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracker.errors import DataError
 from tracker.sinks.keypoints.jsonl import VERSION
+from tracker.sinks.keypoints.openface import COLUMNS as OPENFACE_COLUMNS
 from tracker.sinks.keypoints.openface import IBUG, POSE
 from tracker.sinks.keypoints.record import TABLE
 from tracker.spec import KEYPOINTS
@@ -224,8 +225,9 @@ def _whole_csv(path: Path) -> "pandas.DataFrame":
 def _read_openface(path: Path) -> "pandas.DataFrame":
     """13 of the keypoints and the pose; the eye centres, sigma and the box are not in that format."""
     table = _whole_csv(path)
-    if "x_30" not in table.columns or "face_id" not in table.columns:
-        raise ValueError("it has no column face_id and x_30, as OpenFace's files have")
+    missing = [name for name in OPENFACE_COLUMNS if name not in table.columns and name != "image"]
+    if missing:
+        raise ValueError(f"it has no column {missing[0]}, as OpenFace's files have")
     seen = table[table["success"] == 1]
     ours = {f"{name}_{axis}": seen[f"{axis}_{number}"] for number, name in IBUG.items() for axis in "xy"}
     turns = dict(zip(("pitch", "yaw", "roll"), POSE[3:], strict=True))
