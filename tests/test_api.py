@@ -3,11 +3,13 @@
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from programs import FKP_TRACK
 
 import tracker
@@ -48,9 +50,9 @@ def test_a_film_gives_a_result_per_frame_with_arrays_per_face(opened, film):
 def test_a_larger_picture_for_the_detector_shows_smaller_faces(opened, portrait):
     frame = np.full((480, 640, 3), 90, np.uint8)
     frame[200:290, 300:390] = cv2.resize(portrait, (90, 90), interpolation=cv2.INTER_AREA)  # 7 px between the eyes
-    assert opened.image(frame).faces == ()
-    with Tracker(backend="cpu", detect_size=640) as attentive:
-        assert len(attentive.image(frame).faces) == 1
+    with Tracker(backend="cpu", detect_size=320) as fleeting, Tracker(backend="cpu", detect_size=640) as attentive:
+        found = [len(tracker.image(frame).faces) for tracker in (fleeting, attentive, opened)]
+    assert found == [0, 1, 1]
 
 
 def test_a_film_is_what_the_command_line_writes_of_it(opened, film, tmp_path):
@@ -144,9 +146,11 @@ def test_a_view_of_an_array_is_as_good_as_a_copy(opened, portrait):
     ("image", "error", "says"),
     [
         (None, TypeError, "NoneType; did cv2.imread find the file"),
-        (np.zeros((9, 9, 3)), TypeError, "seen float64"),
+        (np.zeros((9, 9, 3)), TypeError, "seen float64; scale it to 0..255"),
         (np.zeros((9, 9), np.uint8), ValueError, r"seen \(9, 9\); cv2.cvtColor"),
-        (np.zeros((9, 9, 4), np.uint8), ValueError, r"seen \(9, 9, 4\)"),
+        (np.zeros((9, 9, 4), np.uint8), ValueError, r"seen \(9, 9, 4\); .*BGRA2BGR"),
+        (np.zeros((9, 9, 3), np.uint16), TypeError, "seen uint16; scale 16 bits"),
+        (Image.new("RGB", (9, 9)), TypeError, r"seen Image; np.asarray\(image.convert"),
         (np.zeros((0, 9, 3), np.uint8), ValueError, r"seen \(0, 9, 3\)"),
     ],
 )
@@ -155,6 +159,42 @@ def test_what_is_no_image_is_said_to_be_none(opened, image, error, says):
         opened.image(image)
     with pytest.raises(error, match=says):
         opened.update(image)
+
+
+def test_threads_that_share_a_tracker_get_the_right_answers(opened, portrait):
+    pictures = [
+        portrait[:300, 90:360],
+        cv2.resize(portrait[:300, 90:360], (540, 600)),
+        np.zeros((200, 300, 3), np.uint8),
+    ]
+    expected = [opened.image(picture) for picture in pictures]
+
+    def wrong(number):
+        found = opened.image(pictures[number % 3])
+        return not np.array_equal(found.keypoints, expected[number % 3].keypoints)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(wrong, range(60))) == 0
+
+
+@pytest.mark.parametrize("timestamp", [float("nan"), float("inf")])
+def test_a_timestamp_that_is_no_number_is_refused_and_the_stream_goes_on(opened, portrait, timestamp):
+    opened.reset()
+    opened.update(portrait, 0.0)
+    with pytest.raises(ValueError, match=r"timestamp is (nan|inf), expected seconds"):
+        opened.update(portrait, timestamp)
+    assert opened.update(portrait, 0.1).frame.index == 1
+
+
+def test_a_rate_that_is_no_number_is_refused(opened, moving):
+    for fps in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="fps is"):
+            next(opened.video(moving, fps=fps))
+
+
+def test_who_runs_it_is_told(opened):
+    assert opened.backend.startswith("onnxruntime-cpu")
+    assert opened.detector.startswith("yunet")
 
 
 def test_a_missing_film_is_a_source_error():
@@ -201,9 +241,13 @@ def test_covered_heads_are_in_no_frame_of_the_results_and_in_all_of_your_own(pri
 
 def test_a_newcomer_in_a_film_is_covered_before_being_found(moving, tmp_path, make_film):
     """What is to come is looked at wherever results may be late."""
-    stripes = np.full_like(moving[0], 60)
-    stripes[::32] = 200
-    film = make_film(tmp_path / "enters.mp4", [stripes] * 6 + moving)
+    room = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8), (512, 512))
+    room[::16] = 0
+    entered = []
+    for picture in moving:
+        entered.append(room.copy())
+        entered[-1][150:300, 150:300] = cv2.resize(picture[:300, 90:390], (150, 150), interpolation=cv2.INTER_AREA)
+    film = make_film(tmp_path / "enters.mp4", [room] * 6 + entered)
     bare, foreseen, live = (
         next(track_video(film, privacy=privacy, smooth=smooth)).frame.image
         for privacy, smooth in ((None, None), ("blur", None), ("blur", "live"))

@@ -20,9 +20,9 @@ from tracker.types import Box, Face, Frame, Pose, Tracked
 WIDTH, HEIGHT, FOV = 1280, 720, 65.0
 
 
-def seen(pose, *, width=WIDTH, height=HEIGHT, fov=FOV):
-    """The 15 points (15, 2), frame px, of a mean head in this pose."""
-    at = MEAN_HEAD @ axes_of(pose).T + (pose.x, pose.y, pose.z)
+def seen(pose, *, width=WIDTH, height=HEIGHT, fov=FOV, head=MEAN_HEAD):
+    """The 15 points (15, 2), frame px, of a `head` in this pose."""
+    at = head @ axes_of(pose).T + (pose.x, pose.y, pose.z)
     px = at @ camera_matrix(width, height, fov).T
     return px[:, :2] / px[:, 2:]
 
@@ -61,6 +61,24 @@ def test_noisy_points_turn_the_head_a_little_and_never_flip_it(distance_mm):
     errors = errors_deg(random_poses(200, distance_mm), noise=0.03)
     assert (np.median(errors, 0) < (1.5, 1.8, 1.0)).all()
     assert errors.max() < 15
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"mouth_center_bottom_lip": (0, 25, 6), "mouth_left_corner": (-1, 7, 0), "mouth_right_corner": (1, 7, 0)},
+        {"mouth_left_corner": (6, -3, 3), "mouth_right_corner": (-6, -3, 3)},
+        {name: (0, -7, 0) for name in INDEX if "brow" in name},
+    ],
+    ids=["open mouth", "smile", "raised brows"],
+)
+def test_an_expression_does_not_move_the_head(moved):
+    head = MEAN_HEAD.copy()
+    for name, way in moved.items():
+        head[INDEX[name]] += way
+    poses = [Pose(yaw, pitch, roll, 40, -20, 500) for yaw in (-25, 0, 25) for pitch in (-15, 15) for roll in (-10, 10)]
+    found = [pose_of(seen(pose, head=head), WIDTH, HEIGHT, FOV) for pose in poses]
+    assert np.abs([one.z - pose.z for one, pose in zip(found, poses, strict=True)]).max() < 8
 
 
 def test_small_turns_have_the_documented_signs():

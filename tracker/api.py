@@ -7,6 +7,8 @@ Images are (H, W, 3) uint8 BGR, as OpenCV reads them; results are in frame px, s
 Failures raise an FkpError.  The stages are the same as in `fkp-track`.
 """
 
+import math
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -41,7 +43,7 @@ _DEFAULT = Options()
 class Tracker:
     """Finds and follows faces.  Opening takes a moment, so keep one; use it in a `with` block, or call `close`.
 
-    The settings are those of the command line (see `Options`).  Do not share one between threads.
+    The settings are those of the command line (see `Options`).  Threads may share one: they take turns, frame by frame.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Tracker:
             fov=fov,
             privacy=privacy,
         )
+        self._turn = threading.RLock()
         self._given = Frame(np.empty((0, 0, 3), np.uint8), -1, 0.0)
         network = load(self._options.weights)
         with ExitStack() as opened:
@@ -88,6 +91,16 @@ class Tracker:
             self._detector = opened.enter_context(closing(open_detector_for(self._options)))
             self._opened = opened.pop_all()
         self.reset()
+
+    @property
+    def backend(self) -> str:
+        """What runs the network, for example `onnxruntime-cpu 1.32.0`."""
+        return self._backend.name
+
+    @property
+    def detector(self) -> str:
+        """What finds faces, for example `yunet-2023mar 320`."""
+        return self._detector.name
 
     def image(self, image: Given) -> Tracked:
         """The faces of a single picture, independent of other calls.
@@ -104,6 +117,8 @@ class Tracker:
         Your own frames are assumed to come at `fps` per second.  The source is opened with the first result, and
         closed with the last one or when the iterator is.  Raises SourceError when it cannot be read.
         """
+        if not (math.isfinite(fps) and fps > 0):
+            raise ValueError(f"fps is {fps}, expected a number of frames per second above 0")
         if not isinstance(source, str | Path | int):
             frames = (Frame(_bgr(image), index, index / fps) for index, image in enumerate(source))
             yield from self._follow(frames, "camera", self._options)
@@ -123,12 +138,16 @@ class Tracker:
         later frames to look at.  After any exception, including Ctrl-C, the next call starts a new stream.
         """
         now = time.perf_counter() if timestamp is None else timestamp
-        self._given = Frame(_bgr(image), self._given.index + 1, now)
-        try:
-            return next(self._stream)
-        except BaseException:
-            self.reset()
-            raise
+        if not math.isfinite(now):
+            raise ValueError(f"timestamp is {timestamp}, expected seconds that are a finite number, or None for now")
+        bgr = _bgr(image)
+        with self._turn:
+            self._given = Frame(bgr, self._given.index + 1, now)
+            try:
+                return next(self._stream)
+            except BaseException:
+                self.reset()
+                raise
 
     def reset(self) -> None:
         """Forget the faces that `update` knows: the next frame starts a new stream, and ids start at 0 again."""
@@ -149,7 +168,13 @@ class Tracker:
         self.close()
 
     def _follow(self, frames: Iterable[Frame], kind: Kind, options: Options) -> Iterator[Tracked]:
-        return posed(follow(frames, kind, self._detector, self._backend, options), options.fov)
+        results = posed(follow(frames, kind, self._detector, self._backend, options), options.fov)
+        while True:
+            with self._turn:
+                tracked = next(results, None)
+            if tracked is None:
+                return
+            yield tracked
 
     def _one_by_one(self) -> Iterator[Frame]:
         while True:
@@ -196,9 +221,32 @@ def track_video(
 
 def _bgr(image: Given) -> Image:
     """The image itself, its bytes in one piece.  Raises TypeError, ValueError for what is no BGR image."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        seen = getattr(image, "dtype", type(image).__name__)
-        raise TypeError(f"an image must be an array of uint8, seen {seen}; did cv2.imread find the file?")
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"an image must be an array of uint8, seen {type(image).__name__}; {_way_out(image)}")
+    if image.dtype != np.uint8:
+        raise TypeError(
+            f"an image must be an array of uint8, seen {image.dtype}; {_OF_DTYPE.get(image.dtype.kind, '')}"
+        )
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"an image must be (H, W, 3) BGR, seen {image.shape}; cv2.cvtColor converts gray and alpha")
+        way_out = _OF_CHANNELS.get(image.shape[2:], "")
+        raise ValueError(f"an image must be (H, W, 3) BGR, seen {image.shape}; {way_out}")
     return np.ascontiguousarray(image)
+
+
+_OF_DTYPE = {
+    "u": "scale 16 bits to 8, for example with (image >> 8).astype('uint8')",
+    "f": "scale it to 0..255 and convert it with .astype('uint8')",
+}
+_OF_CHANNELS = {
+    (): "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) converts gray",
+    (1,): "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) converts gray",
+    (4,): "cv2.cvtColor(image, cv2.COLOR_BGRA2BGR) drops alpha",
+}
+
+
+def _way_out(image: object) -> str:
+    if image is None:
+        return "did cv2.imread find the file?"
+    if type(image).__module__.startswith("PIL"):
+        return "np.asarray(image.convert('RGB'))[..., ::-1] converts it"
+    return "np.asarray may convert it"
