@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tracker.errors import SourceError
 from tracker.sinks.images import open_images as write_images
 from tracker.sources import heif
-from tracker.sources.camera import APIS, Wish, open_camera
+from tracker.sources.camera import APIS, Wish, as_bgr, open_camera
 from tracker.sources.film import open_film
 from tracker.sources.images import open_images
 from tracker.sources.listing import find_cameras, modes
@@ -695,3 +695,55 @@ def test_the_colour_profile_of_a_picture_arrives_and_its_place_does_not(
     with Pillow.open(tmp_path / f"out{suffix}") as written:
         assert written.info["icc_profile"] == profile
         assert not written.getexif()
+
+
+# What cameras send
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((48, 64), 90, np.uint8),
+        np.full((48, 64, 1), 90, np.uint8),
+        np.full((48, 64, 4), 90, np.uint8),
+        np.full((48, 64), 90 << 8, np.uint16),
+        np.full((48, 64, 3), 90 << 8, np.uint16),
+        np.dstack([np.full((48, 64), 94, np.uint8), np.full((48, 64), 128, np.uint8)]),
+    ],
+    ids=["gray", "one channel", "BGRA", "16-bit gray", "16-bit colour", "YUYV"],
+)
+def test_whatever_a_camera_sends_becomes_bgr(image: Image):
+    converted = as_bgr(image)
+    assert (converted.shape, converted.dtype) == ((48, 64, 3), np.dtype(np.uint8))
+    assert abs(converted.astype(int) - 90).max() <= 2
+
+
+def test_what_no_camera_should_send_is_one_message():
+    with pytest.raises(SourceError, match="48x64x3 float32, which are not known"):
+        as_bgr(np.zeros((48, 64, 3), np.float32))
+
+
+def test_a_camera_that_changes_its_size_keeps_its_px(caplog: pytest.LogCaptureFixture):
+    script = ScriptedCamera([1, 2, 3, 200])
+    opened = script.open
+
+    def open_capture(index: int) -> object:
+        capture = opened(index)
+        read_on = capture.read
+
+        def read_next() -> tuple[bool, Image | None]:
+            arrived, image = read_on()
+            return arrived, image if image is None or image[0, 0, 0] < 100 else cv2.resize(image, (48, 64))
+
+        capture.read = read_next
+        return capture
+
+    with open_camera(open_capture=open_capture) as camera:
+        frames = iter(camera)
+        for frame in frames:
+            if frame.image.max() > 100:
+                break
+    assert frame.image.shape == (48, 64, 3)
+    assert frame.image[:, 32].min() == 200
+    assert frame.image[:, 2].max() == 0
+    assert caplog.text.count("camera 0 changes to 48x64; pictures are fitted into 64x48") == 1

@@ -160,6 +160,13 @@ class Options:
     osc: Address | None = option(
         None, "Send keypoints as Open Sound Control messages.", LIVE, metavar="HOST:PORT", parse=parse_address
     )
+    lsl: str | None = option(
+        None,
+        "Send the keypoints of one face as a stream of the Lab Streaming Layer.",
+        LIVE,
+        metavar="[NAME]",
+        alone=("fkp", r"\w+"),
+    )
     serve: Address | None = option(
         None,
         "Serve a page with the live picture; port 0 takes a free one.",

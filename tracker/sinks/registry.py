@@ -63,6 +63,14 @@ def _osc(place: "Address", request: Request) -> "Sink":
     return open_osc(place)
 
 
+def _lsl(name: str, request: Request) -> "Sink":
+    from tracker.sinks.contract import extra
+
+    with extra("lsl"):
+        from tracker.sinks.keypoints.lsl import open_lsl
+    return open_lsl(name, request.info, request.header)
+
+
 def _rerun(place: "Path | Address", request: Request) -> "Sink":
     from tracker.sinks.contract import extra
 
@@ -116,6 +124,7 @@ OUTPUTS: dict[str, Output] = {
     "out": Output(_out, pictures=True),
     "udp": Output(_udp, live=True, poses=True),
     "osc": Output(_osc, live=True, poses=True),
+    "lsl": Output(_lsl, live=True, poses=True),
     "rerun": Output(_rerun, live=True, shown=True, poses=True),
     "serve": Output(_serve, live=True, pictures=True, shown=True, poses=True),
     "virtual_camera": Output(_virtual_camera, live=True, pictures=True, shown=True),

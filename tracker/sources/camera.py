@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo
+from tracker.sources.fit import fitted
 from tracker.support.threads import Background
 from tracker.types import Frame
 
@@ -77,6 +78,12 @@ class _Shot(NamedTuple):
     image: NDArray[np.uint8]
     time: float
     """`time.perf_counter()` when it arrived."""
+    unix: float
+    """`time.time()` then."""
+
+
+def _arrived(image: NDArray[np.uint8]) -> _Shot:
+    return _Shot(image, time.perf_counter(), time.time())
 
 
 class Camera(Source):
@@ -97,7 +104,7 @@ class Camera(Source):
     def __iter__(self) -> Iterator[Frame]:
         zero = self.info.clock_zero or 0.0
         for index, shot in enumerate(self._shots):
-            yield Frame(shot.image, index, shot.time - zero)
+            yield Frame(shot.image, index, shot.time - zero, captured=shot.unix)
 
     def close(self) -> None:
         self._device.stop.set()
@@ -120,7 +127,7 @@ def open_camera(
         reason = _silent(index) if capture.isOpened() else _absent(index)
         capture.release()
         raise SourceError(f"camera {index} {reason}, or try without a camera: fkp-track --demo")
-    first = _Shot(image, time.perf_counter())
+    first = _arrived(image)
     height, width = image.shape[:2]
     _warn_of_another_mode(index, wish, width, height, capture.get(cv2.CAP_PROP_FPS))
     started = datetime.now().astimezone()
@@ -139,7 +146,7 @@ def _permitted(device: "_Device", capture: Capture) -> Capture:
     return capture
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Device:
     """Opens one camera, and reopens it until `stop`."""
 
@@ -147,6 +154,8 @@ class _Device:
     open_capture: OpenCapture
     retry_s: float
     stop: threading.Event = field(default_factory=threading.Event)
+    told: tuple[int, ...] = ()
+    """Shape of the pictures whose change was told last."""
 
     def shots(self, capture: Capture, first: _Shot) -> Generator[_Shot, None, None]:
         """`first`, then all that follow.  The camera is reopened and released in here, never under a running read."""
@@ -157,7 +166,7 @@ class _Device:
                 image = _read(capture)
                 if image is not None:
                     gone = self._note(False, gone)
-                    yield _Shot(image, time.perf_counter())
+                    yield _arrived(self._sized(image, first.image))
                     continue
                 gone = self._note(True, gone)
                 capture.release()
@@ -165,6 +174,17 @@ class _Device:
                     capture = self.open_capture(self.index)
         finally:
             capture.release()
+
+    def _sized(self, image: NDArray[np.uint8], first: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`image` in the size of the first one, so that px mean the same all along."""
+        if image.shape == first.shape:
+            return image
+        (height, width), (new_height, new_width) = first.shape[:2], image.shape[:2]
+        if self.told != image.shape:
+            told = "camera %d changes to %dx%d; pictures are fitted into %dx%d"
+            log.warning(told, self.index, new_width, new_height, width, height)
+            self.told = image.shape
+        return fitted(image, width, height)
 
     def _note(self, gone: bool, was_gone: bool) -> bool:
         """Log a change, once; returns `gone`."""
@@ -182,9 +202,28 @@ def _read(capture: Capture) -> NDArray[np.uint8] | None:
             arrived, image = capture.read()
         except cv2.error:
             continue
-        if arrived and image is not None:
-            return image
+        if arrived and image is not None and image.size:
+            return as_bgr(image)
     return None
+
+
+def as_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Whatever a camera gives as (H, W, 3) uint8: gray, with transparency, YUYV, 16 bits.
+
+    Raises SourceError for numbers that are none of these.
+    """
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.dtype == np.uint8 and image.ndim in (2, 3) and channels in _TO_BGR:
+        code = _TO_BGR[channels]
+        return image if code is None else cv2.cvtColor(image, code)
+    seen = "x".join(map(str, image.shape))
+    raise SourceError(f"the camera sends pictures of {seen} {image.dtype}, which are not known; try --backend-api")
+
+
+_TO_BGR = {1: cv2.COLOR_GRAY2BGR, 2: cv2.COLOR_YUV2BGR_YUY2, 3: None, 4: cv2.COLOR_BGRA2BGR}
+"""By the number of channels."""
 
 
 def preferred_api() -> int:

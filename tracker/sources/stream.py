@@ -57,6 +57,12 @@ class _Shot(NamedTuple):
     image: NDArray[np.uint8]
     time: float
     """`time.perf_counter()` when it arrived."""
+    unix: float
+    """`time.time()` then."""
+
+
+def _arrived(image: NDArray[np.uint8]) -> _Shot:
+    return _Shot(image, time.perf_counter(), time.time())
 
 
 class Stream(Source):
@@ -74,7 +80,7 @@ class Stream(Source):
     def __iter__(self) -> Iterator[Frame]:
         zero, aspect = self.info.clock_zero or 0.0, float(self.info.sample_aspect)
         for index, shot in enumerate(self._shots):
-            yield Frame(shot.image, index, shot.time - zero, aspect=aspect)
+            yield Frame(shot.image, index, shot.time - zero, aspect=aspect, captured=shot.unix)
 
     def close(self) -> None:
         self._line.stop.set()
@@ -99,7 +105,7 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
     if image is None:
         container.close()
         raise SourceError(f"{url.shown}: not one picture of what it sends can be decoded")
-    first = _Shot(image, time.perf_counter())
+    first = _arrived(image)
     height, width = image.shape[:2]
     info = SourceInfo(
         "camera",
@@ -146,7 +152,7 @@ class _Line:
                 with suppress(av.FFmpegError):
                     for image in self.images(container, picture):
                         came = True
-                        yield _Shot(image, time.perf_counter())
+                        yield _arrived(image)
                 container.close()
                 wait_s = self.retry_s if came else min(2 * wait_s, LONGEST_RETRY_S)
                 container, picture = self._again(wait_s)

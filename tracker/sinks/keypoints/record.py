@@ -63,10 +63,13 @@ class Header:
 
 
 def record_of(tracked: Tracked) -> dict[str, Any]:
-    """One frame's result, ready for JSON: frame, time (s), faces as `faces_of` says; pictures also have their image."""
+    """One frame's result, ready for JSON: frame, time (s), faces as `faces_of` says; pictures also have their
+    image, live ones the time of day (Unix time, s)."""
     frame = tracked.frame
     image = {"image": frame.name} if frame.name else {}
-    return {"frame": frame.index, "time": round(frame.timestamp, TIME_DECIMALS), **image, "faces": faces_of(tracked)}
+    live = {} if frame.captured is None else {"unix_time": round(frame.captured, TIME_DECIMALS)}
+    time = round(frame.timestamp, TIME_DECIMALS)
+    return {"frame": frame.index, "time": time, **live, **image, "faces": faces_of(tracked)}
 
 
 def faces_of(tracked: Tracked) -> list[dict[str, Any]]:

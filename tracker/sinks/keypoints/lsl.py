@@ -1,0 +1,78 @@
+"""Keypoints as a stream of the Lab Streaming Layer, beside EEG, sound and stimuli.  Needs the extra `lsl`.
+
+One sample per frame, of the face with the lowest id, which has been there longest; NaN in a frame without a face.  The
+channels are those of `CHANNELS`, each with its unit: px as stored, degrees, mm.  A sample's time is when the picture
+arrived, on LSL's clock; of a film, whose pictures have no such time, when the sample is sent.
+"""
+
+import math
+import time
+from dataclasses import astuple
+
+import pylsl
+
+from tracker.sinks.contract import Sink
+from tracker.sinks.keypoints.record import Header
+from tracker.sources.contract import SourceInfo
+from tracker.spec import COLUMNS, KEYPOINTS
+from tracker.types import Tracked
+
+CHANNELS: dict[str, str] = {
+    "face": "id",
+    "score": "0..1",
+    **dict.fromkeys(COLUMNS, "px"),
+    **{f"{name}_sigma": "px" for name in KEYPOINTS},
+    **{f"pose_{angle}": "degrees" for angle in ("yaw", "pitch", "roll")},
+    **{f"pose_{axis}": "mm" for axis in "xyz"},
+}
+"""Name -> unit, in the order of a sample."""
+
+KIND = "MoCap"
+"""What LSL calls streams of positions."""
+
+
+class Lsl:
+    """An outlet; whoever listens gets every sample from then on."""
+
+    def __init__(self, outlet: pylsl.StreamOutlet, clock_zero: float | None) -> None:
+        self._outlet = outlet
+        self._clock_zero = clock_zero
+
+    def write(self, tracked: Tracked) -> None:
+        """Send one frame; it never waits."""
+        now = pylsl.local_clock()
+        late_s = 0.0 if self._clock_zero is None else time.perf_counter() - self._clock_zero - tracked.frame.timestamp
+        self._outlet.push_sample(sample_of(tracked), now - late_s)
+
+    def close(self) -> None:
+        """End the stream; a second call does nothing."""
+        self._outlet = None
+
+
+def open_lsl(name: str, info: SourceInfo, header: Header) -> Sink:
+    """Announce the stream `name` on this network."""
+    rate = pylsl.IRREGULAR_RATE if info.rate is None else float(info.rate)
+    stream = pylsl.StreamInfo(name, KIND, len(CHANNELS), rate, pylsl.cf_float32, f"fkp {info.name}")
+    about = stream.desc()
+    channels = about.append_child("channels")
+    for label, unit in CHANNELS.items():
+        channel = channels.append_child("channel")
+        channel.append_child_value("label", label).append_child_value("unit", unit)
+    for key, value in (("width", header.width), ("height", header.height), ("weights_sha256", header.weights_sha256)):
+        about.append_child_value(key, str(value))
+    return Lsl(pylsl.StreamOutlet(stream), info.clock_zero)
+
+
+def sample_of(tracked: Tracked) -> list[float]:
+    """The values of `CHANNELS`; NaN where there is no face or no pose."""
+    if not tracked.faces:
+        return [math.nan] * len(CHANNELS)
+    first = min(range(len(tracked.faces)), key=lambda row: tracked.faces[row].id)
+    face, pose = tracked.faces[first], tracked.poses[first] if tracked.poses else None
+    return [
+        float(face.id),
+        float(face.score),
+        *tracked.keypoints[first].ravel().tolist(),
+        *tracked.sigma[first].tolist(),
+        *([math.nan] * 6 if pose is None else astuple(pose)),
+    ]
