@@ -19,6 +19,9 @@ from tracker.types import Region
 Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 """points (N, 15, 2), sigma (N, 15), unit space."""
 
+Infer: TypeAlias = Callable[[NDArray[np.uint8], Sequence[Region]], Answer]
+"""A BGR frame (H, W, 3) uint8 and the regions of N faces, frame px -> their answer."""
+
 BATCHES = (1, 2, 8, 32)
 """The numbers of faces that a GPU is prepared for; others are filled up to the next, or split.
 
@@ -56,9 +59,8 @@ class FrameBackend(Protocol):
 
 def infer_frame(backend: Backend, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:
     """The answer for faces in a BGR frame by any backend; regions in frame px."""
-    if isinstance(backend, FrameBackend):
-        return backend.infer_frame(image, regions)
-    return backend(cut(image, regions))
+    own: Infer | None = getattr(backend, "infer_frame", None)  # isinstance takes 10 us, at every frame
+    return backend(cut(image, regions)) if own is None else own(image, regions)
 
 
 def in_batches(count: int, infer: Callable[[int, slice], Answer], batches: Sequence[int] = BATCHES) -> Answer:
