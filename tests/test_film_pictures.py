@@ -1,5 +1,6 @@
 """Films whose picture is not one thing: it changes its size, shape or range, or there are several."""
 
+import gc
 import json
 from contextlib import closing
 from fractions import Fraction
@@ -163,3 +164,14 @@ def test_the_command_line_takes_the_number_of_a_picture(two_pictures: Path):
     assert done.returncode == 0, done.stderr
     header = json.loads(done.stdout.splitlines()[0])
     assert (header["width"], header["height"]) == (320, 180)
+
+
+def test_decoded_pictures_do_not_stay_in_memory(tmp_path: Path):
+    source = write_disc(tmp_path / "a.ts", (160, 120), Fraction(1), "libx264", seconds=2)
+    gc.collect()
+    gc.disable()  # only what is in no circle is freed
+    try:
+        read(source)
+        assert sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) < 10
+    finally:
+        gc.enable()

@@ -232,6 +232,8 @@ class Upright:
         self._size = 0, 0
         self._shapes: tuple[Any, Fraction, Fraction | None] | None = None
         """A stream, the shape of its pixels, and what its decoder said of it at that time."""
+        self._turned: tuple[int, Orientation] | None = None
+        """The rotation of the last picture, degrees, and what it means."""
 
     def __call__(self, stream: Any, picture: Any, time_s: float) -> NDArray[np.uint8]:
         """A picture that the decoder of `stream` gave -> (H, W, 3)."""
@@ -261,7 +263,10 @@ class Upright:
             self._shapes = stream, stream.sample_aspect_ratio or Fraction(1), coded
         elif picture.key_frame and coded != self._shapes[2]:
             self._shapes = stream, coded or Fraction(1), coded
-        aspect, orientation = self._shapes[1], Orientation.of(picture)
+        if self._turned is None or self._turned[0] != picture.rotation:
+            # Only then: a PyAV frame that was asked for its side data is in a circle with it, and stays in memory.
+            self._turned = picture.rotation, Orientation.of(picture)
+        aspect, orientation = self._shapes[1], self._turned[1]
         return _View(picture.width, picture.height, orientation, 1 / aspect if orientation.transpose else aspect)
 
 
