@@ -55,6 +55,7 @@ def test_a_larger_picture_for_the_detector_shows_smaller_faces(opened, portrait)
     assert found == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_film_is_what_the_command_line_writes_of_it(opened, film, tmp_path):
     command = [*FKP_TRACK, str(film), "--backend", "cpu", "--keypoints", "points.jsonl"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)

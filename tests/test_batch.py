@@ -308,6 +308,7 @@ def test_films_and_outputs_may_be_urls(film: Path, tmp_path: Path) -> None:
     assert "of 2 films 2 done before" in fkp_track(*batch, cwd=tmp_path).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "words"), [("upath", ["s3://films/a.mp4"]), ("ray", ["films", "--ray", "127.0.0.1:6379"])]
 )

@@ -98,6 +98,7 @@ def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple
     assert 'pip install "fkp[mediapipe]"' in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

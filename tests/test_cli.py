@@ -172,12 +172,14 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
     assert fkp_track("--version", cwd=tmp_path).stdout == f"fkp {__version__}\n"
 
 
+@pytest.mark.slow
 def test_detecting_on_demand_loses_no_frame(film: Path, tmp_path: Path) -> None:
     assert fkp_track(film, "--keypoints", "out.jsonl", "--detect-every", "auto", cwd=tmp_path).returncode == 0
     _, *frames = records(tmp_path / "out.jsonl")
     assert [len(frame["faces"]) for frame in frames] == [1] * (SECONDS * RATE)
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_becomes_a_folder_of_pictures(portrait: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("one.png", "two.png"):
@@ -261,6 +263,7 @@ def test_the_demo_without_a_display_writes_a_film_and_replaces_none(tmp_path: Pa
     assert (tmp_path / "fkp-demo.mp4").read_bytes() == b"dear to me"
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_says_what_was_done_and_which_runtime_did_it(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--keypoints", "out.jsonl", cwd=tmp_path)
     assert "backend onnxruntime" in done.stderr
@@ -268,6 +271,7 @@ def test_the_end_of_a_run_says_what_was_done_and_which_runtime_did_it(film: Path
     assert "out.jsonl" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_auto_says_in_one_line_why_other_runtimes_were_not_used(film: Path, tmp_path: Path) -> None:
     plain, verbose = (fkp_track(film, "--no-show", *more, cwd=tmp_path).stderr for more in ((), ("-v",)))
     if "backend onnxruntime-cpu" in verbose:
@@ -381,6 +385,7 @@ def test_one_refused_output_leaves_nothing_of_the_others(film: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.slow
 def test_one_refused_keypoint_file_leaves_nothing_of_the_others(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--keypoints", "out.jsonl", "--keypoints", "nowhere/out.csv", cwd=tmp_path)
     assert done.returncode == 6

@@ -163,6 +163,7 @@ def test_a_film_whose_clock_goes_backwards_gets_rising_times(
     assert np.all(np.diff(times) > 0)
 
 
+@pytest.mark.slow
 def test_sound_that_becomes_another_is_said_without_being_asked(film: Path, tmp_path: Path) -> None:
     with av.open(str(film)) as source, av.open(str(tmp_path / "in.mkv"), "w") as container:
         picture = container.add_stream_from_template(source.streams.video[0])
@@ -295,6 +296,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("ignored", "code", "frames"), [(False, 129, 10), (True, 0, FRAMES)])
 def test_a_closed_terminal_finishes_the_outputs_unless_nohup_said_otherwise(
@@ -400,6 +402,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 # Where a run speaks
 
 
+@pytest.mark.slow
 @posix
 def test_a_run_without_stderr_does_its_work(film: Path, tmp_path: Path) -> None:
     command = ["sh", "-c", 'exec 2>&-; exec "$@"', "-", *FKP_TRACK, str(film), "--keypoints", "out.jsonl"]
@@ -409,6 +412,7 @@ def test_a_run_without_stderr_does_its_work(film: Path, tmp_path: Path) -> None:
     assert [json.loads(line)["frame"] for line in lines[1:]] == list(range(FRAMES))
 
 
+@pytest.mark.slow
 @posix
 def test_keypoints_to_a_stdout_that_is_closed_are_one_message(film: Path, tmp_path: Path) -> None:
     command = ["sh", "-c", 'exec >&-; exec "$@"', "-", *FKP_TRACK, str(film), "--keypoints", "-"]

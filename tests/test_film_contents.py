@@ -63,6 +63,7 @@ def run(source: Path, target: Path, *, anonymous: bool = False) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_all_sounds_with_their_languages_chapters_title_and_time_come_along(
     tmp_path: Path, interview: Path, suffix: str, caplog: pytest.LogCaptureFixture

@@ -157,6 +157,7 @@ def test_the_case_of_a_person_whose_picture_changes_size(shared: Path):
     assert after[:, :100].mean() < 2  # a border, not a stretched picture
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_the_number_of_a_picture(two_pictures: Path):
     done = fkp_track(
         two_pictures.name, "--stream", "2", "--keypoints", "-", "--backend", "cpu", cwd=two_pictures.parent

@@ -158,6 +158,7 @@ def test_a_card_with_other_values_is_a_card_or_one_message(key: str, value: Any,
 # The record of a batch
 
 
+@pytest.mark.slow
 @fuzzed
 @given(edits=edits)
 @example(edits=[(0.0, 100_000, b'{"status": "done"}', 1)])

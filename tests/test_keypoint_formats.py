@@ -119,6 +119,7 @@ def test_a_format_that_cannot_be_is_a_usage_error(pictures, tmp_path, args, says
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_named_before_anything_is_begun(pictures, tmp_path):
     code = "import sys; sys.modules['pyarrow'] = None; from tracker.commands.track import main; main()"
     command = [sys.executable, "-c", code, str(pictures), "--keypoints", "a.parquet"]
@@ -129,6 +130,7 @@ def test_a_missing_extra_is_named_before_anything_is_begun(pictures, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_standard_output_of_one_film_is_no_folder_and_of_a_batch_a_usage_error(tmp_path):
     assert not is_batch([Path("talk.mp4")], Options(keypoints=(STDOUT,)))
     done = fkp_track("a.mp4", "b.mp4", "--keypoints", "-", cwd=tmp_path)

@@ -39,6 +39,7 @@ def test_a_row_is_a_face_in_a_frame(tmp_path, suffix):
     assert read["image"].isna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "results",
     [

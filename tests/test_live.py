@@ -61,6 +61,7 @@ def test_udp_carries_the_lines_of_a_file_and_is_smoothed_live(
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
+@pytest.mark.slow
 def test_osc_carries_a_bundle_for_the_frame_and_two_for_a_lone_face(
     film: Path, receiver: socket.socket, tmp_path: Path
 ) -> None:

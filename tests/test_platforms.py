@@ -125,6 +125,7 @@ def test_a_console_without_a_letter_gets_its_number(encoding: str) -> None:
     assert b"Zo" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("platform", "said", "remedy"),
     [

@@ -34,6 +34,7 @@ def test_a_traceback_keeps_its_lines() -> None:
     assert PrintableFormatter("%(message)s").format(failed) == "cannot read a\\nb\nTraceback\n  line"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
 def test_names_that_move_the_cursor_reach_no_terminal(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
@@ -46,6 +47,7 @@ def test_names_that_move_the_cursor_reach_no_terminal(tmp_path: Path) -> None:
         assert "fkp-track: all is well" not in done.stderr.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of open files")
 def test_too_few_open_files_are_one_message(tmp_path: Path) -> None:
     import resource

@@ -69,6 +69,7 @@ def in_portrait(image: np.ndarray, detector: object) -> Tracked:
     return tracked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", [160, 512, 1300])
 def test_the_face_is_gone_and_the_rest_is_as_it_was(
@@ -216,6 +217,7 @@ def test_small_large_and_turned_faces_of_a_picture_are_covered(width: int, portr
     assert (covered != closeup).any(axis=-1).mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mute", [[], ["--mute"]])
 def test_a_muted_film_has_no_sound(mute: list[str], make_film: Callable[..., Path], tmp_path: Path) -> None:
     make_film(tmp_path / "talk.mp4", [NOISE] * 5, audio=True)
@@ -267,6 +269,7 @@ def test_a_face_lost_behind_another_is_not_taken_for_that_one() -> None:
     assert is_covered(shown, leftmost, 240)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smooth", ["offline", "off"])
 def test_a_film_that_becomes_a_file_is_seen_ahead_however_it_is_smoothed(
     smooth: str, portrait: np.ndarray, detector: object

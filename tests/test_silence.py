@@ -109,6 +109,7 @@ def traces(
     return {name: (folder, (folder / "calls").read_text().splitlines()) for name, folder in folders.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_looks_anything_up_or_connects_to_anybody(
     name: str, traces: dict[str, tuple[Path, list[str]]]

@@ -191,6 +191,7 @@ def test_sound_is_copied_bit_by_bit_at_its_own_time(tmp_path, make_film):
     np.testing.assert_allclose(times_of(target, "audio"), times_of(source, "audio"), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec", "layout", "target", "expected"),
     [
@@ -423,6 +424,7 @@ with open_film(Path(sys.argv[2])) as film:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_a_killed_run_leaves_a_film_that_plays_with_its_sound(tmp_path, make_film, suffix):

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tracker.drawing.draw import PALETTE
 from tracker.errors import SinkError
 from tracker.sinks.keypoints.record import record_of
 from tracker.sources.contract import SourceInfo
@@ -126,7 +127,8 @@ def test_events_tell_about_the_source_and_then_what_files_hold(serve, get):
     name, about = next(told)
     assert name == "about"
     assert (about["source"], about["width"], about["height"]) == ("/films/demo.mp4", 320, 240)
-    assert about["colors"][0] == "#56b4e9"
+    blue, green, red = PALETTE[0]
+    assert about["colors"][0] == f"#{red:02x}{green:02x}{blue:02x}"
     result = tracked(7, faces=2)
     serve.write(result)
     assert next(told) == ("message", record_of(result) | {"fps": None, "latency_ms": None})

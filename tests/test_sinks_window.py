@@ -165,6 +165,7 @@ def test_the_picture_is_on_the_screen_with_frame_rate_and_latency(screen, view):
     assert eventually(lambda: (screen.picture()[:40, :80].min(-1) > 220).any())  # white letters  # noqa: PLW0108
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["q", "Escape"])
 def test_q_and_escape_quit(screen, view, key):
     viewer = view()
@@ -198,6 +199,7 @@ def test_space_pauses_and_other_keys_still_work(screen, view, tmp_path):
     assert viewer.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_picture_stays_until_space_asks_for_the_next(screen, view):
     viewer = view("images")
     for number in range(3):
@@ -207,6 +209,7 @@ def test_a_picture_stays_until_space_asks_for_the_next(screen, view):
         assert eventually(lambda: viewer.frames() == number + 1)  # noqa: B023
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there always is a display")
 @pytest.mark.parametrize(
     ("display", "reason"),
@@ -224,6 +227,7 @@ def test_without_a_display_there_is_one_message_and_no_abort(tmp_path, display, 
     assert viewer.said() == expected
 
 
+@pytest.mark.slow
 def test_a_window_opens_whatever_qt_is_told_to_use(screen, tmp_path):
     viewer = Viewer(tmp_path, {"DISPLAY": screen.display, "QT_QPA_PLATFORM": "wayland"})
     assert eventually(viewer.frames)

@@ -41,6 +41,7 @@ def write(path: Path, image: Image, aspect: Fraction, frames: int = 8) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aspect", [Fraction(2), Fraction(4, 3), Fraction(8, 9)])
 def test_a_head_faces_where_it_does_and_its_points_are_in_stored_px(tmp_path: Path, portrait: Image, aspect: Fraction):
     straight = list(track_video(write(tmp_path / "1.mp4", portrait, Fraction(1)), backend="cpu"))[-1]
@@ -110,6 +111,7 @@ def test_what_people_watch_has_square_pixels(tmp_path: Path, portrait: Image):
     assert written == [(512, 512), (512, 512, 3)]
 
 
+@pytest.mark.slow
 def test_the_case_of_a_person_filmed_twice(shared: Path):
     cases = shared / "cases" / "films"
     poses = [

@@ -81,6 +81,7 @@ def judged(of: SyntheticCamera, follow: Follow) -> Steadiness:
     return steadiness(recording, recording.tracked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MOTIONS)
 def test_a_perfect_tracker_has_no_fault(name: str) -> None:
     perfect = camera(MOTIONS[name], seconds=5.0)
@@ -128,6 +129,7 @@ def test_points_that_are_always_off_err_but_do_not_jitter_or_lag() -> None:
     assert result.lag_ms == pytest.approx(20, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["still", "talking", "approach"])
 def test_white_noise_of_sigma_in_x_and_y_jitters_by_sigma_times_root_two(name: str) -> None:
     moving, random = camera(MOTIONS[name]), np.random.default_rng(0)
@@ -143,6 +145,7 @@ def test_trembling_is_jitter_and_drifting_is_not(hertz: float, least: float, mos
     assert least <= result.jitter_pct_iod <= most  # RMS distance 1 before the high-pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late_s", [0.0, 0.05])
 @pytest.mark.parametrize("factor", [1.1, 0.95])
 def test_the_overshoot_is_what_the_motion_is_exaggerated_by_however_late(factor: float, late_s: float) -> None:
@@ -303,6 +306,7 @@ def test_the_program_moves_a_picture_and_prints_one_json_object(portrait: NDArra
     assert report["settings"]["weights_sha256"] == load().sha256
 
 
+@pytest.mark.slow
 def test_the_program_tells_the_jitter_of_a_film(
     portrait: NDArray[np.uint8], make_film: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -200,6 +200,7 @@ def _send(listener: socket.socket, content: bytes) -> None:
                     time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_the_command_line_and_python_take_addresses(camera: Server, tmp_path: Path):
     url = str(camera.url("/video.mjpg"))
     results = track_video(url, backend="cpu")
@@ -260,6 +261,7 @@ def from_pipe(content: bytes, *words: str, cwd: Path) -> list[dict[str, object]]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["yuv4mpegpipe", "matroska", "mpegts"])
 def test_a_film_on_standard_input_describes_itself(tmp_path: Path, form: str):
     picture = "wrapped_avframe" if form == "yuv4mpegpipe" else "libx264"
@@ -277,6 +279,7 @@ def test_a_film_on_standard_input_describes_itself(tmp_path: Path, form: str):
     assert [record["time"] for record in records] == pytest.approx([index / 20 for index in range(8)], abs=0.002)
 
 
+@pytest.mark.slow
 def test_bare_pictures_on_standard_input_need_their_size(tmp_path: Path, portrait: Image):
     content = portrait.tobytes() * 5
     header, *records = from_pipe(content, "--width", "512", "--height", "512", "--fps", "10", cwd=tmp_path)

@@ -129,6 +129,7 @@ def _make_slowly(folder: Path) -> None:
     assert fetched(Cache(folder), "one", FACTS, make, bytes) == CONTENT
 
 
+@pytest.mark.slow
 def test_of_three_processes_that_want_the_same_one_makes_it(tmp_path: Path) -> None:
     makers = [get_context("spawn").Process(target=_make_slowly, args=(tmp_path,)) for _ in range(3)]
     for maker in makers:

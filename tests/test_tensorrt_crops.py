@@ -86,6 +86,7 @@ def picture(request: pytest.FixtureRequest, portrait: Image) -> Image:
     return np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", REGIONS, ids=lambda region: f"side {region.side:g}")
 def test_each_crop_is_the_cpus_but_for_roundings(kernel: Kernel, picture: Image, region: Region) -> None:
     error = np.abs(kernel(picture, [region], 1)[0].astype(int) - cut(picture, [region])[0, 0])

@@ -39,6 +39,7 @@ def has_driver() -> bool:
     return "no NVIDIA driver" not in answer(None)
 
 
+@pytest.mark.slow
 def test_a_gpu_in_order_is_described(stand_in_driver: Callable[..., Path]) -> None:
     assert answer(stand_in_driver()) == "Gpu(name='Card', capability=(8, 9), cuda=(13, 0))"
 
@@ -142,6 +143,7 @@ ComputeCapability = enum.Enum("ComputeCapability", "NONE CURRENT SM75 SM80 SM86 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [(7, 5), (8, 7), (9, 0), (10, 0), (11, 0)])
 def test_a_gpu_that_tensorrt_rtx_does_not_know_is_refused_by_name(
     stand_in_driver: Callable[..., Path], tmp_path: Path, capability: tuple[int, int]
@@ -174,6 +176,7 @@ def test_a_package_for_a_newer_cuda_names_the_driver_and_the_other_package(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "class ILogger: pass", "ILogger = 1"], ids=["nothing", "older", "other"])
 def test_auto_goes_on_where_tensorrt_has_another_interface(
     stand_in_driver: Callable[..., Path], tmp_path: Path, content: str
@@ -199,6 +202,7 @@ def test_asked_for_by_name_it_never_falls_back(stand_in_driver: Callable[..., Pa
     )
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_without_a_gpu_is_one_message_and_exit_5(tmp_path: Path) -> None:
     if has_driver():
         pytest.skip("this machine has an NVIDIA driver")

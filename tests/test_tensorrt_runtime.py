@@ -58,6 +58,7 @@ def outcome(
     return json.loads(report.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_path_of_a_frame(outcome: dict[str, Any], check: str) -> None:
     assert check not in outcome["failed"], outcome["failed"][check]

@@ -59,6 +59,7 @@ def parts(tmp_path: Path) -> tuple[Path, Path]:
     return write_part(tmp_path / "1.ts", gray=DARK), write_part(tmp_path / "2.ts", seed=2, gray=BRIGHT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sound", "options"), [("aac", {}), ("mp2", {"bf": "0"}), ("ac3", {"bf": "3"})])
 def test_a_clock_that_goes_back_keeps_the_sound_of_the_next_part_in_step(
     tmp_path: Path, sound: str, options: dict[str, str], caplog: pytest.LogCaptureFixture
@@ -72,6 +73,7 @@ def test_a_clock_that_goes_back_keeps_the_sound_of_the_next_part_in_step(
     assert caplog.text.count("its clock goes back by ") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4", ".flv"])
 @pytest.mark.parametrize("ahead_s", [40, 40_000])
 def test_a_clock_that_jumps_ahead_is_said_and_the_film_is_written(
@@ -90,6 +92,7 @@ def test_a_clock_that_jumps_ahead_is_said_and_the_film_is_written(
     assert caplog.text.count("the gap is kept" if kept else "its clock jumps ahead by") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start_s", [WRAP_S - 1, WRAP_S - 30])
 def test_a_broadcast_whose_clock_wraps_goes_on(
     tmp_path: Path, parts: tuple[Path, Path], start_s: float, caplog: pytest.LogCaptureFixture
@@ -103,6 +106,7 @@ def test_a_broadcast_whose_clock_wraps_goes_on(
     assert "clock" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "options"),
     [("libx264", {"bf": "3", "b-adapt": "0"}), ("libx264", {"bf": "0"}), ("mpeg4", {"bf": "2"}), ("mpeg4", {})],
@@ -159,12 +163,14 @@ def test_a_time_lapse_keeps_its_times(tmp_path: Path):
     assert np.diff(told.times) == pytest.approx(60, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_new_part_of_another_layout_or_rate_keeps_its_sound_in_step(tmp_path: Path):
     first = write_part(tmp_path / "1.ts", gray=DARK, layout="mono")
     second = write_part(tmp_path / "2.ts", seed=2, gray=BRIGHT, layout="stereo", rate_hz=44_100)
     assert in_step(run(joined(tmp_path / "in.ts", first, second), tmp_path / "out.mp4"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv", "out.mov"])
 @pytest.mark.parametrize(
     ("first", "second"), [(("mp2", "mono"), ("mp2", "stereo")), (("ac3", "stereo"), ("ac3", "5.1"))]

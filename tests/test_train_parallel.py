@@ -44,6 +44,7 @@ def outcomes(folder: Path, processes: int) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 
 
+@pytest.mark.slow
 def test_two_processes_stay_the_same_and_draw_different_faces(tmp_path: Path) -> None:
     first, second = outcomes(tmp_path / "two", 2)
     assert first["size"] == second["size"] == 2

@@ -72,6 +72,7 @@ def runs_in_its_own_test(recipe: Recipe) -> bool:
     return recipe in ours.RECIPES or (imputed and "mobilenet" not in recipe.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe", [recipe for recipe in RECIPES if not runs_in_its_own_test(recipe)], ids=lambda recipe: recipe.name
 )
@@ -242,6 +243,7 @@ def test_pretrained_weights_are_fetched_only_when_that_is_allowed_and_always_che
         transfer.pretrained((tmp_path / "gone.pth").as_uri(), download=True)
 
 
+@pytest.mark.slow
 def test_our_own_network_is_read_by_each_rows_own_scheme(faces: Faces) -> None:
     trained, shipped = (recipe.fit(faces, within(0)) for recipe in ours.RECIPES)
     for fitted in (trained, shipped):

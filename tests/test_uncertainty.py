@@ -89,6 +89,7 @@ def test_a_hand_on_the_portrait_raises_sigma_where_it_lies(backend: Backend, par
     assert rise[hidden].mean() > 1.2 * np.median(rise[~hidden])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_a_hand_raises_sigma_on_nearly_every_face_that_was_held_out(
     backend: Backend, held_out: Image, part: str
