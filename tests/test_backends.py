@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
+from tracker.backends.choice import open_backend
 from tracker.backends.contract import Answer, Backend, in_batches, infer_frame
 from tracker.backends.onnxruntime import open_session
 from tracker.backends.onnxruntime_cuda import OnnxRuntimeCuda
-from tracker.backends.registry import OPENERS, open_backend
+from tracker.backends.registry import BACKENDS, Row
 from tracker.backends.selfcheck import checked
 from tracker.backends.settings import Precision, Settings
 from tracker.backends.tensorrt.guard import find_gpu
@@ -225,7 +227,8 @@ def test_auto_takes_the_next_runtime_where_one_answers_wrongly(
     off, right = Gpu(lambda answer: (answer[0] + 0.1, answer[1])), Gpu()
     openers = {"tensorrt": off, "cuda": right}
     for name, gpu in openers.items():
-        monkeypatch.setitem(OPENERS, name, lambda weights, settings, gpu=gpu: checked(gpu, weights, settings.precision))
+        opener = partial(lambda gpu, weights, settings: checked(gpu, weights, settings.precision), gpu)
+        monkeypatch.setitem(BACKENDS, name, Row(opener, gpu=True))
     with caplog.at_level(logging.INFO, "tracker.backends"):
         backend = open_backend("auto", load())
     assert backend.name == "a GPU"
@@ -240,7 +243,7 @@ def test_under_auto_the_processor_goes_on_where_the_gpu_is_lost(
     kind: type[Gpu], crops: Crops, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gpu = kind()
-    monkeypatch.setitem(OPENERS, "tensorrt", lambda _weights, _settings: gpu)
+    monkeypatch.setitem(BACKENDS, "tensorrt", Row(lambda _weights, _settings: gpu, gpu=True))
     with closing(open_backend("auto", load())) as backend:
         before = backend(crops[:3])
         gpu._wrong = fail
@@ -256,7 +259,7 @@ def test_under_auto_the_processor_goes_on_where_the_gpu_is_lost(
 
 
 def test_asked_for_by_name_a_lost_gpu_ends_the_run(crops: Crops, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(OPENERS, "cuda", lambda _weights, _settings: Gpu(fail))
+    monkeypatch.setitem(BACKENDS, "cuda", Row(lambda _weights, _settings: Gpu(fail), gpu=True))
     with closing(open_backend("cuda", load())) as backend, pytest.raises(BackendError, match="CUDA error 719"):
         backend(crops)
 
@@ -280,4 +283,4 @@ def test_faces_are_split_and_filled_up_to_the_batches_of_a_gpu() -> None:
 
 
 def test_the_cpu_is_what_auto_tries_last() -> None:
-    assert list(OPENERS)[-1] == "cpu"
+    assert list(BACKENDS)[-1] == "cpu"

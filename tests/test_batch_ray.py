@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tracker.backends.settings import BackendName
+from tracker.backends.registry import BackendName
 from tracker.batch import ray as cluster
 from tracker.batch.plan import Task
 from tracker.errors import BackendUnavailable

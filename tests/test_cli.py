@@ -153,7 +153,7 @@ from tracker.errors import BackendUnavailable
 def tell(weights, settings):
     raise BackendUnavailable(repr(settings), "")
 
-backends.OPENERS["cuda"] = tell
+backends.BACKENDS["cuda"] = backends.Row(tell, gpu=True)
 track.main()
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracker.backends.registry import open_backend
+from tracker.backends.choice import open_backend
 from tracker.backends.settings import Settings
 from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, load
 from tracker.core.association import EachAlone, Identity

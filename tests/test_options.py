@@ -15,8 +15,7 @@ from typer.main import get_command
 
 from tracker import Tracker, track_video
 from tracker.app.outputs import OUTPUTS
-from tracker.backends.registry import OPENERS
-from tracker.backends.settings import BackendName
+from tracker.backends.registry import BACKENDS, BackendName
 from tracker.batch.settings import Batch
 from tracker.commands import bench, track
 from tracker.commands.parameters import flag_of
@@ -122,7 +121,7 @@ def test_a_value_outside_of_its_declaration_is_refused(setting: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("vocabulary", "registry"),
     [
-        (BackendName, {"auto", *OPENERS}),
+        (BackendName, {"auto", *BACKENDS}),
         (DetectorName, DETECTORS),
         (FormatName, FORMATS),
         (Smoothing, SMOOTHERS),

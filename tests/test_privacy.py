@@ -14,7 +14,7 @@ from programs import fkp_track
 from tracker import Tracker
 from tracker.app.follow import follow, smallest_covered
 from tracker.app.run import COVERED_FROM_PX
-from tracker.backends.registry import open_backend
+from tracker.backends.choice import open_backend
 from tracker.backends.weights import load
 from tracker.core.association import EachAlone
 from tracker.core.landmarks import Locate

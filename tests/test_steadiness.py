@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracker.backends.registry import open_backend
+from tracker.backends.choice import open_backend
 from tracker.backends.weights import load
 from tracker.bench.steadiness import (
     VARIANTS,

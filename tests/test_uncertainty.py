@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tracker.backends.choice import open_backend
 from tracker.backends.contract import Backend
-from tracker.backends.registry import open_backend
 from tracker.backends.weights import load
 from tracker.core.landmarks import Locate
 from tracker.geometry import MEAN_SHAPE, Framing

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from tracker.backends.registry import open_backend
+from tracker.backends.choice import open_backend
 from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, DEFAULT_DIR, load
 from tracker.errors import WeightsError
 from tracker.spec import KEYPOINTS, SIZE

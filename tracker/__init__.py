@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracker.api import Tracker, track_video
-    from tracker.backends.registry import open_backend
+    from tracker.backends.choice import open_backend
     from tracker.backends.weights import load as load_weights
     from tracker.core.association import Identity
     from tracker.core.landmarks import Locate
@@ -67,7 +67,7 @@ _HOME = {
     "Tracked": "tracker.types",
     "Tracker": "tracker.api",
     "load_weights": "tracker.backends.weights",
-    "open_backend": "tracker.backends.registry",
+    "open_backend": "tracker.backends.choice",
     "open_detector": "tracker.detectors.registry",
     "open_source": "tracker.sources.registry",
     "track": "tracker.core.loop",

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.app.follow import follow, open_detector_for
-from tracker.backends.registry import open_backend
-from tracker.backends.settings import BackendName, Precision
+from tracker.backends.choice import open_backend
+from tracker.backends.registry import BackendName
+from tracker.backends.settings import Precision
 from tracker.backends.weights import load
 from tracker.core.head_pose import posed
 from tracker.core.smoothers import SMOOTHERS, Smoothing, default_smoothing

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from tracker.backends.settings import BackendName, Precision, Settings
+from tracker.backends.registry import BackendName
+from tracker.backends.settings import Precision, Settings
 from tracker.core.smoothers import Smoothing
 from tracker.detectors.registry import DetectorName
 from tracker.drawing.style_names import StyleName

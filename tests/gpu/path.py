@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tracker.backends.choice import OnProcessorAfterLoss
 from tracker.backends.contract import BATCHES
-from tracker.backends.registry import OnProcessorAfterLoss
 from tracker.backends.tensorrt import crops
 from tracker.backends.tensorrt.device import Device
 from tracker.backends.tensorrt.driver import Driver

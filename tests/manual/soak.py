@@ -22,8 +22,8 @@ import typer
 
 from tracker.app.follow import follow
 from tracker.app.outputs import header_of, open_sinks
-from tracker.backends.registry import open_backend
-from tracker.backends.settings import BackendName
+from tracker.backends.choice import open_backend
+from tracker.backends.registry import BackendName
 from tracker.backends.weights import load
 from tracker.detectors.registry import open_detector
 from tracker.options import Options

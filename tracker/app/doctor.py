@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 
-from tracker.backends.registry import OPENERS as BACKENDS
-from tracker.backends.registry import open_backend
+from tracker.backends.choice import open_backend
+from tracker.backends.registry import BACKENDS
 from tracker.backends.tensorrt import outlook
 from tracker.backends.tensorrt.cache import cached_in, compiled_dir
 from tracker.backends.tensorrt.guard import PACKAGES, dotted, find_gpu

@@ -11,7 +11,7 @@ import cv2
 from tracker.app.follow import follow, open_detector_for, smallest_covered
 from tracker.app.outputs import header_of, open_sinks
 from tracker.app.progress import Tally, open_progress
-from tracker.backends.registry import choose_backend
+from tracker.backends.choice import choose_backend
 from tracker.backends.tensorrt.driver import Driver
 from tracker.backends.weights import load
 from tracker.core.head_pose import posed

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-BackendName = Literal["auto", "tensorrt", "tensorrt-rtx", "cuda", "cpu"]
 Precision = Literal["fp32", "fp16"]
 """Precision of convolutions and activations; everything that affects the last tenth of a pixel stays fp32."""
 

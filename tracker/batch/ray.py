@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from tracker.app.progress import Tally
+from tracker.backends.registry import BACKENDS
 from tracker.batch.plan import Task
 from tracker.batch.work import Outcome, perform, speak_of
 from tracker.errors import BackendUnavailable
@@ -49,7 +50,7 @@ def on_ray(
     ray = _connect(address, verbose=level < logging.WARNING)
     attempt = ray.remote(_attempt).options(
         num_cpus=each.threads,
-        num_gpus=0 if each.backend in ("auto", "cpu") else 1,
+        num_gpus=int(each.backend != "auto" and BACKENDS[each.backend].gpu),
         max_retries=RETRIES,
         scheduling_strategy="SPREAD",
     )

@@ -14,8 +14,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.backends.choice import open_backend
 from tracker.backends.contract import BATCHES, Backend, infer_frame
-from tracker.backends.registry import open_backend
 from tracker.backends.settings import Precision, Settings
 from tracker.backends.tensorrt.guard import PACKAGES, find_gpu
 from tracker.backends.tensorrt.runtime import TensorRT

@@ -27,9 +27,10 @@ import cv2
 
 from tracker.app.follow import open_detector_for, stages_of
 from tracker.app.progress import FIRST_KEYPOINTS
+from tracker.backends.choice import open_backend
 from tracker.backends.contract import Backend, FrameBackend
-from tracker.backends.registry import open_backend
-from tracker.backends.settings import BackendName, Precision
+from tracker.backends.registry import BackendName
+from tracker.backends.settings import Precision
 from tracker.backends.settings import Settings as BackendSettings
 from tracker.backends.weights import load
 from tracker.bench.mediapipe_baseline import Peer, followed_by_peer, open_peer

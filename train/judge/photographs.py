@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends.registry import open_backend
+from tracker.backends.choice import open_backend
 from tracker.backends.weights import load
 from tracker.core.association import EachAlone
 from tracker.core.landmarks import Locate
