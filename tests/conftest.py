@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Image = NDArray[np.uint8]
 
 LEARNS = find_spec("torch") is not None
-collect_ignore_glob = [] if LEARNS else ["test_train_*.py"]
+collect_ignore_glob = [] if LEARNS else ["test_train_*.py", "test_tensorrt_build.py"]
 
 # Started in the background by a shell, this process and all its children would ignore the Ctrl-C that many tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -336,7 +336,7 @@ def weights_missing(_: Path) -> list[str]:
         (weights_missing, 4, "nowhere.onnx"),
         (no_folder_for_the_film, 6, "nowhere"),
         (a_file_as_folder, 6, "out.jsonl"),
-        (no_window_without_a_display, 6, "display"),
+        (no_window_without_a_display, 6, "window"),
     ],
 )
 def test_a_failure_is_one_message_with_its_exit_code(

@@ -87,6 +87,8 @@ class Screen:
 
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory):
+    if not cv2.currentUIFramework():
+        pytest.skip("needs an OpenCV with windows: the extra window")
     missing = [name for name in ("Xvfb", "xdotool") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"needs {' and '.join(missing)} to show a real window")
@@ -210,6 +212,7 @@ def test_a_picture_stays_until_space_asks_for_the_next(screen, view):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not cv2.currentUIFramework(), reason="needs an OpenCV with windows: the extra window")
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there always is a display")
 @pytest.mark.parametrize(
     ("display", "reason"),

@@ -125,6 +125,7 @@ def test_a_failed_check_fails_the_proof_and_is_in_its_table(prove: ModuleType) -
 
 @pytest.mark.slow
 def test_the_training_of_the_proof_needs_no_more_than_a_bare_machine(bare: dict[str, str], tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the extra test-all")
     command = [sys.executable, PROVE, "--part", "training", "--out", tmp_path / "training.json"]
     done = subprocess.run(command, env=bare, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr

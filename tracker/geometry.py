@@ -70,7 +70,8 @@ class Framing:
     def __init__(self, shape: ArrayLike, weights: ArrayLike) -> None:
         """`shape` (K, 2), unit space: where the points lie on average; `weights` (K,): how much each is believed."""
         unit = complex_from_points(np.asarray(shape, np.float64))
-        self._weights = np.asarray(weights, np.float64) / np.sum(weights)
+        self._weights = np.asarray(weights, np.float64)
+        self._weights /= self._weights.sum()
         self._design = np.stack([np.ones_like(unit), unit, unit.conj()], axis=1)
         """(K, 3): point = design @ (centre, half, shear)."""
         self._squares = (self._design.conj()[:, :, None] * self._design[:, None, :]).reshape(-1, 9)

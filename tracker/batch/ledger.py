@@ -166,7 +166,7 @@ def _take(entries: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
 
 def _lock(file: FileIO) -> bool:
     """Whether no other batch has this file; without locks nobody knows, and a warning says so."""
-    locked = try_lock(file)
+    locked = try_lock(file.fileno())
     if locked is None:
         log.warning("%s cannot be locked here; make sure that no other batch writes to it", file.name)
     return locked is not False

@@ -42,7 +42,8 @@ _begun: ContextVar["list[PartialFile] | None"] = ContextVar("_begun", default=No
 class PartialFile:
     """A file that does not have its name yet, locked by this process."""
 
-    def __init__(self, path: Path, target: Path, lock: io.FileIO, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, target: Path, held: int, *, overwrite: bool) -> None:
+        """`held` is the descriptor of the open and locked file."""
         self.path = path
         """The path to write to; the file exists and is empty."""
         self.target = target
@@ -50,7 +51,7 @@ class PartialFile:
         """Whether it is complete and gets its name at the end of `all_or_none`."""
         self.has_frames = True
         """Whether it is worth keeping if the run fails."""
-        self._lock = lock
+        self._held: int | None = held
         self._overwrite = overwrite
 
     def deliver(self, *, has_frames: bool = True) -> None:
@@ -68,7 +69,7 @@ class PartialFile:
         """
         target = self.target if self._overwrite else free_name(self.target)
         if sys.platform == "win32":
-            self._lock.close()  # Windows moves no file that is open
+            self._let_go()  # Windows moves no file that is open
         try:
             move_patiently(self.path, target)
         except OSError as error:
@@ -88,17 +89,22 @@ class PartialFile:
     def discard(self) -> None:
         """Delete the file, for when nothing was written to it."""
         if sys.platform == "win32":
-            self._lock.close()
+            self._let_go()
         self.path.unlink(missing_ok=True)
         self.release()
 
     def release(self) -> None:
         """Release the lock; the file stays at `path`."""
-        self._lock.close()
+        self._let_go()
         self.waits = False
 
+    def _let_go(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
     def __del__(self) -> None:
-        self._lock.close()
+        self._let_go()
 
 
 @contextmanager
@@ -150,12 +156,12 @@ def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
     if len(os.fsencode(target.name)) > LONGEST_NAME:
         raise SinkError(f"cannot write {target}: its name has more than {LONGEST_NAME} bytes; choose a shorter one")
     try:
-        path, lock = _claim(target.with_name(f"{_short_stem(target)}.partial-{os.getpid()}{target.suffix}"))
+        path, held = _claim(target.with_name(f"{_short_stem(target)}.partial-{os.getpid()}{target.suffix}"))
     except FileNotFoundError as error:
         raise SinkError(f"cannot write {target}: there is no folder {target.parent}; create it first") from error
     except OSError as error:
         raise SinkError(f"cannot write {target}: {_reason(error)}; choose a place you may write to") from error
-    file = PartialFile(path, target, lock, overwrite=overwrite)
+    file = PartialFile(path, target, held, overwrite=overwrite)
     files = _begun.get()
     if files is not None:
         files.append(file)
@@ -168,14 +174,14 @@ def _short_stem(target: Path) -> str:
     return os.fsencode(target.stem)[:room].decode(sys.getfilesystemencoding(), "ignore")
 
 
-def _claim(path: Path) -> tuple[Path, io.FileIO]:
-    """Create and lock `path`, or the first free `path-2`, `path-3`, ...  Raises OSError."""
+def _claim(path: Path) -> tuple[Path, int]:
+    """Create, open and lock `path`, or the first free `path-2`, `path-3`, ...  Raises OSError."""
     for name in _numbered(path):
         with suppress(FileExistsError):
-            lock = io.FileIO(name, "x+")
-            if try_lock(lock) is not False and name.exists():
-                return name, lock
-            lock.close()  # a run that clears leftovers was faster than our lock
+            held = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            if try_lock(held) is not False and name.exists():
+                return name, held
+            os.close(held)  # a run that clears leftovers was faster than our lock
     raise AssertionError("the numbers never end")
 
 
@@ -215,7 +221,7 @@ def _entries(folder: Path) -> list[Path]:
 def _clear(path: Path, *, keep: bool) -> None:
     try:
         with io.FileIO(path, "r+") as file:
-            free = try_lock(file)
+            free = try_lock(file.fileno())
             if free and not keep and sys.platform != "win32":
                 path.unlink()  # while we hold the lock, so that nobody else takes it for theirs
         if free and not keep and sys.platform == "win32":

@@ -4,7 +4,6 @@ Process numbers cannot replace them: in another container or machine, the same n
 """
 
 import errno
-import io
 import os
 import sys
 
@@ -15,8 +14,11 @@ FAR_BYTE = 1 << 40
 """The locked byte.  It is never written: Windows and SMB shares refuse access to locked bytes."""
 
 
-def try_lock(file: io.FileIO) -> bool | None:
-    """Lock `file` until it is closed.  False if another open file holds the lock, None if no locks exist there."""
+def try_lock(file: int) -> bool | None:
+    """Lock the open file with this descriptor until it is closed.
+
+    False if another open file holds the lock, None if the file system has no locks.
+    """
     try:
         _lock(file)
     except (BlockingIOError, PermissionError):
@@ -31,18 +33,18 @@ def try_lock(file: io.FileIO) -> bool | None:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: io.FileIO) -> None:
-        file.seek(FAR_BYTE)
+    def _lock(file: int) -> None:
+        os.lseek(file, FAR_BYTE, os.SEEK_SET)
         try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         finally:
-            file.seek(0)
+            os.lseek(file, 0, os.SEEK_SET)
 
 elif sys.platform == "linux":
     import fcntl
     import struct
 
-    def _lock(file: io.FileIO) -> None:
+    def _lock(file: int) -> None:
         # Unlike flock this locks one byte, so that the file can still be written on an SMB share.
         region = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, FAR_BYTE, 1, 0)
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, region)
@@ -50,5 +52,5 @@ elif sys.platform == "linux":
 else:
     import fcntl
 
-    def _lock(file: io.FileIO) -> None:
+    def _lock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

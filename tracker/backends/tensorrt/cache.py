@@ -73,7 +73,7 @@ class Cache:
                 if self.folder is not None:
                     self.folder.mkdir(parents=True, exist_ok=True)
                     file = held.enter_context((self.folder / f"{name}.lock").open("ab", buffering=0))
-                    while try_lock(file) is False:
+                    while try_lock(file.fileno()) is False:
                         time.sleep(0.1)
             except OSError as error:  # then two may make the same, which costs time and nothing else
                 log.debug("no lock for %s: %s", name, error)
