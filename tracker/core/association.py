@@ -1,8 +1,9 @@
-"""Who is who: detections in, faces with lasting ids out, each with the region to look at (frame px).
+"""Identities: detections in, faces with lasting ids out, each with its region for the next crop (frame px).
 
-What a detector sees is a face when the network's keypoints for it are sure enough.  It is then carried along by its own
-keypoints while the detector looks away or misses it, is lost after that, and gets its old id back when it returns soon
-and near.  A cut ends everything that was known.
+A detection is a face if the network's keypoints for it are certain enough.  The face is then followed by its own
+keypoints while the detector does not run or misses it.  After that it is lost, and gets its old id back if it returns
+soon and nearby.  A cut ends all faces.
+
 Distances are measured in sides of the face's region, so that near and far faces are treated alike.
 """
 
@@ -24,7 +25,7 @@ from tracker.spec import KEYPOINTS
 from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
 SAME_FACE_SIDES = 0.6
-"""A detection further than this from where a face was is another face..."""
+"""A detection further than this from a face's last place is another face..."""
 FASTEST_SIDES_PER_S = 8.0
 """... unless more time has passed: at five frames a second a face may be 1.6 sides away.  Fast heads move 3 sides per
 second, people who walk past the camera 6."""
@@ -33,69 +34,70 @@ MOST_SIDES = 2.5
 SAME_FACE_RATIO = 1.6
 """A detection that is larger or smaller by this factor is another face."""
 RETURN_SIDES = 1.2
-"""A lost face may have moved this far, or strayed this far from its course, before it is seen again."""
+"""A lost face may have moved this far, or this far from its course, before it is seen again."""
 COURSE_HASTE = 1.5
-"""A lost face may be this much faster than it seemed: keypoints cling to what hides it."""
+"""A lost face may be this much faster than it seemed, because keypoints stick to what hides it."""
 COURSE_ENDS_S = 0.5
-"""Nobody is expected to move on unseen for longer."""
+"""Motion is extrapolated for at most this long without sight of the face."""
 ONE_FACE_SIDES = 0.35
-"""Two followed faces whose centres come this close are one face followed twice."""
+"""Two followed faces whose centres are this close are one face that is followed twice."""
 REPLACES_SIDES = 2.0
 REPLACES_RATIO = 1.35
-"""Somebody new this near, of a size this like, is whom the tracker has lost in the same frame."""
+"""A new face this near and this similar in size is the one that was lost in the same frame."""
 WEAK_BELIEVED = 0.04
 """Mean sigma, sides, up to which a detection below the detector's threshold is a face, when it is seen twice."""
 SUSPECTED = 0.12
 """... and up to which it may be one.  Masked faces have 0.05 to 0.09."""
 MOST_NEW = 12
-"""Unknown detections that are looked at per frame, the best first."""
+"""Number of unknown detections that are checked per frame, best first."""
 REFUSED_OFTEN = 3
-"""What was looked at this often without being a face calls for no more looks."""
+"""A detection that was checked this often without being a face is checked no more."""
 SAME_PERSON = 0.8
-"""Correlation of a face's picture before and after what may be a cut, from which on it is none.  Of different people
+"""Correlation of a face's picture before and after a possible cut, above which it is no cut.  Of different people
 one pair in a hundred exceeds 0.75; the same face a frame later has 0.97 and more."""
 
 _EACH_ALIKE = np.full(len(KEYPOINTS), 1 / len(KEYPOINTS), np.float32)
 NOBODY_YET = -1
-"""The id of what is looked at but not yet a face."""
+"""The id of a candidate that is not yet a face."""
 
 
 class Followed(NamedTuple):
-    """What a schedule needs to know of a frame that is yet to be looked at, and of the faces followed in it."""
+    """What a schedule needs to know about the next frame and the faces followed in it."""
 
     regions: tuple[Region, ...] = ()
-    """Where each face is expected, shown or yet to be confirmed; frame px."""
+    """Expected place of each face, shown or not yet confirmed; frame px."""
     in_doubt: bool = False
-    """Whether one of them is unsure, unconfirmed or was missed by the last look."""
+    """Whether one of them is uncertain, unconfirmed or was missed by the last look."""
     is_sure: bool = False
-    """Whether somebody is followed, nobody is in doubt, and nobody was lost a moment ago."""
+    """Whether faces are followed, none is in doubt, and none was lost a moment ago."""
     rested_s: float = math.inf
-    """From the frame that the detector looked at last to this one."""
+    """Time since the frame of the detector's last run."""
     close_rested_s: float = math.inf
-    """The same, from the last close look."""
+    """Time since the last close look."""
     period_s: float = 0.0
-    """From the last frame to this one."""
+    """Time since the last frame."""
     turns: tuple[int, ...] = (0,)
-    """The quarter turns that the faces are rolled by."""
+    """The quarter turns by which the faces are rolled."""
     begins_shot: bool = False
     """Whether this is the first frame, or the first one after a cut."""
     thumbnail: Thumbnail | None = None
 
 
 class Identity:
-    """Lasting ids for the faces of one film or camera; implements `loop.Identify`.  A new run takes a new object.
+    """Lasting ids for the faces of one film or camera; implements `loop.Identify`.  A new run needs a new object.
 
     least_score: a weaker detection is only suspected to be a face, unless the network is sure of it twice.
     certain_score: a detection at least this good is shown at once, a weaker one when the next look confirms it.
         Lower shows more false faces for a moment, higher delays faint ones.
-    patience_s: how long a face that the detector misses is carried on by keypoints that are not quite sure.
-        Lower flickers, higher clings to faces that have gone.
+    patience_s: how long a face that the detector misses is followed by keypoints that are not quite certain.
+        Lower flickers, higher keeps faces that have gone.
     memory_s: how long a lost face keeps its id for a return to the same place.
     max_doubt: a face without a detection is dropped when the sigma of its keypoints exceeds what is usual for this
-        face by this factor.  Lower loses blurred faces, higher shows keypoints where no face is any more.
+        face by this factor.  Lower loses blurred faces, higher shows keypoints without a face.
         Measured on six clips: 999 of 1000 frames of a face lie below 1.6, 99 of 100 pieces of background above 1.7.
     seen_whole_from: gives the side, frame px, from which on a look at the whole of a frame of some shape shows a face;
-        smaller ones are seen in parts only, so such a look does not miss them.  None where every look shows all.
+        smaller faces are visible in parts only, so such a look does not count as missing them.  None if every look
+        shows all faces.
     """
 
     def __init__(
@@ -117,11 +119,11 @@ class Identity:
         self._known: list[Known] = []
         self._lost: list[Known] = []
         self._sought: list[Known] = []
-        """Whom each face handed out belongs to."""
+        """The known face of each face that was handed out."""
         self._next_id = 0
         self._cuts = Cuts()
         self._before_cut: Frame | None = None
-        """The last frame, where the current one may begin another shot."""
+        """The last frame, if the current one may start another shot."""
         self._shot = 0
         self._frame: Frame | None = None
         self._period_s = 0.0
@@ -131,11 +133,11 @@ class Identity:
         """Timestamp of the first close look at this shot, s."""
         self._suspected: tuple[Detection, ...] = ()
         self._overlooks = False
-        """Whether a glance missed somebody, or saw somebody new."""
+        """Whether a glance missed a face, or saw a new one."""
         self._unsure = False
 
     def expect(self, frame: Frame) -> Followed:
-        """Begin a new frame: where the faces are expected in it, and how well they are known."""
+        """Start a new frame: the expected places of the faces, and how certain they are."""
         last, self._frame = self._frame, frame
         self._period_s = 0.0 if last is None else frame.timestamp - last.timestamp
         self._suspected, self._overlooks = (), False
@@ -158,7 +160,7 @@ class Identity:
         )
 
     def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
-        """The crops to look at in this frame: one of each face, and more where that may be wrong."""
+        """The crops for this frame: one for each face, and more if that one may be wrong."""
         self._cut(frame, () if seen is None else seen.detections)
         if seen is not None:
             self._look(seen, frame)
@@ -171,7 +173,7 @@ class Identity:
         )
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
-        """Learn from the raw points where each face is, and hand on those that are believed to be faces."""
+        """Update each face from the raw points, and return those that are believed to be faces."""
         assert self._frame is not None
         now, shape = self._frame.timestamp, self._frame.image.shape
         chosen = _learn(self._sought, faces, points, shape, now)
@@ -204,7 +206,7 @@ class Identity:
         return (known.id is None or not known.shown) and _may_be_face(known, self._least_score)
 
     def _may_be_turned(self) -> bool:
-        """Whether a close look may have taken somebody for upright who is not, or has seen nobody at all."""
+        """Whether a close look may have mistaken a rolled face for an upright one, or found no face at all."""
         seen = [known for known in self._known if not known.followed and known.refused < REFUSED_OFTEN]
         return not self._known or any(known.is_doubtful for known in seen)
 
@@ -214,7 +216,7 @@ class Identity:
         return self._seen_whole_from is None or known.region.side >= self._seen_whole_from(self._frame.image.shape)
 
     def _look(self, seen: Seen, frame: Frame) -> None:
-        """Bring what is known in line with what the detector sees.  Only a close look can miss somebody."""
+        """Match known faces with detections.  Only a close look can miss a face."""
         now = frame.timestamp
         pairs, missed, fresh = _match(self._known, seen.detections, partial(_distance_here, now=now))
         for known, detection in pairs:
@@ -238,20 +240,20 @@ class Identity:
         self._suspected = tuple(new[MOST_NEW:])
 
     def _glance(self, missed: Sequence[Known], fresh: Sequence[Detection], now: float) -> None:
-        """Take note of a look that can only confirm."""
+        """Use a look that can only confirm faces."""
         self._looked_at = now
         missed_shown = any(known.shown and self._is_visible(known) for known in missed)
         self._overlooks = missed_shown or any(each.score >= self._least_score for each in fresh)
 
     def _miss(self, missed: Sequence[Known], now: float, *, everywhere: bool) -> None:
-        """Take note of whom a close look did not see."""
+        """Record the faces that a close look did not see."""
         visible = [known for known in missed if everywhere or self._is_visible(known)]
         for known in visible:
             known.missed_at = now if known.missed_at is None else known.missed_at
         self._drop([known for known in visible if known.id is None or known.has_left(now, self._patience_s)])
 
     def _name(self, known: Known, gone: Sequence[Known]) -> None:
-        """Give somebody new an id, once it is certain: of who was lost in the same frame just beside, or the next."""
+        """Give a new face an id once it is certain: that of a face lost nearby in this frame, or the next number."""
         assert self._frame is not None
         weak, first = known.score < self._least_score, self._first_look_at == self._frame.timestamp
         certain = known.score >= self._certain_score or first or not self._is_visible(known)
@@ -268,14 +270,14 @@ class Identity:
             known.id, self._next_id = self._next_id, self._next_id + 1
 
     def _drop(self, gone: Iterable[Known]) -> None:
-        """Stop following these faces; those that had an id may come back."""
+        """Stop following these faces; those with an id may come back."""
         for known in gone:
             self._known.remove(known)
             if known.id is not None:
                 self._lost.append(known)
 
     def _cut(self, frame: Frame, detections: Sequence[Detection]) -> None:
-        """Forget everybody if another shot begins: none of the faces is in the new frame, looking as it did."""
+        """Forget all faces if another shot begins: none of them is in the new frame with the same look."""
         last, self._before_cut = self._before_cut, None
         if last is None:
             return
@@ -288,7 +290,7 @@ class Identity:
 
 
 class EachAlone:
-    """Identities for pictures that have nothing to do with one another: 0, 1, ... in each, best detection first.
+    """Identities for unrelated pictures: 0, 1, ... in each, best detection first.
 
     least_score: a weaker detection is only suspected to be a face, unless the network is sure of it.
     """
@@ -300,12 +302,12 @@ class EachAlone:
         self._shape: tuple[int, ...] = ()
 
     def expect(self, frame: Frame) -> Followed:
-        """Nothing is known of a picture before it is looked at."""
+        """Nothing is known about a picture in advance."""
         self._shape = frame.image.shape
         return Followed(begins_shot=True)
 
     def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
-        """The crops to look at: one of every detection, and more where other views disagree."""
+        """The crops: one for every detection, and more if other views disagree."""
         self._found = [] if seen is None else [Known.born(each, frame.timestamp) for each in seen.detections]
         crops = [(known, *crop) for known in self._found for crop in known.crops()]
         self._sought = [known for known, _, _ in crops]
@@ -334,14 +336,14 @@ class EachAlone:
 
 
 def _may_be_face(known: Known, least_score: float) -> bool:
-    """Whether to suspect what is not believed to be a face."""
+    """Whether a rejected detection still counts as a possible face."""
     return known.score >= least_score or known.sigma <= SUSPECTED
 
 
 def _learn(
     sought: Sequence[Known], faces: Sequence[Face], points: Points, shape: tuple[int, ...], now: float
 ) -> dict[int, int]:
-    """Tell each that was `sought` what the network says of its crops; the row that counts, by the object's `id`."""
+    """Give each of `sought` the network's answer for its crops; returns the chosen row, by the object's `id`."""
     mean_px = (points.sigma @ _EACH_ALIKE).tolist()
     crops = (face.region for face in faces)
     answers = list(map(Answer.of, crops, points.keypoints, points.sigma, mean_px))
@@ -384,17 +386,17 @@ def _match(
 
 
 def _reach(elapsed_s: float) -> float:
-    """How far a face may be from where it was expected, sides."""
+    """How far a face may be from its expected place, sides."""
     return min(max(SAME_FACE_SIDES, FASTEST_SIDES_PER_S * elapsed_s), MOST_SIDES)
 
 
 def _distance_here(known: Known, seen: Detection, now: float) -> float | None:
-    """How far a detection is from where a face is expected in this frame."""
+    """Distance of a detection from the expected place of a face in this frame."""
     return _distance(known.region, seen.region, _reach(now - known.settled_at))
 
 
 def _distance_on_course(known: Known, seen: Detection, now: float, reach: float) -> float | None:
-    """How far a detection is from the way that a lost face was going: it may have stopped anywhere out of sight."""
+    """Distance of a detection from the course of a lost face, which may have stopped anywhere out of sight."""
     hidden_at = known.settled_at if known.missed_at is None else known.missed_at
     elapsed = min(now - hidden_at, COURSE_ENDS_S)
     start, way = complex(known.region.x, known.region.y), known.course * elapsed * COURSE_HASTE
@@ -419,7 +421,7 @@ def _may_be(one: Known, other: Known) -> bool:
 
 
 def _twins(known: Sequence[Known]) -> list[Known]:
-    """Of faces that have become one, all but the one detected last (then best, then oldest)."""
+    """Among faces that have become one, all except the one detected last (then best, then oldest)."""
     ranked = sorted(known, key=lambda face: (face.followed, -face.detected_at, -face.score))
     return [
         face

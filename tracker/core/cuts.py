@@ -1,8 +1,9 @@
 """Where one shot ends and the next begins: frames in, true at the first frame of a new shot.
 
 The measure is the correlation of two small pictures, so it does not depend on how bright or how rich in contrast they
-are.  What counts as a cut depends on what is usual: a film of five frames a second, or a camera that is swung, changes
-as much from frame to frame as a quiet film does at a cut.
+are.  The threshold adapts to what is usual: a film with five frames a second, or a swung camera, changes as much from
+frame to frame as a quiet film does at a cut.
+
 """
 
 import math
@@ -17,20 +18,20 @@ from tracker.types import Frame
 ACROSS = 40
 """Points compared along the frame's long side."""
 CHANGE = 0.5
-"""One minus the correlation, from which on a frame may be the first of a new shot.  Of consecutive frames of 19 clips
+"""One minus the correlation, above which a frame may be the first of a new shot.  Of consecutive frames of 19 clips
 none exceeds 0.35 at full rate; of 300 frames cut together at random 97 % exceed 0.5."""
 TIMES_USUAL = 2.0
 """... and it must be this many times what the last frames changed."""
 USUAL_S = 1.0
-"""How long a large change counts as usual, at full and then at half of its size."""
+"""How long a large change counts as usual, first at its full and then at half of its size."""
 FASTEST_PER_S = 1.6
-"""Before anything is usual, a change of this much per second is taken for it: low frame rates change more per frame."""
+"""The initial usual change, per second: low frame rates change more per frame."""
 MOST_USUAL = 0.35
-"""... but no more than this is taken for usual without having been seen."""
+"""... but never more than this before it was observed."""
 STILL = 3.0
-"""Gray levels that the points of two pictures differ by on average, up to which nothing has changed."""
+"""Mean difference of two pictures, gray levels, up to which nothing has changed."""
 GRAIN = 4.0
-"""Gray levels of contrast that any two pictures are taken to have in common, so that noise in the dark is no cut."""
+"""Contrast in gray levels that any two pictures are assumed to share, so that noise in the dark is no cut."""
 
 
 class Thumbnail(NamedTuple):
@@ -47,7 +48,7 @@ class Thumbnail(NamedTuple):
 
 
 class Cuts:
-    """Told every frame of a film or camera in turn, says which of them begin a new shot."""
+    """Gets every frame of a film or camera in order, and says which of them begin a new shot."""
 
     def __init__(self) -> None:
         self.thumbnail: Thumbnail | None = None

@@ -1,16 +1,16 @@
-"""Where each head is and where it faces: keypoints (frame px) in, `Pose` (degrees, mm) out.
+"""Position and direction of each head: keypoints (frame px) in, `Pose` (degrees, mm) out.
 
-Camera space is OpenCV's: x right, y down, z away from the camera, mm, from the camera's centre.  A head begins midway
-between its eye centres, and its own axes are the same three when it faces straight ahead.  The angles are right-handed
-turns about them, R = Rx(pitch) Ry(yaw) Rz(roll), as in OpenFace (Baltrusaitis et al. 2018):
+Camera space is OpenCV's: x right, y down, z away from the camera, mm, from the camera's centre.  The origin of a head
+is midway between its eye centres, and its axes are the same three when it faces straight ahead.  The angles are
+right-handed turns about them, R = Rx(pitch) Ry(yaw) Rz(roll), as in OpenFace (Baltrusaitis et al. 2018):
 
     yaw    positive where the subject turns to its right, which is the picture's left
     pitch  positive where it looks down
     roll   positive where its head is turned clockwise in the picture, as `Region.roll` is
 
-They count from the camera's axes: who looks into the camera from the edge of the picture is turned.  A camera is only
-known by its field of view, so distances are as good as that and as the face is average in size; the angles of a face in
-the middle of the picture hardly depend on either.
+They are relative to the camera's axes: a person at the edge of the picture who looks into the camera is turned.  Only
+the camera's field of view is known, so distances are as accurate as that value and as the face is average in size; the
+angles of a face in the middle of the picture hardly depend on either.
 """
 
 import math
@@ -63,24 +63,25 @@ def _mean_head() -> NDArray[np.float64]:
 MEAN_HEAD = _mean_head()
 """(15, 3) mm, the head's own axes: our mean shape as seen from the front, with the canonical face's depth.
 
-So pitch 0 is how the mean face of the training data holds its head.  It agrees with the canonical face within 3 mm
-across and down.  On the 337 faces of AFW its angles differ from those of 51 annotated landmarks on the canonical face,
-which are no truth either, by 3.2 degrees of pitch throughout, and beyond that by 3.6 (pitch), 3.2 (yaw) and 1.2 (roll)
-on average.  Weighting the points by their sigma changes that by less than half a degree, for better and for worse.
+So pitch 0 is the pitch of the mean face of the training data.  It agrees with the canonical face within 3 mm across and
+down.  On the 337 faces of AFW its angles differ from those of 51 annotated landmarks on the canonical face, which are
+no ground truth either, by 3.2 degrees of pitch throughout, and beyond that by 3.6 (pitch), 3.2 (yaw) and 1.2 (roll) on
+average.  Weighting the points by their sigma changes that by less than half a degree, sometimes better and sometimes
+worse.
 """
 
 
 class Mode(NamedTuple):
-    """One way in which a face moves in itself."""
+    """One movement of an expression."""
 
     moves: NDArray[np.float64]
-    """(15, 3) mm, the head's own axes: how far each point goes when the mode is 1 mm."""
+    """(15, 3) mm, the head's own axes: movement of each point when the mode is 1 mm."""
     spread_mm: float
     """Its standard deviation."""
 
 
 def _mode(spread_mm: float, **one_side: tuple[float, float, float]) -> Mode:
-    """Where the points of the subject's left and of the middle go; the right ones go the mirrored way."""
+    """Movements of the points on the subject's left and in the middle; the right ones move mirrored."""
     moves = np.zeros((len(INDEX), 3))
     for name, (x, y, z) in one_side.items():
         moves[MIRROR[INDEX[name]]] = -x, y, z
@@ -94,7 +95,7 @@ MODES = (
     _mode(1.0, mouth_left_corner=(1, -0.4, 0.5), mouth_center_bottom_lip=(0, -0.2, 0)),  # a smile, or pursed lips
     _mode(1.0, left_eyebrow_inner_end=(0, -1, 0), left_eyebrow_outer_end=(0, -0.8, 0)),  # raised or knit brows
 )
-"""What an expression moves, so that it does not move the head.  Without them a lower lip that drops by 30 mm brings a
+"""Movements of expressions, which must not move the head.  Without them a lower lip that drops by 30 mm brings a
 head at half a metre 52 mm nearer, with them 4 mm, for 1.2 times the noise of the distance.  Eyes and nose alone leak
 nothing either, but are up to 2.6 times as noisy.  Larger spreads leak no less and pass more noise."""
 NOISE_EYES = 0.012
@@ -102,11 +103,11 @@ NOISE_EYES = 0.012
 
 
 def pose_of(points: NDArray[np.floating], width: int, height: int, fov_deg: float) -> Pose | None:
-    """The head whose `points` (15, 2), frame px, are seen in a picture of that size; None where no head fits them.
+    """The head whose `points` (15, 2), frame px, are seen in a picture of that size; None if no head fits.
 
     `fov_deg` is the camera's field of view along the longer side of the picture.
 
-    SQPnP (Terzakis & Lourakis 2020) finds the best pose of all instead of one near a guess, so it does not flip and
+    SQPnP (Terzakis & Lourakis 2020) finds the globally best pose instead of one near a guess, so it does not flip and
     needs no memory: steady points give a steady pose.  From there one step of Gauss and Newton fits pose and expression
     (`MODES`) together.
     """
@@ -160,7 +161,7 @@ _PRIOR[2 * len(INDEX) :, 6:] = np.diag(1 / _SPREADS)
 
 
 def posed(results: Iterable[Tracked], fov_deg: float) -> Iterator[Tracked]:
-    """`results` with the pose of every face, of its keypoints as they are shown."""
+    """`results` with the pose of every face, computed from its shown keypoints."""
     for tracked in results:
         height, width = tracked.frame.image.shape[:2]
         size = shown_size(width, height, tracked.frame.aspect)

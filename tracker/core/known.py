@@ -1,8 +1,9 @@
-"""One followed face: where it should be, which crops show it best, and whether to believe that it is one.
+"""One followed face: its expected place, the best crops of it, and whether it is believed to be a face.
 
-In: detections and the network's points for its crops.  Out: its region for the next frame, frame px.  The network's own
-sigma is what tells a face from what a detector takes for one; it is measured in sides of the face's region, so that
-near and far faces are treated alike.
+In: detections and the network's points for its crops.  Out: its region for the next frame, frame px.  The network's
+sigma separates faces from false detections; it is measured in sides of the face's region, so that near and far faces
+are treated alike.
+
 """
 
 import math
@@ -18,41 +19,41 @@ from tracker.geometry import region_from_keypoints
 from tracker.types import Box, Detection, Region
 
 BELIEVED = 0.055
-"""Mean sigma, sides, up to which something new is a face.  True faces have 0.006 to 0.037, and at most 0.056 behind
+"""Mean sigma, sides, up to which a new detection is a face.  True faces have 0.006 to 0.037, and at most 0.056 behind
 glasses and a mask; false ones 0.066 to 0.25, and one in ten upright inventions on a turned face less than 0.055."""
 DISBELIEVED = 0.065
-"""... and above which a face is no longer shown, so that nobody flickers at the limit."""
+"""... and above which a face is no longer shown; the gap avoids flicker at the limit."""
 DOUBTFUL = 0.035
-"""Above this the face is looked for at other rolls and in other crops; one true face in twenty is."""
+"""Above this, other rolls and crops are tried for the face; this applies to one true face in twenty."""
 SURE = 0.03
-"""Up to this a face needs no detector to be believed: it may lie, or be half hidden."""
+"""Up to this, a face is believed without the detector: it may lie, or be half hidden."""
 STILL_THERE = 0.045
-"""Up to this a face that the detector misses is where its keypoints are, for as long as patience lasts."""
+"""Up to this, a face that the detector misses is followed by its keypoints, as long as patience lasts."""
 LONGEST_UNSEEN_S = 10.0
-"""However sure the network is, a face that no detector sees for longer is gone."""
+"""A face that the detector misses for longer is dropped, however certain the network is."""
 TRY_INSTEAD = 0.8
-"""Another crop is better when its sigma is at most this share of the usual crop's."""
+"""Another crop is better if its sigma is at most this share of the usual crop's."""
 GROW = 1.3
-"""A doubtful face is also tried in a crop larger by this: crops shrink with collapsing points."""
+"""For a doubtful face, a crop larger by this factor is tried too: crops shrink with collapsing points."""
 WEIGH_BY_SIGMA = 0.03
-"""Points count by their sigma where the mean of them, sides, is above this; below they are alike."""
+"""Above this mean sigma, sides, points are weighted by their sigma; below it, equally."""
 
 DOUBT = 1.3
-"""A face without a detection whose sigma is higher than usual by this factor calls for the detector.  One frame of a
-face in twenty to a hundred is."""
+"""A face without a detection triggers the detector if its sigma is higher than usual by this factor, which happens in
+one frame of twenty to a hundred."""
 SIGMA_SHARE = 0.1
-"""Share of each new sigma in what is usual."""
+"""Weight of each new sigma in the usual value."""
 
 SURPRISE = 0.001
-"""A crop goes half way to where the keypoints say the face is when they are this far from where it was expected: in
-sides, in the logarithm of the side, in radians.  Smaller surprises are mostly noise, larger ones motion.
+"""A crop moves half way to the face's measured place if that is this far from the expected place: in sides, in the
+logarithm of the side, in radians.  Smaller surprises are mostly noise, larger ones motion.
 
 The network reads a face that is off the crop's middle a little towards that middle, so crops that lag behind cost
 more than crops that tremble: ten times this makes the error in motion three times as large, a tenth leaves the noise
 of the keypoints in the crops and makes a still face's jitter half as large again.
 """
 FORESIGHT_S = 0.2
-"""Motion older than this says nothing about where a face is now."""
+"""Motion older than this says nothing about a face's present place."""
 
 FASTEST_GROWTH = 2.0
 """Logarithm of the side per second: somebody who jumps at the camera.  Half hidden, keypoints change faster."""
@@ -60,18 +61,18 @@ FASTEST_ROLL = 6.0
 """Radians per second."""
 
 COURSE_S = 0.1
-"""Over how long the motion is averaged that is expected to go on out of sight."""
+"""Time over which motion is averaged to extrapolate it out of sight."""
 
 STRAY_SIDES = 0.3
 STRAY_RATIO = 1.3
 STRAY_ROLL = math.radians(60)
-"""Keypoints whose region lies further than this from the crop they were found in are no face's keypoints."""
+"""If the region of keypoints is further than this from their crop, they belong to no face."""
 FRESH_STRAY = 1.6
 """How many times as far they may lie from a detector's crop."""
 
 
 class Slack(NamedTuple):
-    """How far one region may stay from another that pulls it along."""
+    """How far one region may lie from another that pulls it along."""
 
     sides: float
     """Each coordinate of the centre, in sides."""
@@ -87,11 +88,11 @@ TURN_DOUBLING_SLACK = math.radians(15)
 
 
 class Answer(NamedTuple):
-    """What the network says of one crop of a face."""
+    """The network's answer for one crop of a face."""
 
     crop: Region
     region: Region
-    """Where they put the face, frame px."""
+    """The face's region according to them, frame px."""
     sigma_sides: float
     """The mean of their sigma, in sides of `region`."""
 
@@ -107,13 +108,13 @@ class Answer(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Known:
-    """A face the tracker follows; without an id it is not believed to be one yet."""
+    """A face that the tracker follows; without an id it is not yet believed to be one."""
 
     id: int | None
     region: Region
-    """Where to look for it in the current frame; frame px."""
+    """Its expected region in the current frame; frame px."""
     motion: Motion
-    """Of the place where its keypoints put it, or the detector where they made no sense; frame px."""
+    """Its place according to its keypoints, or to the detector if they made no sense; frame px."""
     settled_at: float
     """Timestamp of its last place, s."""
     box: Box
@@ -125,22 +126,22 @@ class Known:
     tries: tuple[Region, ...] = ()
     """Other crops to try in the current frame, frame px."""
     fresh: bool = True
-    """Known from the detector alone."""
+    """Known only from the detector."""
     followed: bool = False
-    """Looked for in the current frame without a detection."""
+    """Followed into the current frame without a detection."""
     shown: bool = False
     """Whether it is believed to be a face."""
     detections: int = 1
     refused: int = 0
-    """Looks in a row that saw it while it was not believed."""
+    """Consecutive looks that saw it while it was not believed."""
     step_s: float = 0.0
-    """How long the last step took that they were learned from."""
+    """Duration of the last step that updated them."""
     course: complex = 0j
     """The velocity averaged over `COURSE_S`, for as long as the detector does not miss the face."""
     missed_at: float | None = None
     """Timestamp of the first look that missed it since it was detected, s."""
     sigma: float = 0.0
-    """Mean sigma of its keypoints in the last frame, in sides of its region; infinite where they made no sense."""
+    """Mean sigma of its keypoints in the last frame, in sides of its region; infinite if they made no sense."""
     usual_sigma: float | None = None
     """The same while the detector sees it, averaged."""
 
@@ -157,16 +158,16 @@ class Known:
 
     @property
     def last_region(self) -> Region:
-        """Where it was when it was last learned from."""
+        """Its region at the last update."""
         return region_of(self.motion.place)
 
     def foresee(self, now: float) -> None:
-        """Expect it where it should be if it moves, grows and turns on as it did."""
+        """Predict its region, assuming that it moves, grows and turns as before."""
         self.region = region_of(self.motion.after((now - self.settled_at) * self._trust(now)))
         self.followed, self.tries = True, ()
 
     def confirm(self, detection: Detection, now: float) -> None:
-        """Take note of what the detector saw."""
+        """Record a detection."""
         views = (detection.region, *detection.alternatives)
         if self.is_doubtful:
             self.tries = views
@@ -193,7 +194,7 @@ class Known:
         return self.is_doubtful and not self.fresh and math.isfinite(self.sigma)
 
     def learn(self, answers: Sequence[Answer], shape: tuple[int, ...], now: float) -> int:
-        """Take note of what the network says of `crops`; the index of the answer that counts."""
+        """Record the network's answers for `crops`; returns the index of the chosen one."""
         chosen = 0
         for i, answer in enumerate(answers):
             if not answers[chosen].sigma_sides * (TRY_INSTEAD if chosen == 0 else 1.0) <= answer.sigma_sides:
@@ -216,16 +217,16 @@ class Known:
         return chosen
 
     def is_unsure(self) -> bool:
-        """Whether it was followed without a detection to where it is less sure than usual."""
+        """Whether it was followed without a detection and is less certain than usual."""
         return self.followed and self.sigma > DOUBT * (self.sigma if self.usual_sigma is None else self.usual_sigma)
 
     def is_lost(self, max_doubt: float) -> bool:
-        """Whether its keypoints tell that it is not where it was followed to without a detection."""
+        """Whether its keypoints show that following it without a detection has failed."""
         usual = self.sigma if self.usual_sigma is None else self.usual_sigma
         return self.followed and self.sigma > max(max_doubt * usual, STILL_THERE)
 
     def has_left(self, now: float, patience_s: float) -> bool:
-        """Whether the detector misses it for too long; who is surely seen by the network has long."""
+        """Whether the detector has missed it for too long; longer if the network is certain."""
         if self.missed_at is None:
             return False
         return now - self.missed_at >= (LONGEST_UNSEEN_S if self.sigma <= SURE else patience_s)
@@ -237,11 +238,11 @@ class Known:
             self.refused = 0 if self.shown else self.refused + 1
 
     def as_detection(self) -> Detection:
-        """What may be a face, for whoever must not miss one."""
+        """A possible face, for privacy."""
         return Detection(self.moved_box(), self.score, self.region)
 
     def moved_box(self) -> Box:
-        """The detector's box; where it did not see the face, the last one moved and scaled with the face's region."""
+        """The detector's box; if it did not see the face, its last box, moved and scaled with the face's region."""
         if not self.followed:
             return self.box
         box, old, new = self.box, self.box_region, self.region
@@ -256,13 +257,13 @@ class Known:
     def _trust(self, now: float) -> float:
         """How much of its velocity to believe, 0..1.
 
-        Cameras hand over frames in bursts: what it did in 2 ms says nothing of the next 60.
+        Cameras deliver frames in bursts: motion within 2 ms says nothing about the next 60 ms.
         """
         elapsed = now - self.settled_at
         return min(1.0, 2 * self.step_s / elapsed) if 0 < elapsed <= FORESIGHT_S else 0.0
 
     def _settle(self, seen: Region, now: float) -> None:
-        """Take note of where the keypoints put it; of the first look at a frame, if there are several."""
+        """Record its place according to the keypoints; only for the first look at a frame, if there are several."""
         elapsed, motion = now - self.settled_at, self.motion
         if elapsed == 0 and not self.fresh:
             return

@@ -16,8 +16,8 @@ from tracker.types import Face, Points, Region
 class Locate:
     """`locate(image, faces)`: the network's raw answer, before smoothing.
 
-    A fresh face is looked at twice, the second time in the crop that its own first keypoints ask for: detectors
-    underrate roll.  On AFW's stills that takes the mean error from 3.9 to 3.8 % of the outer-eye distance, and from
+    A new face is read twice, the second time in the crop that its own first keypoints give, because detectors
+    underestimate roll.  On AFW's stills that takes the mean error from 3.9 to 3.8 % of the outer-eye distance, and from
     5.6 to 4.9 % where the face is rolled by more than 20 degrees.
     """
 

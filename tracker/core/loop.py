@@ -12,18 +12,18 @@ from tracker.types import CLOSE, Detect, Face, Frame, Look, Points, Seen, Settle
 
 
 class Identify(Protocol):
-    """Gives faces their identities and says where to look for each."""
+    """Gives faces their identities and their regions."""
 
     def expect(self, frame: Frame) -> Followed:
-        """Begin a new frame: what is known of its faces before anybody looks."""
+        """Start a new frame: what is known about its faces before detection."""
         ...
 
     def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
-        """The faces to look for, given what the detector saw (None: it did not look)."""
+        """The faces to read, given the detections (None: the detector did not run)."""
         ...
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
-        """Learn from the raw points where each face is, and hand on the faces that are really there."""
+        """Update each face from the raw points, and return those that are believed."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""Where a face is and how it moves: one alpha-beta filter, used to place crops and to steady what is shown.
+"""Place and motion of a face: one alpha-beta filter, used to place crops and to smooth the shown points.
 
 A similarity has two complex parts, in any space: its centre x + iy, and its turn, the logarithm of its size + i times
-its roll (rad).  Each part is followed with its speed, so that steady motion is foreseen.
+its roll (rad).  Each part is filtered with its speed, so that steady motion is predicted.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """A similarity: where something is, how large and how turned."""
+    """A similarity: place, size and roll."""
 
     centre: complex
     turn: complex
@@ -18,10 +18,10 @@ class Place(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Motion:
-    """An alpha-beta filter of a place whose alpha grows with the surprise, the part of a step that was not foreseen.
+    """An alpha-beta filter of a place.  Its alpha grows with the surprise, the part of a step that was not predicted.
 
-    A surprise of the size `half` is believed by half, so a start and a stop are followed within a frame while noise is
-    averaged.  Beta follows from alpha as in a critically damped filter (Benedict and Bordner 1962).
+    Half of a surprise of size `half` is believed, so the filter follows starts and stops within a frame and still
+    averages noise.  Beta follows from alpha as in a critically damped filter (Benedict and Bordner 1962).
     """
 
     place: Place
@@ -30,12 +30,12 @@ class Motion:
     turn_speed: complex = 0j
 
     def after(self, elapsed_s: float) -> Place:
-        """Where it is `elapsed_s` later if it goes on like this."""
+        """The place `elapsed_s` later at constant motion."""
         centre, turn = self.place
         return Place(centre + elapsed_s * self.centre_speed, turn + elapsed_s * self.turn_speed)
 
     def follow(self, seen: Place, elapsed_s: float, half: float, half_turn: float) -> None:
-        """Move towards where it is `seen` `elapsed_s` later; surprises of `half` and `half_turn` count by half."""
+        """Move towards the place `seen` `elapsed_s` later; surprises of `half` and `half_turn` count by half."""
         centre, turn = self.after(elapsed_s)
         turned = seen.turn - turn
         step, gain = _correction(seen.centre - centre, half)

@@ -1,9 +1,10 @@
 """Pictures in which nobody is recognised: `Tracked` in, the same `Tracked` with other images out, frame px.
 
-A face must not show in a single frame, so more is covered than what is tracked: the whole head with room to spare; what
-the detector merely suspects; a face that was lost, where it was last, in a patch that grows until it must be elsewhere;
-and, where there is time to look ahead, a newcomer where it will be first seen.  What is covered is not smoothed but
-thrown away: a few averages per head are all that is kept, so no filter brings it back.
+No face may show in any frame, so more is covered than the tracked faces: the whole head with a margin; possible faces;
+the last place of a lost face, in a patch that grows until the face must be elsewhere; and, if the results can come
+late, the place where a newcomer will first be seen.  Covered pixels are not filtered but discarded: only a few averages
+per head remain, so no filter can restore them.
+
 """
 
 from collections import deque
@@ -21,8 +22,8 @@ from tracker.types import Box, Frame, Region, Tracked
 Image = NDArray[np.uint8]
 
 CELLS = 2.0
-"""Averages kept along a side of the face's region, so four by four of a head.  With three, YuNet still takes some for
-faces, with a score up to 0.8; with two, none."""
+"""Number of averages along a side of the face's region, so four by four per head.  With three, YuNet still detects some
+as faces, with scores up to 0.8; with two, none."""
 SAMPLES = 16
 """Across one of them: every pixel of a large face would cost ten times as long."""
 UPSCALING = {"blur": cv2.INTER_CUBIC, "pixelate": cv2.INTER_NEAREST}
@@ -34,36 +35,36 @@ and 1.6; in profile the back of the head reaches 0.9 from the middle of the face
 LIFT_SIDES = 0.12
 """How far its centre lies above the region's, towards the top of the head."""
 BOX_SHARE = 0.9
-"""The side is taken for no less than this share of the detector's box: in profile the region shrinks, the head not."""
+"""Lower limit of the side, as a share of the detector's box: in profile the region shrinks but the head does not."""
 
 SUSPICION = 0.5
-"""Share of the score of a face from which on something is covered."""
+"""Share of a face's score above which a possible face is covered."""
 SUSPICION_S = 0.3
-"""How long the place of something suspected stays covered."""
+"""How long the place of a possible face stays covered."""
 HOLD_S = 5.0
-"""How long the place of a lost face does; a cut ends it."""
+"""How long the place of a lost face stays covered; a cut ends it."""
 GROWTH_PER_S = 0.5
 """... and by how much of itself that cover grows, because a head may move unseen."""
 MOST_GROWTH = 2.0
 """The largest it becomes."""
 AHEAD_S = 0.5
-"""How long before a face is first seen its place is covered, where the results may come that late."""
+"""How long before a face is first seen its place is covered, if the results may come that late."""
 MOST_AHEAD = 15
 """Frames held back for that at most: 93 MB at 1080p."""
 SAME_PLACE_SIDES = 0.6
-"""Sightings this near are one face where an id does not tell."""
+"""Sightings this near are one face if there is no id."""
 
 
 DOUBTFUL_SIDES = 0.045
-"""Mean sigma of a face's keypoints, sides of its region, from which on a person should look at the result."""
+"""Mean sigma of a face's keypoints, sides of its region, above which a person should check the result."""
 NEXT_S = 1.0
 """Doubtful frames this near are one stretch."""
 MOST_STRETCHES = 12
-"""Stretches that are named."""
+"""Number of stretches that are listed."""
 
 
 class Stretches:
-    """Where in a film a face was lost or doubtful; `str` names the times, or pictures by name."""
+    """The parts of a film where a face was lost or doubtful; `str` lists the times, or the pictures' names."""
 
     def __init__(self) -> None:
         self._spans: list[list[float]] = []
@@ -93,12 +94,12 @@ def _clock(seconds: float) -> str:
 
 
 class _Sighting(NamedTuple):
-    """A face, or what may be one."""
+    """A face or a possible face."""
 
     head: Region
     timestamp: float
     id: int | None
-    """None for what was only suspected."""
+    """None for a possible face."""
     shot: int
 
     @property
@@ -116,8 +117,8 @@ def concealed(
 ) -> Iterable[Tracked]:
     """`results` in the same order with every head covered, on black, or (None) as they are.
 
-    With heads to cover they come `ahead_s` late.  `hold_s` is 0 for pictures that have nothing to do with one another.
-    `stretches` learns where a person should look at the result.
+    With heads to cover, they come `ahead_s` late.  `hold_s` is 0 for unrelated pictures.  `stretches` collects the
+    parts that a person should check.
     """
     if way is None:
         return results
@@ -146,14 +147,14 @@ def _covered(
 
 
 def _is_inside(head: Region, image: Image) -> bool:
-    """Whether a head was last seen clear of the picture's edge, so that it cannot just have left."""
+    """Whether a head was last seen away from the picture's edge, so that it cannot simply have left."""
     height, width = image.shape[:2]
     reach = head.side / 2
     return reach < head.x < width - reach and reach < head.y < height - reach
 
 
 def _is_doubtful(tracked: Tracked) -> bool:
-    """Whether the keypoints of a face hardly are: its cover may lie beside it."""
+    """Whether the keypoints of a face are so uncertain that its cover may miss it."""
     rows = zip(tracked.faces, tracked.sigma, strict=True)
     return any(float(sigma.mean()) > DOUBTFUL_SIDES * face.region.side for face, sigma in rows)
 
@@ -181,7 +182,7 @@ def _is_due(tracked: Tracked, newest: Tracked, ahead_s: float, pending: int) -> 
 
 
 def _sightings(tracked: Tracked) -> list[_Sighting]:
-    """The faces of one frame, and what else may be one."""
+    """The faces and possible faces of one frame."""
     now, shot = tracked.frame.timestamp, tracked.shot
     faces = [_Sighting(_head(face.region, face.box), now, face.id, shot) for face in tracked.faces]
     suspected = [_Sighting(_head(each.region, each.box), now, None, shot) for each in tracked.suspected]
@@ -202,9 +203,9 @@ def _one_each(sightings: Iterable[_Sighting]) -> list[_Sighting]:
 
 
 def _supersedes(seen: _Sighting, known: _Sighting) -> bool:
-    """Whether the cover of what was known moves on to what is seen now.
+    """Whether the cover of a known sighting moves to a new one.
 
-    That of a face moves with this face alone: what is only suspected at its place would soon be let go.
+    The cover of a face moves only with this face; a possible face at its place would soon be dropped.
     """
     return _is_same(seen, known) if known.id is None else seen.id == known.id
 

@@ -1,12 +1,12 @@
-"""How closely the detector looks at each frame: a frame and what is known of its faces in, a `Look` or None out.
+"""How closely the detector looks at each frame: a frame and its known faces in, a `Look` or None out.
 
-None skips the frame: followed faces need no detector while they are sure.  Somebody new changes the picture: a point in
-16 x 16 px (of 640x480) is compared with what it was at the last look.  That costs 5 us on pixels in the cache, 40 on
+None skips the frame: followed faces need no detector while they are certain.  A newcomer changes the picture: one point
+in 16 x 16 px (of 640x480) is compared with its value at the last look.  That costs 5 us on pixels in the cache, 40 on
 others, and shows a newcomer within 0.1 s, where looking twice a second takes 0.2 s on average and 0.45 s at worst (1 s
 for one so small that only a close look finds it).
 
-A glance shrinks the picture further and sees a large face as surely in half of the time.  It cannot find somebody
-small, so a close look follows after a few glances, and whatever is unusual calls for one at once.
+A glance shrinks the picture further and finds a large face just as well in half of the time.  It cannot find small
+faces, so a close look follows after a few glances, and anything unusual triggers one immediately.
 """
 
 import math
@@ -22,29 +22,29 @@ from tracker.detectors.search import PART_PX
 from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, EVERY_PART_TURNED, Frame, Look, Region
 
 LONGEST_REST_S = 0.5
-"""However sure the faces are, the detector looks again after this."""
+"""The detector looks again after this time, however certain the faces are."""
 CLOCK_TOLERANCE_S = 0.002
 """Films round their timestamps to milliseconds."""
 GLANCES = 2
-"""LookPlan between two close ones, while every face is followed surely: a small face that comes then is found two looks
-late."""
+"""Glances between two close looks, while every face is followed with certainty: a small newcomer is then found two
+looks late."""
 CLOSE_AGAIN_S = 1.0
-"""After this time every look is close, however few there were: a small face that comes need not wait longer."""
+"""After this time a look is close even after fewer glances, so that a small newcomer need not wait longer."""
 OTHER_GRAY = 25
-"""A point has changed when it differs by more gray levels: noise and compression stay below 10."""
+"""A point has changed if it differs by more gray levels; noise and compression stay below 10."""
 CHANGED_SHARE = 0.01
-"""Share of the points that somebody who enters changes at least: on 640x480 a head of 60 px with its shoulders."""
+"""Smallest share of points that a newcomer changes: on 640x480, a head of 60 px with its shoulders."""
 SHORTEST_REST_S = 0.1
-"""A picture that changes all the time, because the camera moves, calls for the detector no more often than this."""
+"""A picture that changes all the time, because the camera moves, triggers the detector no more often than this."""
 ABOVE_SIDES, BESIDE_SIDES = 1.0, 1.5
-"""How far a person's hair and body reach from the centre of the face's region; they move without being news."""
+"""How far a person's hair and body reach from the centre of the face's region; their motion is no change."""
 
 
 SEARCH_REST_S = 0.5
-"""Between two searches: looks with the picture turned by all quarter turns, where a close look leaves doubt.  They cost
-a fifth more on an empty scene, where every frame is looked at."""
+"""Time between two searches: looks at all quarter turns, if a close look leaves doubt.  They cost a fifth more on an
+empty scene, where the detector runs on every frame."""
 PART_REST_S = 0.1
-"""Between two parts of a large picture."""
+"""Time between two parts of a large picture."""
 
 
 class Schedule(Protocol):
@@ -55,7 +55,7 @@ class Schedule(Protocol):
         ...
 
     def closer(self, look: Look | None) -> Look | None:
-        """The look to take after `look` left somebody in doubt; None when there is no closer one."""
+        """The look to take after `look` left a face in doubt; None if there is no closer one."""
         ...
 
 
@@ -70,7 +70,7 @@ class EveryFrame:
 
 
 class Stills:
-    """A close look at every picture, in full resolution if `in_parts`; a search where that leaves doubt, or always."""
+    """A close look at every picture, in full resolution if `in_parts`; a search if that leaves doubt, or always."""
 
     def __init__(self, *, in_parts: bool = False, all_turns: bool = False) -> None:
         parts = EVERY_PART_TURNED if all_turns else EVERY_PART
@@ -85,12 +85,12 @@ class Stills:
 
 
 class LookPlan:
-    """The looks at a film or camera: glances while the faces are sure, searches where there is doubt.
+    """The looks at a film or camera: glances while the faces are certain, searches in doubt.
 
     glances: how many glances may follow each other.
     in_parts: whether large pictures are also looked at part by part, one each `PART_REST_S`.
-    all_parts_s: how often all parts are looked at together, besides where a shot begins; None for never.
-    all_turns_s: how often faces are looked for at all quarter turns, whatever is known; None for only in doubt.
+    all_parts_s: time between looks at all parts together, besides the start of a shot; None for never.
+    all_turns_s: time between searches at all quarter turns, independent of known faces; None for only in doubt.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class LookPlan:
         self._now = self._searched_at = self._part_at = -math.inf
 
     def first(self, faces: Followed, now: float, *, closely: bool = False) -> Look:
-        """A glance where that is enough, unless it must be done `closely`."""
+        """A glance if that is enough and `closely` does not forbid it."""
         self._now = now
         if faces.begins_shot:
             self._searched_at = -math.inf
@@ -161,12 +161,12 @@ class LookPlan:
 
 
 class OnDemand:
-    """LookPlan when a face needs it, when the picture changes beside the followed people, and now and then."""
+    """Looks when a face needs it, when the picture changes beside the followed people, and now and then."""
 
     def __init__(self, looks: LookPlan | None = None) -> None:
         self._looks = LookPlan() if looks is None else looks
         self._seen: Thumbnail | None = None
-        """Of the last look."""
+        """Timestamp of the last look."""
 
     def __call__(self, frame: Frame, faces: Followed) -> Look | None:
         now = faces.thumbnail
@@ -182,7 +182,7 @@ class OnDemand:
 
 
 class EveryN:
-    """LookPlan at the first and then every n-th frame; sooner where a face is in doubt, and counts from there."""
+    """Looks at the first and then every n-th frame; sooner if a face is in doubt, and counts from there."""
 
     def __init__(self, n: int, looks: LookPlan | None = None) -> None:
         if n < 1:
@@ -203,12 +203,12 @@ class EveryN:
 
 
 def schedule_of(every: int | Literal["auto"], looks: LookPlan | None = None) -> Schedule:
-    """LookPlan at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it."""
+    """Looks at every n-th frame and sooner in doubt, or ("auto") whenever the faces need it."""
     return OnDemand(looks) if every == "auto" else EveryN(every, looks)
 
 
 def changed(now: Thumbnail, before: Thumbnail | None, people: Sequence[Region]) -> bool:
-    """Whether a picture differs from the one `before`, except where `people` (frame px) are."""
+    """Whether a picture differs from the one `before`, outside of `people` (frame px)."""
     if before is None or now.points.shape != before.points.shape:
         return True
     differs, step = cv2.absdiff(now.points, before.points), now.step

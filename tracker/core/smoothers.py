@@ -1,4 +1,4 @@
-"""Every way to steady keypoints, by the name a user types.  No smoother is imported until it is chosen."""
+"""Every smoother of keypoints, by the name a user types.  None is imported before it is chosen."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -11,12 +11,12 @@ Smoothing = Literal["offline", "live", "off"]
 
 
 class Smoother(NamedTuple):
-    """One way to steady keypoints."""
+    """One smoother of keypoints."""
 
     open: "Callable[[float], Smooth]"
     """(how far ahead to predict, s) -> the stage of the loop."""
     afterwards: "Callable[[Iterable[Tracked]], Iterable[Tracked]] | None" = None
-    """What smooths finished results by looking ahead; None for nothing."""
+    """Smooths finished results by looking ahead; None if it does not."""
 
 
 def _live(lead_s: float) -> "Smooth":
@@ -46,5 +46,5 @@ SMOOTHERS: dict[Smoothing, Smoother] = {
 
 
 def default_smoothing(*, film: bool, into_files: bool) -> Smoothing:
-    """What smooths where the user does not say: looking ahead takes time, which a film that becomes a file has."""
+    """The default: looking ahead takes time, which is available if a film becomes a file."""
     return "offline" if film and into_files else "live"

@@ -1,10 +1,10 @@
-"""Steady keypoints: raw points in, smoothed points out, frame px, each face by itself.
+"""Smooth keypoints: raw points in, smoothed points out, frame px, each face separately.
 
-A face is two things that want to be smoothed differently.  Its pose (where it is, how large, how turned in the
-picture) is common to all points, so it is known well in every frame and can follow at once.  Its shape (where the
-points lie within the face) hardly changes but when somebody talks or frowns, so it can be steadied far more.  A head
-that moves therefore shows neither lag nor tremble, and a face that moves is as free as before: brows and mouth have no
-say in the pose, which the eyes' points tell.
+A face has two parts that need different smoothing.  Its pose (place, size, roll in the picture) is common to all
+points, so it is well known in every frame and can follow immediately.  Its shape (the points within the face) changes
+only when somebody talks or frowns, so it can be smoothed far more.  So a moving head shows neither lag nor jitter, and
+expressions stay free: the pose comes from the points of the eyes and nose, not from brows and mouth.
+
 """
 
 import cmath
@@ -20,7 +20,7 @@ from tracker.spec import KEYPOINTS
 from tracker.types import Face, Points
 
 LONGEST_GAP_S = 0.5
-"""A face not seen for longer starts afresh."""
+"""The filter of a face that was not seen for longer starts again."""
 
 UNSURE_SIDES = 0.02
 """A point whose sigma is above this, in sides of its face's region, follows the face more than its own wobble."""
@@ -65,7 +65,7 @@ class OneEuro:
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """What is kept of one face."""
+    """The state of one face."""
 
     timestamp: float
     """s"""
@@ -78,11 +78,11 @@ class _State:
 class PoseAndShape:
     """`smooth(faces, points, timestamp)`; implements `loop.Smooth`.  A new run takes a new object.
 
-    surprise: how large an unforetold step of the pose is, in face widths or rad, that is believed by half.  Lower
-        follows sudden motion sooner and passes more of the pose's jitter.
+    surprise: size of an unpredicted step of the pose, in face widths or rad, of which half is believed.  Lower follows
+        sudden motion sooner and passes more of the pose's jitter.
     min_cutoff_hz, beta, derivative_cutoff_hz: of the shape; see `OneEuro`.
-    lead_s: show the points where they will be so much later.  Half a frame's time makes up for what camera and screen
-        take; more overshoots when a head stops.
+    lead_s: predict the points this far ahead.  Half a frame's time compensates for camera and screen; more overshoots
+        when a head stops.
 
     On the synthetic camera of `fkp-bench --steadiness` a moving head is shown some 3 ms late at most, with a quarter to
     two thirds of the jitter that One Euro on every point has at 31 ms; a mouth opening once a second 25 ms late, as
@@ -103,7 +103,7 @@ class PoseAndShape:
         self._states: dict[int, _State] = {}
 
     def __call__(self, faces: Sequence[Face], points: Points, timestamp: float) -> Points:
-        """Raw points of N faces at `timestamp` (s) -> smoothed points of the same shapes; sigma is handed on."""
+        """Raw points of N faces at `timestamp` (s) -> smoothed points of the same shapes; sigma is passed on."""
         flat = complex_from_points(points.keypoints)
         poses = flat @ _POSE_OF
         shapes = (flat - poses[:, :1]) / (2 * poses[:, 1:])
@@ -124,7 +124,7 @@ class PoseAndShape:
         timestamp: float,
     ) -> list[complex]:
         """The face's smoothed points, x + iy in frame px, given its `raw` ones, taken apart into `pose` (centre and
-        scale) and `shape` (face widths).  It starts afresh after a gap and where time does not advance."""
+        scale) and `shape` (face widths).  It starts again after a gap, and if time does not advance."""
         seen = Place(pose[0], cmath.log(pose[1]))
         last = self._states.get(face.id)
         elapsed_s = 0.0 if last is None else timestamp - last.timestamp
@@ -142,13 +142,13 @@ class PoseAndShape:
 
 
 def unsmoothed(faces: Sequence[Face], points: Points, timestamp: float) -> Points:
-    """`loop.Smooth` for raw points: hands them on unchanged."""
+    """`loop.Smooth` for raw points: returns them unchanged."""
     return points
 
 
 _SAY = np.array([1.0 if "_eye_" in name else 0.5 if name == "nose_tip" else 0.0 for name in KEYPOINTS])
-"""How much each point has to say about the pose.  The six of the eyes are known best and move with the head alone; the
-nose steadies the scale when the head nods."""
+"""Weight of each point in the pose.  The six points of the eyes are known best and move only with the head; the nose
+steadies the scale when the head nods."""
 _SAY = _SAY / _SAY.sum()
 _FLAT = complex_from_points(MEAN_SHAPE)
 _ABOUT_EYES = _FLAT - _SAY @ _FLAT

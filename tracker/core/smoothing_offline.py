@@ -1,11 +1,11 @@
-"""Steady keypoints without lag, for films: raw `Tracked` in, smoothed `Tracked` out, frame px.
+"""Smooth keypoints without lag, for films: raw `Tracked` in, smoothed `Tracked` out, frame px.
 
-Each point is put where a parabola fitted to its own path puts it, in windows that reach as far ahead as back (Savitzky
-and Golay 1964, with times as they are), but only as far as the parabola explains what was seen: what is left over
-beyond the network's noise is motion, and comes back in that proportion (Lee 1980, the local Wiener filter).  So a
-still face is averaged over half a second and a blink or a word stays as it was.
+A parabola is fitted to each point's path, in windows that reach as far ahead as back (Savitzky and Golay 1964, with the
+actual times).  The point moves to the parabola, but only as far as the parabola explains the measurements: residuals
+beyond the network's noise are motion and are added back in that proportion (Lee 1980, the local Wiener filter).  So a
+still face is averaged over half a second, and a blink or a word is preserved.
 
-The answer for a frame comes when the last window around it is full: `WINDOWS_S[-1]` later, holding at most
+The result for a frame comes when the last window around it is full: `WINDOWS_S[-1]` later, holding at most
 `MOST_PENDING` frames, which is 11 MB at 640x480 and 75 MB at 1080p, however long the film.
 """
 
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from tracker.types import Face, Tracked
 
 WINDOWS_S = (0.1, 0.2, 0.3)
-"""How far each window reaches to either side, s.  The wider ones steady more and bear less motion."""
+"""How far each window reaches to either side, s.  Wider ones smooth more and tolerate less motion."""
 NOISE_SIDES = 0.0008
-"""Standard deviation of either coordinate, in sides of the face's region, that is taken for noise.  Higher steadies
-more and begins to shrink quick small motion; on the synthetic camera the network's own is 0.0003 to 0.002."""
+"""Standard deviation of either coordinate, in sides of the face's region, that counts as noise.  Higher smooths more
+and begins to shrink quick small motion; on the synthetic camera the network's own is 0.0003 to 0.002."""
 MOST_PENDING = 12
 """Frames held back at most: above 40 frames a second the windows reach less far ahead than back."""
 FEWEST = 4
@@ -41,7 +41,7 @@ Samples = NDArray[np.float64]
 
 
 class _Moment(NamedTuple):
-    """What was seen in one frame, without its image."""
+    """The measurements in one frame, without its image."""
 
     timestamp: float
     """s"""

@@ -1,7 +1,7 @@
-"""Pictures whose pixels are not square: faces are sought and shown in square ones, results are in stored ones.
+"""Pictures with pixels that are not square: detection and display use square pixels, results use the stored ones.
 
-In: Frames as they are stored, with the shape of their pixels.  A squeezed face is no face that the network knows: its
-yaw is off by up to 7 degrees where pixels are twice as wide as high, by 0.1 in square ones.
+In: Frames as they are stored, with the shape of their pixels.  The network does not know squeezed faces: their yaw is
+off by up to 7 degrees if pixels are twice as wide as high, by 0.1 in square ones.
 """
 
 import math

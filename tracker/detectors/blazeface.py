@@ -38,7 +38,7 @@ FRAMING = Framing(
 
 The mean of medians over 642 Kaggle faces at two sizes and 604 of HELEN and AFW at three, against the region of their
 true 15 points.  A single detection spreads around it by 0.03 in either coordinate of the centre, 5 % of the side and
-2-4 degrees of roll.  Nose and ears move with the turn of the head, so they have no say.
+2-4 degrees of roll.  Nose and ears move with the turn of the head, so their weight is 0.
 """
 
 
@@ -81,7 +81,7 @@ class BlazeFace:
 
 
 def import_mediapipe(wanted: str) -> Any:
-    """The package, for what is called `wanted` in messages.  Raises BackendUnavailable where it cannot be used."""
+    """The package; messages call its user `wanted`.  Raises BackendUnavailable if it cannot be used."""
     try:
         import mediapipe
     except (ImportError, OSError) as error:  # OSError: a library of the system that it needs is missing

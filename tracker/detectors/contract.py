@@ -1,6 +1,6 @@
-"""What a face detector takes and returns.
+"""The contract of a face detector.
 
-Each detector maps what it sees to the framing that the network was trained on, with constants measured on that data.
+Each detector maps its output to the framing that the network was trained with, by constants measured on that data.
 """
 
 from typing import Protocol
@@ -16,7 +16,7 @@ class Detector(Protocol):
 
     @property
     def name(self) -> str:
-        """For people and records, e.g. `yunet-2023mar 320`."""
+        """Name for people and records, e.g. `yunet-2023mar 320`."""
         ...
 
     def __call__(
@@ -24,8 +24,8 @@ class Detector(Protocol):
     ) -> list[Detection]:
         """(H, W, 3) uint8 BGR -> the faces in it, best score first; boxes may reach beyond the image.
 
-        `smallest` is the side, frame px, from which on a face's region must be found; None for all that can be.
-        `size` is the long side, px, that the picture gets if every face is asked for; None for the detector's own.
+        `smallest` is the smallest side of a region, frame px, that must be found; None for as small as possible.
+        `size` is the long side, px, of the picture if every face is requested; None for the detector's own.
         """
         ...
 

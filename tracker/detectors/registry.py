@@ -1,4 +1,4 @@
-"""Every face detector by name, with the score that is a face to it.  No detector is imported until it is opened."""
+"""Every face detector by name, with its threshold.  No detector is imported before it is opened."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -10,7 +10,7 @@ DetectorName = Literal["yunet", "mediapipe"]
 
 
 class Row(NamedTuple):
-    """One detector.  Its framing, from what it sees to the region of the face, stands in its module."""
+    """One detector.  Its framing, from its output to the region of the face, is in its module."""
 
     open: "Callable[[float, int, int], Detector]"
     """(threshold, input size px, processor threads) -> detector."""

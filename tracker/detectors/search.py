@@ -1,8 +1,8 @@
-"""A detector that can be told how to look: turned, in parts, in other light.  BGR frame in, faces in frame px out.
+"""A detector with different looks: turned, in parts, in other light.  BGR frame in, faces in frame px out.
 
-`Search` wraps a plain detector.  A detector finds upright faces of a certain size in ordinary light; what else a
-picture may hold is found by showing it the picture turned by quarter turns, in full resolution part by part, or lit
-differently.
+`Search` wraps a plain detector.  A detector finds upright faces of a certain size in ordinary light.  To find others,
+it gets the picture turned by quarter turns, in full resolution part by part, or with other exposure.
+
 """
 
 import math
@@ -21,9 +21,9 @@ Image = NDArray[np.uint8]
 SAME_FACE_SIDES = 0.6
 """Detections of different views this near, in sides, are of one face."""
 PART_PX = 640
-"""Side of the parts that are looked at one after the other.  One takes as long as four looks at the whole with 320."""
+"""Side of the parts that are searched one by one.  One takes as long as four looks at the whole with 320."""
 OVERLAP_PX = 128
-"""By so much neighbouring parts overlap: every face is whole in one part, or large enough for a coarser level."""
+"""Overlap of neighbouring parts: every face is complete in one part, or large enough for a coarser level."""
 AFAR = 3
 """A search also shows the picture this much smaller, with room around it."""
 AFAR_SIDE, AFAR_SCORE = 0.8, 0.6
@@ -31,7 +31,7 @@ AFAR_SIDE, AFAR_SCORE = 0.8, 0.6
 of the picture needs a reason."""
 GRAY = 127
 DARK, BRIGHT = 60, 190
-"""A picture whose mean gray is outside of these is also looked at with its contrast spread, if nothing is found."""
+"""If nothing is found and the mean gray is outside of these, the picture is also searched with its contrast spread."""
 
 
 LEAST_PX, MOST_PX = 320, 640
@@ -43,7 +43,7 @@ WHOLE_SHOWS_PX = 34
 
 
 class Search:
-    """`detector`, told how to look; it sees the whole of a picture shrunk to `size`, or (None) as its size suggests."""
+    """`detector` with different looks; it sees a whole picture shrunk to `size`, or (None) to a size that suits it."""
 
     def __init__(self, detector: Detector, size: int | None = None) -> None:
         self._detector = detector
@@ -128,13 +128,13 @@ def whole_px(shape: tuple[int, ...]) -> int:
 
 
 def seen_whole_from(shape: tuple[int, ...]) -> float:
-    """Side, frame px, from which on a face's region is seen without looking at parts; 0 in a frame that has none."""
+    """Side of a region, frame px, above which a face is found without searching parts; 0 in a frame without parts."""
     longest = max(shape[:2])
     return seen_from(whole_px(shape), longest) if longest > PART_PX else 0.0
 
 
 def seen_from(size: int, longest: int) -> float:
-    """Side, frame px, from which on a face's region is seen where the long side, `longest`, is shrunk to `size`."""
+    """Side of a region, frame px, above which a face is found if the long side, `longest`, is shrunk to `size`."""
     return WHOLE_SHOWS_PX * longest / size
 
 
@@ -142,7 +142,7 @@ def parts_of(width: int, height: int) -> list[tuple[int, int, int]]:
     """(left, top, shrink) of the squares that cover a frame of that size, finest first.
 
     Each is `PART_PX * shrink` wide.  A level of shrink k leaves faces out that a level of 2 k finds; the coarsest level
-    is the whole, which is shrunk further where it fits into one part.
+    is the whole, which is shrunk further if it fits into one part.
     """
     if max(width, height) <= PART_PX:
         return [(0, 0, 1)] if max(width, height) > LEAST_PX else []
@@ -156,7 +156,7 @@ def parts_of(width: int, height: int) -> list[tuple[int, int, int]]:
 
 
 def _starts(length: int, shrink: int) -> Iterator[int]:
-    """Where parts begin that cover `length`, evenly spread."""
+    """Start positions of parts that cover `length`, evenly spread."""
     reach, overlap = PART_PX * shrink, OVERLAP_PX * shrink
     count = max(1, math.ceil((length - overlap) / (reach - overlap)))
     last = max(0, length - reach)
@@ -164,7 +164,7 @@ def _starts(length: int, shrink: int) -> Iterator[int]:
 
 
 def with_spread_contrast(image: Image) -> Image:
-    """A BGR image whose brightness covers the whole range, most where most of the picture is."""
+    """A BGR image with equalised brightness."""
     luma, *chroma = cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb))
     spread = cv2.createCLAHE(clipLimit=8.0, tileGridSize=(4, 4)).apply(cv2.equalizeHist(luma))
     spread_image: Image = cv2.cvtColor(cv2.merge([spread, *chroma]), cv2.COLOR_YCrCb2BGR)

@@ -1,9 +1,9 @@
 """YuNet in ONNX Runtime: a BGR frame in, faces with five points out, frame px.
 
-The network sees the frame shrunk to `input_size`, or further where only large faces are asked for.  Its answers lie on
-grids of stride 8, 16 and 32, laid out as `train.export.yunet_form` tells, and are decoded here (Wu, Peng, Yu: YuNet,
+The network sees the frame shrunk to `input_size`, or further if only large faces are requested.  Its outputs are grids
+of stride 8, 16 and 32, in the layout of `train.export.yunet_form`, and are decoded here (Wu, Peng, Yu: YuNet,
 Machine Intelligence Research 20, 2023).  The five points (right eye, left eye, nose tip, right and left mouth corner)
-give the crop's place, size and roll, far steadier than the box does.
+give the crop's place, size and roll, and are far steadier than the box.
 """
 
 import math
@@ -32,7 +32,7 @@ SURELY_SEEN = 50
 """Side, px of the input, of a face's region that is hardly ever missed: of 338 faces of AFW and HELEN 2 were at this
 side, none at 60, 7 at 40 and 34 at 34."""
 COARSEST = 0.6
-"""Share of `input_size` to which the frame is shrunk at most, so that who comes is not missed for long."""
+"""Smallest share of `input_size` to which the frame is shrunk, so that newcomers are not missed for long."""
 
 FRAMING = Framing(
     shape=((-0.384, -0.230), (0.384, -0.230), (0.0, 0.218), (-0.323, 0.560), (0.323, 0.560)),
@@ -43,12 +43,12 @@ FRAMING = Framing(
 The mean of medians over 1921 Kaggle faces at two sizes and 1207 faces of HELEN and AFW at four, against the region of
 their true 15 points.  Around it a single detection spreads by 0.035 in either coordinate of the centre, 6 % of the
 side and 4-6 degrees of roll (0.07, 8 % and 7 degrees for faces of 13 px between the eyes); data sets and sizes differ
-by up to 5 % in side.  The nose tip has no say, because it leaves the plane of the face as the head turns.  The height
+by up to 5 % in side.  The nose tip has weight 0, because it leaves the plane of the face as the head turns.  The height
 from the eyes to the mouth then holds the side: on CFP's profiles it is 1.00 of the true one at 45 to 60 degrees of yaw,
 0.98 at 60 to 75 and 0.96 at 75 to 90.
 
-YuNet draws its points too upright: of a head's roll it reports three quarters where the eyes are 57 px apart in its
-input and a quarter at 25 px, and its centre strays by 0.1 at 30 degrees.  The keypoints know better.
+YuNet's points are too upright: it reports three quarters of a head's roll if the eyes are 57 px apart in its input, and
+a quarter at 25 px, and its centre is off by 0.1 at 30 degrees.  The keypoints are more accurate.
 """
 
 
@@ -109,7 +109,7 @@ class _Canvas:
         self._input = np.empty((1, 3, rows, columns), np.float32)
 
     def show(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The frame as the network wants it, (1, 3, rows, columns) float32 0..255; valid until the next call."""
+        """The frame as the network's input, (1, 3, rows, columns) float32 0..255; valid until the next call."""
         cv2.resize(image, self._shown.shape[1::-1], dst=self._shown, interpolation=cv2.INTER_LINEAR)
         cv2.split(self._boxed, list(self._planes))
         np.copyto(self._input[0], self._planes)

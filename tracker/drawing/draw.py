@@ -1,8 +1,8 @@
-"""Tracked faces -> a picture a person can read, in one of a few styles.
+"""Tracked faces -> a picture for people, in one of a few styles.
 
 In: a `Tracked` (points in frame px).  Out: a new BGR image; the frame itself is never drawn into.  Everything scales
 with the face and with the picture, points fade with their uncertainty, and every bright stroke lies on a dark one, so
-that it shows on light and on dark alike.
+that it is visible on light and on dark.
 
 A face's strokes are drawn on a transparent canvas, enlarged where the face is small, which is then shrunk and laid over
 the picture: that smooths their edges.
@@ -60,7 +60,7 @@ SIGMA_DOT_SIZE = 0.5
 
 SIGMAS = 2.0
 """Radius of the uncertainty drawn, in `sigma`: the point lies inside six times in seven, 1 - exp(-2), if both of its
-coordinates err independently.  A circle, because the network tells one sigma for both."""
+coordinates err independently.  A circle, because the network gives one sigma for both."""
 
 SHIFT = 4
 """Fractional bits of the coordinates given to OpenCV: strokes move by 1/16 px instead of jumping by whole pixels."""
@@ -155,7 +155,7 @@ class _Canvas:
     def lines(
         self, lines: Sequence[Points], strokes: Iterable[tuple[float, Color]], opacities: Sequence[float]
     ) -> None:
-        """Polylines, each (K, 2) frame px and as opaque as told, all once with each width, frame px, and ink."""
+        """Polylines, each (K, 2) frame px with its opacity, all once with each width, frame px, and ink."""
         fixed = [self._fixed(line) for line in lines]
         for width, ink in strokes:
             thickness = max(1, round(width * self._zoom))
@@ -167,7 +167,7 @@ class _Canvas:
     def discs(
         self, centers: Points, layers: Iterable[tuple[Sequence[float], Color, float]], opacities: Sequence[float]
     ) -> None:
-        """Filled circles around `centers` (M, 2), each as opaque as told times its layer: M radii, ink and opacity."""
+        """Filled circles around `centers` (M, 2), its opacity times that of the layer: M radii, ink, opacity."""
         fixed = self._fixed(centers).tolist()
         for radii, ink, layer_opacity in layers:
             for center, radius, opacity in zip(fixed, radii, opacities, strict=True):
@@ -185,7 +185,7 @@ class _Canvas:
         cv2.add(self._patch, cv2.cvtColor(shrunk, cv2.COLOR_BGRA2BGR), dst=self._patch)
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
-        """Frame px (..., 2) -> OpenCV's fixed-point coordinates on the canvas, held to the range it can draw."""
+        """Frame px (..., 2) -> OpenCV's fixed-point coordinates on the canvas, clamped to the range it can draw."""
         fixed = np.rint(points * self._scale + self._origin)
         return np.minimum(np.maximum(fixed, -(2**18)), 2**19).astype(np.int32)
 
@@ -248,7 +248,7 @@ def _draw_axes(image: Image, face: Face, origin: Points, pose: Pose, aspect: flo
 
 
 def _draw_marks(image: Image, box: Box, pen: _Pen) -> None:
-    """Four angles at the corners of the box: enough to say where it is without caging the face."""
+    """Four angles at the corners of the box, which mark it without hiding the face."""
     arm = 0.12 * min(box.right - box.left, box.bottom - box.top)
     marks = [
         ((x + arm_x, y), (x, y), (x, y + arm_y))
@@ -261,7 +261,7 @@ def _draw_marks(image: Image, box: Box, pen: _Pen) -> None:
 
 
 def _draw_id(image: Image, face: Face, pen: _Pen) -> None:
-    """Write the face's id on a dark plate above its box, or inside it where the picture ends."""
+    """Write the face's id on a dark plate above its box, or inside the box at the picture's edge."""
     text, scale = str(face.id), pen.text_height / _FONT_HEIGHT_PX
     thickness, pad = max(1, round(pen.text_height / 8)), pen.text_height / 3
     (width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)

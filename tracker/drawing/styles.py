@@ -1,4 +1,4 @@
-"""The looks an overlay can have: tables from the 15 keypoints to what is drawn, without a pixel.
+"""The styles of an overlay: tables from the 15 keypoints to lines and dots, without pixels.
 
 Every vertex of every line is a weighted sum of the keypoints, so a line with K vertices is an array (K, 15) that works
 in any space.
@@ -17,7 +17,7 @@ Weights = NDArray[np.floating]
 
 
 class Style(NamedTuple):
-    """What is drawn of a face."""
+    """What is drawn on a face."""
 
     lines: tuple[Weights, ...] = ()
     line_width: float = 1.0
