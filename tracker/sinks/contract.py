@@ -30,6 +30,9 @@ class Sink(Protocol):
     def close(self) -> None:
         """Finish the output, also after a failure; a second call does nothing.
 
+        A file calls `PartialFile.deliver` when it is complete.  It gets its name when every output is finished and the
+        run has succeeded.
+
         Raises SinkError when the output cannot be finished and `write` has not raised already.
         """
         ...
