@@ -187,9 +187,12 @@ class Identity:
         shown = sorted((known.id, known) for known in self._known if known.id is not None and known.shown)
         rows = [chosen[id(known)] for _, known in shown]
         unseen = bool(gone) and self._looked_at != now
+        if [face.id for face in faces] != [name for name, _ in shown]:
+            faces = tuple(replace(faces[row], id=name) for row, (name, _) in zip(rows, shown, strict=True))
+            points = Points(points.keypoints[rows], points.sigma[rows])
         return Settled(
-            tuple(replace(faces[row], id=name) for row, (name, _) in zip(rows, shown, strict=True)),
-            Points(points.keypoints[rows], points.sigma[rows]),
+            faces,
+            points,
             (*self._suspected, *(known.as_detection() for known in self._known if self._is_suspected(known))),
             self._shot,
             self._overlooks or unseen or self._may_be_turned(),

@@ -47,40 +47,49 @@ class Thumbnail(NamedTuple):
         return cls(np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, 1]), step)
 
 
+class _Contrast(NamedTuple):
+    """What a thumbnail shows besides its brightness; blurred, so that fine patterns do not matter."""
+
+    points: NDArray[np.float32]
+    """Its mean is 0."""
+    energy: float
+    """The sum of its squares."""
+
+    @classmethod
+    def of(cls, points: NDArray[np.uint8]) -> "_Contrast":
+        blurred: NDArray[np.float32] = cv2.boxFilter(points, cv2.CV_32F, (3, 3))
+        blurred -= cv2.mean(blurred)[0]
+        return cls(blurred, float(np.vdot(blurred, blurred)))
+
+    def unlike(self, other: "_Contrast") -> float:
+        """One minus the correlation: 0 for the same up to contrast, about 1 for unrelated pictures."""
+        grain = GRAIN**2 * self.points.size
+        both = float(np.vdot(self.points, other.points)) + grain
+        return 1 - both / math.sqrt((self.energy + grain) * (other.energy + grain))
+
+
 class Cuts:
     """Gets every frame of a film or camera in order, and says which of them begin a new shot."""
 
     def __init__(self) -> None:
         self.thumbnail: Thumbnail | None = None
         """Of the last frame."""
+        self._contrast = _Contrast(np.zeros((0, 0), np.float32), 0.0)
         self._last_at = 0.0
         self._usual = 0.0
 
     def __call__(self, frame: Frame) -> bool:
         """Whether a new shot begins with this frame.  Neither the first frame nor one of another size begins one."""
         last, self.thumbnail = self.thumbnail, Thumbnail.of(frame.image)
+        before, self._contrast = self._contrast, _Contrast.of(self.thumbnail.points)
         elapsed_s, self._last_at = frame.timestamp - self._last_at, frame.timestamp
         if last is None or last.points.shape != self.thumbnail.points.shape:
             return False
-        change = _change(last.points, self.thumbnail.points)
+        is_still = cv2.norm(last.points, self.thumbnail.points, cv2.NORM_L1) < STILL * last.points.size
+        change = 0.0 if is_still else self._contrast.unlike(before)
         usual = max(self._usual, min(FASTEST_PER_S * elapsed_s, MOST_USUAL))
         is_cut = change > max(CHANGE, TIMES_USUAL * usual)
         self._usual *= 0.5 ** (max(elapsed_s, 0.0) / USUAL_S)
         if not is_cut:
             self._usual = max(self._usual, change)
         return is_cut
-
-
-def _change(last: NDArray[np.uint8], now: NDArray[np.uint8]) -> float:
-    """One minus the correlation of two pictures, blurred so that fine patterns do not matter; 0 if nearly the same."""
-    if cv2.norm(last, now, cv2.NORM_L1) < STILL * now.size:
-        return 0.0
-    one, other = (cv2.blur(points, (3, 3)).astype(np.float32) for points in (last, now))
-    return 1 - _correlation(one - one.mean(), other - other.mean())
-
-
-def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Of two pictures without their means: 1 for the same up to contrast, about 0 for unrelated ones."""
-    grain = GRAIN**2 * one.size
-    both = float(np.vdot(one, other)) + grain
-    return both / math.sqrt((float(np.vdot(one, one)) + grain) * (float(np.vdot(other, other)) + grain))

@@ -99,11 +99,12 @@ class Answer(NamedTuple):
     @classmethod
     def of(cls, crop: Region, keypoints: NDArray[np.float32], sigma: NDArray[np.float32], mean_px: float) -> "Answer":
         """Keypoints (15, 2) and sigma (15,) with its mean, frame px."""
-        if not math.isfinite(mean_px + float(keypoints.sum())):  # a network that overflows has found nothing
-            return cls(crop, crop, math.inf)
-        doubtful = mean_px > WEIGH_BY_SIGMA * crop.side
+        doubtful = WEIGH_BY_SIGMA * crop.side < mean_px < math.inf
         region = region_from_keypoints(keypoints, sigma if doubtful else None)
-        return cls(crop, region, mean_px / region.side)
+        sigma_sides = mean_px / region.side
+        if not math.isfinite(sigma_sides + region.x + region.y):  # a network that overflows has found nothing
+            return cls(crop, crop, math.inf)
+        return cls(crop, region, sigma_sides)
 
 
 @dataclass(slots=True, eq=False)
