@@ -117,7 +117,7 @@ def reliability(
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything an evaluation says.  Errors in px of the 96 px crop; NaN where the data cannot say."""
+    """All results of an evaluation.  Errors in px of the 96 px crop; NaN if the data does not allow a value."""
 
     faces: int
     faces_by_scheme: dict[str, int]
@@ -139,7 +139,7 @@ class Report:
     """Scheme -> the same of its own faces."""
 
     def to_json(self) -> dict[str, Any]:
-        """A dict for `json.dumps(..., allow_nan=False)`: what is not finite becomes None."""
+        """A dict for `json.dumps(..., allow_nan=False)`: values that are not finite become None."""
         return {name: json_ready(getattr(self, name)) for name in self.__slots__}
 
     def table(self) -> Table:

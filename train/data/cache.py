@@ -20,7 +20,7 @@ from tracker.support.cachedir import cache_dir
 Arrays = dict[str, NDArray[np.generic]]
 
 FORMAT = 1
-"""Counts up when what is kept changes its meaning."""
+"""Version of the cached content; increases when its meaning changes."""
 
 _log = logging.getLogger(__name__)
 

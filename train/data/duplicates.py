@@ -14,7 +14,7 @@ BLOCKS = 16
 SAME_RMS = 1.5
 """Largest root mean square difference of those means, gray levels, within a group.
 
-Chosen on Kaggle's training faces: the 493 identical pairs among 6345 rows differ by 0.0, one photo compressed anew by
+Chosen on Kaggle's training faces: the 493 identical pairs among 6345 rows differ by 0.0, one photo recompressed by
 0.3.  The next pairs differ by 2.8 and more, and some of those still are one photo, cropped or exposed otherwise: such
 copies are not found.
 """

@@ -1,7 +1,7 @@
 """Which of Kaggle's three label conventions a row follows.
 
-The rows were labelled by different people in different ways, and no column says which.  In the genuine file the row
-number tells; elsewhere the labels themselves do.
+Different people labelled the rows in different ways, and no column says which.  In the original file the row number
+shows it; elsewhere the labels themselves do.
 
 - A, rows 0-1582: laboratory faces, 15 points; the lip points lie on the outer edges of the lips.
 - B, rows 1583-2283: web portraits, 15 points; the lip points lie on the inner edges.
@@ -25,7 +25,7 @@ C_KEYPOINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_
 BEYOND_C = [INDEX[name] for name in KEYPOINTS if name not in C_KEYPOINTS]
 
 OUTER_LIPS = 0.2
-"""Distance of the two lip points over the mouth's width that best tells A (median 0.34) from B (0.05).
+"""Distance of the two lip points over the mouth's width that best separates A (median 0.34) from B (0.05).
 
 Alone it is right for 96.0 % of the A and B rows; the rest are B with an open mouth or A with pressed lips.
 """

@@ -1,6 +1,6 @@
 """The exported network -> the same network in operations that ONNX Runtime's processor kernels keep in blocks.
 
-In: ONNX with native `Selu` nodes, each after a convolution.  Out: ONNX without any, for processors alone; GPUs do
+In: ONNX with native `Selu` nodes, each after a convolution.  Out: ONNX without any, for processors only; GPUs do
 better with `Selu`.  The eight operations that standardise a crop become one, `InstanceNormalization`, which is the same
 formula.
 

@@ -2,7 +2,7 @@
 
 Precision belongs in the file: TensorRT 11 and TensorRT-RTX take it from there and from nowhere else.  Half is what lies
 between the first convolution and the last.  The crop's normalisation stays single, because its squares overflow half,
-and so do the heat maps' moments, of which a keypoint's last tenth of a pixel depends.
+and so do the heat maps' moments, which decide a keypoint's last tenth of a pixel.
 """
 
 from collections.abc import Iterable

@@ -6,7 +6,7 @@ blocked kernels round 1, 1, 4 and 10 channels up to 16 each; side by side they f
 is saved.
 
 The outputs `faces_8`, `faces_16` and `faces_32` are float32 (1, rows, columns, 16): the logits of `cls` and `obj`, then
-`bbox` and `kps` as published.  `python -m train.export.yunet_form` writes the file anew.
+`bbox` and `kps` as published.  `python -m train.export.yunet_form` writes the file again.
 """
 
 import numpy as np

@@ -4,8 +4,8 @@ In: Kaggle's faces.  Out: `audit.csv`, one line per label, the most doubtful fir
 head.  Data is never changed: a list is for people to look at.
 
 Every row is judged by a net that never saw it: the rows are dealt into folds, and for each fold one net learns from
-the others.  A fold that is done is kept, so a stopped audit goes on where it ended.  Weights that exist can judge the
-hold-out alone in seconds.
+the others.  A finished fold is kept, so a stopped audit continues where it ended.  Existing weights can judge
+just the hold-out in seconds.
 """
 
 import csv

@@ -39,7 +39,7 @@ PUBLISHED = (
     ("best CNN of five, a course project", 2.784),
     ("5 nearest neighbours, augmented", 3.983),
 )
-"""Private scores on Kaggle's board (public where no private one was told), px: the competition's leaderboard and
+"""Private scores on Kaggle's board (public if no private one was published), px: the competition's leaderboard and
 write-ups."""
 
 _TEXT, _GRID = "#010203", "#040506"

@@ -1,7 +1,7 @@
 """Judges weights by labelled faces, and predicts Kaggle's test set.
 
 In: crops (N, 96, 96) uint8 and the folder of weights.  Out: labels as each scheme's labellers would have written them
-(crop px), and a `Report`.  Runs in ONNX Runtime, so that what is judged is what ships.
+(crop px), and a `Report`.  Runs in ONNX Runtime, so that it judges exactly the network that ships.
 """
 
 import hashlib

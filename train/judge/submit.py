@@ -24,7 +24,7 @@ ROWS = 27_124
 
 FIRST_B_ID = 397
 """Test images are in the order of the training rows.  Up to 396 they show the laboratory of scheme A, from 397 to 591
-web portraits as in scheme B; what can be seen in the pictures is all that tells A from B."""
+web portraits as in scheme B; only the pictures themselves separate A from B."""
 
 _NAME = "IdLookupTable.csv"
 _HEADER = ["RowId", "ImageId", "FeatureName", "Location"]
@@ -75,7 +75,7 @@ def read_lookup(path: Path) -> Lookup:
 def asked_scheme(lookup: Path) -> dict[int, str]:
     """Image id -> the label scheme "A", "B" or "C" by which Kaggle will judge it, for every image in the table.
 
-    An image of which nothing beyond the four points of scheme C is asked is a C image; the others are A or B by
+    An image with questions about only the four points of scheme C is a C image; the others are A or B by
     FIRST_B_ID.  Raises DataError.
     """
     table = read_lookup(lookup)

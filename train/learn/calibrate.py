@@ -1,4 +1,4 @@
-"""The last step of a training: points put where their own scheme's labels lie on average, and sigma stretched so that
+"""The last step of a training: points are moved to the mean place of their scheme's labels, and sigma is scaled so that
 as many errors lie within it as its meaning promises.
 
 In: a trained net's outputs for faces that it learned from, and their labels.  Out: one offset and one factor per
@@ -50,7 +50,7 @@ def calibrated(net: Net, points: NDArray[np.floating], sigma: NDArray[np.floatin
 def point_offsets(
     points: NDArray[np.floating], labels: NDArray[np.floating], scheme: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    """(34, 2) the mean of label minus point, unit space; 0 where there are too few labels to tell.
+    """(34, 2) the mean of label minus point, unit space; 0 if there are too few labels.
 
     Arguments as of `sigma_scales`.  Mirrored outputs are judged together.
     """
@@ -77,7 +77,7 @@ def sigma_scales(
     labels: NDArray[np.floating],
     scheme: NDArray[np.uint8],
 ) -> NDArray[np.float64]:
-    """(34,) the factor for each output's sigma; 1 where there are too few labels to tell.
+    """(34,) the factor for each output's sigma; 1 if there are too few labels.
 
     points (N, 34, 2) and sigma (N, 34) are the net's, unit space; labels (N, 15, 2) crop px, NaN where missing, of
     rows of `scheme` (N,).  An output is judged by labels of its own scheme; mirrored outputs are judged together,

@@ -1,7 +1,7 @@
 """The published systems that this project descends from, one file per family, and our own beside them.
 
 Each is a `Recipe`: it learns from `Faces` under `Terms` and becomes `Fitted`, which predicts labels in Kaggle's crop
-px.  What a publication does not say is filled in with the ordinary choice, and the file says so.
+px.  Gaps in a publication are filled with the usual choice, and the file says so.
 """
 
 from train.recipes import base, cnn, knn, ours, selu15, simple, transfer

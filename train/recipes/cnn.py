@@ -97,7 +97,7 @@ def _pooled(before: int, after: int, side: int) -> tuple[nn.Module, ...]:
 
 
 def fit(faces: Faces, terms: Terms, *, build: Callable[[], nn.Module], augment: Augment | None = None) -> Fitted:
-    """Train one of them on the complete rows, augmented anew each time they are seen."""
+    """Train one of them on the complete rows, with new augmentation every time."""
     return fit_network(build(), complete(faces), terms, Course(augment=augment))
 
 

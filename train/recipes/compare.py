@@ -1,7 +1,7 @@
 """`fkp-train compare`: every recipe learns from the same rows in the same time and is judged by the same hold-out.
 
-In: Kaggle's training data.  Out: a `Board` in a folder, `compare.json` and `compare.md`, written anew after each
-recipe, so that a comparison that was stopped goes on where it ended.
+In: Kaggle's training data.  Out: a `Board` in a folder, `compare.json` and `compare.md`, rewritten after each
+recipe, so that a stopped comparison continues where it ended.
 """
 
 import fnmatch
@@ -44,7 +44,7 @@ class Options:
     download: bool = False
     """Whether pretrained weights may be fetched."""
     overwrite: bool = False
-    """Begin anew instead of keeping the recipes that are done."""
+    """Start again and discard finished recipes."""
 
 
 def compare(options: Options) -> Board:
@@ -135,7 +135,7 @@ def _by_scheme(faces: Faces) -> dict[str, int]:
 
 
 def _command(options: Options) -> str:
-    """What to type for the whole table.  Files by their names: where they lie is nobody else's business."""
+    """The command for the whole table, with the names of files but not their folders, which are private."""
     words = ["fkp-train", "compare", "--data", options.data.resolve().name]
     words += ["--index", options.index.name] if options.index else []
     words += ["--budget", f"{options.budget_minutes:g}"]

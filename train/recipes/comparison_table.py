@@ -19,7 +19,7 @@ from train.data.schemes import SCHEMES
 from train.metrics import json_ready
 
 FORMAT = 1
-"""Counts up when what is kept changes its meaning."""
+"""Version of the stored content; increases when its meaning changes."""
 
 JSON, MARKDOWN = "compare.json", "compare.md"
 
@@ -44,7 +44,7 @@ TOO_WIDE = ("validation", "notes")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One recipe's result.  None where there is nothing to say."""
+    """One recipe's result.  Values are None if they do not apply."""
 
     recipe: str
     rows: int | None

@@ -43,9 +43,9 @@ class Fitted:
 
     predict: Predict
     rows: int | None
-    """Faces it learned from; None where that was not now."""
+    """Number of faces it learned from; None if it was trained earlier."""
     parameters: int | None = None
-    """Learned numbers; None where the rows themselves are the model."""
+    """Number of learned parameters; None if the rows themselves are the model."""
     macs: int | None = None
     """Multiply-adds of one crop."""
     finished: bool = True
@@ -56,7 +56,7 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A published system.  Scores are RMSE in px as published; None where none was."""
+    """A published system.  Scores are RMSE in px as published; None if none was published."""
 
     name: str
     fit: Callable[[Faces, Terms], Fitted]

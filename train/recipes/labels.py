@@ -28,7 +28,7 @@ def complete(faces: Faces) -> Faces:
 
 
 def labelled(faces: Faces) -> Faces:
-    """Every row with at least one label; what is missing stays missing."""
+    """Every row with at least one label; missing labels stay missing."""
     return faces.only(_labels_per_face(faces) > 0)
 
 

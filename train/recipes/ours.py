@@ -1,6 +1,6 @@
 """This project's own network: `ours` trains it in the time given, `ours-shipped` judges the weights that ship.
 
-`ours` is `fkp-train --data` in short: the same network, loss and augmentation on Kaggle's rows alone, its learning rate
+`ours` is `fkp-train --data` in short: the same network, loss and augmentation on Kaggle's rows only, its learning rate
 falling within the steps that the time allows.  Each row is read by the outputs of its own label scheme.
 """
 
