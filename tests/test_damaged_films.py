@@ -92,7 +92,7 @@ def test_a_damaged_index_costs_only_what_lies_behind_it(tmp_path: Path, caplog: 
         yield from itertools.islice(film.demux(), 30 if len(calls) == 1 else 0)
         raise av.MemoryError(12, "Cannot allocate memory", "a.avi")
 
-    container = SimpleNamespace(demux=partial(broken, av.open(str(whole))))
+    container = SimpleNamespace(name="file:a.avi", demux=partial(broken, av.open(str(whole))))
     reader = Reader(container, [0, 1], Timeline("a.avi", 0.0, breaks=False, told=0))
     assert len(list(reader)) == 30
     assert (reader.gave_up, reader.skipped) == (True, 1)

@@ -41,6 +41,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, pictures: list[Image]) -> None:
         self.pictures = pictures
         self.asked: list[str] = []
+        self.files: dict[str, bytes] = {}
         self.cut = threading.Event()
         """Set: connections end, and none is accepted."""
         super().__init__(("127.0.0.1", 0), Answer)
@@ -58,6 +59,11 @@ class Answer(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         if self.server.cut.is_set():
             self.send_error(503)
+            return
+        if self.path in self.server.files:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.server.files[self.path])
             return
         if self.path.startswith("/playlist"):
             self.send_response(200)
@@ -167,6 +173,28 @@ def test_nobody_at_home_is_one_message():
 def test_a_playlist_never_leads_to_a_file_of_this_machine(camera: Server, place: str):
     with pytest.raises(SourceError, match=r"cannot be opened|can be decoded|holds no video"):
         open_stream(camera.url(f"/playlist.m3u8?to={place}"))
+
+
+def test_a_film_behind_a_playlist_is_read_like_a_film(camera: Server, tmp_path: Path):
+    parts = [write_part(tmp_path / f"{number}.ts", seed=number, seconds=1) for number in (1, 2)]
+    camera.files = {f"/hls/{part.name}": part.read_bytes() for part in parts}
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1"]
+    for part in parts:
+        lines += ["#EXTINF:1,", part.name, "#EXT-X-DISCONTINUITY"]
+    camera.files["/hls/film.m3u8"] = "\n".join([*lines[:-1], "#EXT-X-ENDLIST", ""]).encode()
+    with open_stream(camera.url("/hls/film.m3u8")) as source:
+        frames = list(source)
+    assert source.info.kind == "film"
+    assert len(frames) == 40
+    times = [frame.timestamp for frame in frames]
+    assert np.all(np.diff(times) > 0)
+    assert times[-1] == pytest.approx(2, abs=0.2)
+
+
+def test_a_protocol_that_is_not_there_names_a_way_round():
+    told = r"has no srt; let another program read it: ffmpeg -i srt://|cannot be opened"  # some FFmpegs have it
+    with pytest.raises(SourceError, match=told):
+        open_stream(StreamUrl("srt://127.0.0.1:9"))
 
 
 def test_a_local_playlist_opens_nothing_that_it_names(tmp_path: Path, camera: Server):

@@ -96,7 +96,9 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
     try:
         picture = _picture(url, container, stream)
         if container.duration is not None and container.duration > 0:
-            return film_of(url.shown, container, picture)
+            container.close()
+            whole = _connect(url, low_delay=False)
+            return film_of(url.shown, whole, _picture(url, whole, stream))
         line = _Line(url, stream, retry_s, Upright(url.shown))
         image = next(line.images(container, picture), None)
     except BaseException:
@@ -193,13 +195,18 @@ class _Nothing:
 _NOTHING = _Nothing()
 
 
-def _connect(url: StreamUrl) -> Any:
-    """Raises SourceError, without the user's password."""
-    options = LOW_DELAY | {"protocol_whitelist": PROTOCOLS[url.scheme]}
+def _connect(url: StreamUrl, *, low_delay: bool = True) -> Any:
+    """Raises SourceError, without the user's password.  With `low_delay` the beginning may be lost."""
+    options = {"protocol_whitelist": PROTOCOLS[url.scheme]} | (LOW_DELAY if low_delay else {})
     if url.scheme in ("rtsp", "rtsps"):
         options["rtsp_transport"] = "tcp"  # over UDP lost packets smear the picture
     try:
         return av.open(str(url), options=options, timeout=(OPEN_S, READ_S), **LENIENT)
+    except av.ProtocolNotFoundError:
+        raise SourceError(
+            f"{url.shown} cannot be opened: this FFmpeg has no {url.scheme}; let another program read it: "
+            f"ffmpeg -i {url.scheme}://... -f matroska - | fkp-track -"
+        ) from None
     except av.FFmpegError as error:
         told = f"{url.shown} cannot be opened: {error.strerror}; check address, user and network"
         raise SourceError(told) from None  # FFmpeg's own error shows the password

@@ -205,6 +205,8 @@ class Reader:
             except IndexError:  # PyAV 18, at the very end: a stream that showed up while reading is unknown to it
                 return
             except av.FFmpegError as error:
+                if error.errno in DISK_FAILURES and not self.container.name.startswith("file:"):
+                    break  # a server that is gone is not asked a thousand times
                 if error.errno in DISK_FAILURES:
                     raise SourceError(
                         f"{self.timeline.name}: reading broke off: {error.strerror}; is the disk still there?"
