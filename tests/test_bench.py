@@ -18,6 +18,8 @@ from tracker.bench.speed import Meter, Settings, in_turn, print_table
 from tracker.errors import BackendUnavailable, SourceError, WeightsError
 from tracker.types import Frame
 
+pytestmark = pytest.mark.slow
+
 try:
     import mediapipe
 except ImportError:
@@ -38,7 +40,6 @@ def report() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
 def test_the_report_says_how_fast_how_heavy_on_what_and_with_what(report: dict[str, Any]) -> None:
     assert set(report) == {
         *("frame_to_keypoints_ms", "stages_ms", "cpu_s_per_frame", "film_fps", "startup_s", "peak_mb"),
@@ -88,7 +89,6 @@ def test_a_peer_gets_the_same_frames_in_turn_before_and_after_ours() -> None:
     assert all(0 < wall_s < 1 for wall_s in theirs.wall_s)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(mediapipe is not None, reason="mediapipe is installed")
 @pytest.mark.parametrize("measured", [(), ("--steadiness",), ("--peer-model", "face_landmarker.task")])
 def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple[str, ...]) -> None:
@@ -98,7 +98,6 @@ def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple
     assert 'pip install "fkp[mediapipe]"' in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -141,7 +140,6 @@ def test_the_peers_points_lie_where_ours_do(portrait: np.ndarray) -> None:
     assert empty.faces == ()
 
 
-@pytest.mark.slow
 def test_what_is_measured_is_what_was_asked_for() -> None:
     tracked = ["--detector", "yunet", "--detect-every", "2", "--weights", str(DEFAULT_DIR)]
     runtime = ["--backend", "cpu", "--precision", "fp16", "--device", "0", "--no-cache"]  # of a GPU, so nothing changes

@@ -122,6 +122,7 @@ def test_no_command_looks_anything_up_or_connects_to_anybody(
     assert all('"127.0.0.1"' in call for call in bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_leaves_a_file_but_its_outputs(name: str, traces: dict[str, tuple[Path, list[str]]]) -> None:
     folder, calls = _calls_of(name, traces)

@@ -236,6 +236,7 @@ def test_the_tracker_is_judged_on_every_path_raw_and_smoothed(report: Report) ->
             assert 0 < result.jitter_pct_iod < result.error_pct_iod < 10
 
 
+@pytest.mark.slow
 def test_smoothing_steadies_what_is_still_and_is_later_than_raw(report: Report) -> None:
     assert report.paths["still"]["live"].jitter_pct_iod < report.paths["still"]["raw"].jitter_pct_iod
     assert report.paths["slow"]["live"].lag_ms > report.paths["slow"]["raw"].lag_ms

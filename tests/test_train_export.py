@@ -20,6 +20,8 @@ from tracker.spec import SIZE
 from train.export.onnx import SELU_ALPHA, SELU_GAMMA, add_forms, onnx_bytes, served, write_weights
 from train.learn.model import HEADS, Net, NetConfig, mac_count, parameter_count
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 FILES = {"fkp.onnx": 15, "fkp-schemes.onnx": 34}
@@ -60,7 +62,6 @@ def run(path: Path, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     return session.run(["points", "sigma"], {"faces": crops})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("name", FILES)
 def test_onnx_runtime_answers_as_torch_does(
@@ -144,7 +145,6 @@ def test_the_file_tells_nothing_of_the_machine_that_wrote_it(folder: Path, name:
         assert trace not in content, trace
 
 
-@pytest.mark.slow
 def test_export_says_nothing_and_repeats_itself(
     folder: Path, net: Net, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,7 +187,6 @@ def test_a_form_that_is_missing_is_added_to_finished_weights_and_nothing_else_ch
         assert (copy / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("blocked", ["fkp-schemes.onnx", "fkp.json"])
 def test_weights_that_cannot_all_be_written_replace_none(
     folder: Path, tmp_path: Path, blocked: str, monkeypatch: pytest.MonkeyPatch

@@ -104,7 +104,7 @@ def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -
         frames = decoder.frames()
         first = next(frames, None)
         if first is None:
-            raise SourceError(f"{name}: not one frame could be decoded; the film is damaged, get another copy")
+            raise SourceError(f"{name}: no frame could be decoded; the film is damaged, get another copy")
     except BaseException:
         decoder.close()
         raise
