@@ -48,8 +48,8 @@ WEAK_BELIEVED = 0.04
 """Mean sigma, sides, up to which a detection below the detector's threshold is a face, when it is seen twice."""
 SUSPECTED = 0.12
 """... and up to which it may be one.  Masked faces have 0.05 to 0.09."""
-MOST_NEW = 12
-"""Number of unknown detections that are checked per frame, best first."""
+MOST_WEAK = 8
+"""New detections below the detector's threshold that are looked at per frame, the best first."""
 REFUSED_OFTEN = 3
 """A detection that was checked this often without being a face is checked no more."""
 SAME_PERSON = 0.8
@@ -239,8 +239,9 @@ class Identity:
         for known, detection in returned:
             known.return_to(detection, now)
         self._known += [known for known, _ in returned]
-        self._known += [Known.born(detection, now) for detection in new[:MOST_NEW]]
-        self._suspected = tuple(new[MOST_NEW:])
+        certain = sum(each.score >= self._least_score for each in new)
+        self._known += [Known.born(detection, now) for detection in new[: certain + MOST_WEAK]]
+        self._suspected = tuple(new[certain + MOST_WEAK :])
 
     def _glance(self, missed: Sequence[Known], fresh: Sequence[Detection], now: float) -> None:
         """Use a look that can only confirm faces."""

@@ -25,6 +25,8 @@ DISBELIEVED = 0.065
 """... and above which a face is no longer shown; the gap avoids flicker at the limit."""
 DOUBTFUL = 0.035
 """Above this, other rolls and crops are tried for the face; this applies to one true face in twenty."""
+NEW_DOUBTFUL = 0.024
+"""... and above which somebody new is: upright inventions on turned faces have as little as 0.027."""
 SURE = 0.03
 """Up to this, a face is believed without the detector: it may lie, or be half hidden."""
 STILL_THERE = 0.045
@@ -155,7 +157,7 @@ class Known:
 
     @property
     def is_doubtful(self) -> bool:
-        return self.sigma > DOUBTFUL
+        return self.sigma > (NEW_DOUBTFUL if self.detections == 1 else DOUBTFUL)
 
     @property
     def last_region(self) -> Region:

@@ -89,7 +89,7 @@ class Search:
     def _from_afar(self, image: Image) -> list[Detection]:
         """The faces that are too large for the detector, or cut by the picture's edge: shown small, on gray."""
         small, across, down = self._shrunk(image)
-        height, width = small.shape[0] // AFAR, small.shape[1] // AFAR
+        height, width = max(1, small.shape[0] // AFAR), max(1, small.shape[1] // AFAR)
         canvas = np.full(small.shape, GRAY, np.uint8)
         top, left = (small.shape[0] - height) // 2, (small.shape[1] - width) // 2
         inner = canvas[top : top + height, left : left + width]
@@ -115,11 +115,13 @@ class Search:
 
     def _shrunk(self, image: Image) -> tuple[Image, float, float]:
         """The picture that the detector sees as a whole, and how many frame px its pixels are, across and down."""
-        scale = self._whole(image) / max(image.shape[:2])
+        height, width = image.shape[:2]
+        scale = self._whole(image) / max(height, width)
         if scale >= 1:
             return image, 1.0, 1.0
-        small: Image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        return small, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return small, width / size[0], height / size[1]
 
 
 def whole_px(shape: tuple[int, ...]) -> int:
