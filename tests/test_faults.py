@@ -91,7 +91,7 @@ def test_a_film_of_no_frames_is_one_message(suffix: str, tmp_path: Path) -> None
         picture = container.add_stream("mpeg4", rate=RATE)
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
         container.start_encoding()
-    with pytest.raises(SourceError, match=r"no frame could|no video|ends before its first frame"):
+    with pytest.raises(SourceError, match=r"no frame could|not one frame could|no video|ends before its first frame"):
         track(tmp_path / f"in{suffix}", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f"in{suffix}"]
 

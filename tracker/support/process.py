@@ -27,7 +27,7 @@ PATIENCE_S = 3.0
 NO_LIBRARY = ("cannot open shared object file", "DLL load failed", "Library not loaded")
 """Error texts of Linux, Windows and macOS when a compiled module misses a system library."""
 _LIBRARIES = {
-    "linux": "that belongs to a desktop: apt-get install libgl1 libglib2.0-0 libxcb1, or without windows: "
+    "linux": "that belongs to a desktop: apt-get install libgl1 libglib2.0-0, or without windows: "
     "pip install --force-reinstall --no-deps opencv-python-headless",
     "win32": "install Microsoft's Visual C++ Redistributable (x64), and on Windows N the Media Feature Pack",
 }
