@@ -1,9 +1,9 @@
 """Films through PyAV (FFmpeg): every frame, upright, at its true presentation time.
 
 In: any file FFmpeg can read.  Out: Frames, BGR uint8, all of the first one's size, timestamps in seconds since the
-film's start and strictly increasing, so variable frame rates survive.  What the decoder gives counts, frame by frame: a
-picture that changes its size, rotation or shape is fitted into the first one's.  Decoding runs a few frames ahead in a
-thread.
+film's start and strictly increasing, so variable frame rates survive.  Each decoded frame counts, not the container's
+claims: pictures that change their size, rotation or shape are fitted into the first one's.  Decoding runs a few frames
+ahead in a thread.
 """
 
 import heapq
@@ -35,23 +35,23 @@ from tracker.types import Frame
 log = logging.getLogger(__name__)
 
 AHEAD = 4
-"""Frames decoded before they are asked for; each costs its 3 bytes per pixel."""
+"""Number of frames decoded ahead; each costs 3 bytes per pixel."""
 
 MAX_THREADS = 4
-"""Of the decoder.  Every thread keeps frames of its own: 16 of them add 40 MB at 960x540."""
+"""Threads of the decoder.  Each keeps its own frames: 16 threads add 40 MB at 960x540."""
 
 MAX_RATE = 300
-"""Faster nominal rates are a container's clock (browser recordings say 1000), not a frame rate."""
+"""Higher nominal rates are a container's clock (1000 in browser recordings), not a frame rate."""
 
 LONGEST_DELAY_S = 0.5
-"""No decoder keeps a picture longer than that; a time that waits longer belongs to a picture that was lost."""
+"""No decoder keeps a picture for longer; a time that waits longer belongs to a lost picture."""
 
 LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """A title that is no UTF-8 must not cost the film; since version 19 PyAV sees to that itself."""
 
 
 _NOT_FILMS = {"concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
-"""Formats that name other files or hosts to read from: a film from a stranger must not say what else is read."""
+"""Formats that name other files or hosts: a film from a stranger must not decide what else is read."""
 
 
 class Film(Source):
@@ -95,7 +95,7 @@ def open_film(path: Path, stream: int | None = None) -> Film:
 
 
 def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -> Film:
-    """The film in an open container, which is closed with it; `path` is where its sound can be read a second time.
+    """The film in an open container, which is closed with it; its sound can be read again from `path`.
 
     Raises SourceError, and closes the container, when nothing in it decodes.
     """
@@ -173,11 +173,11 @@ _TURNS = (
     Orientation(mirror=True, flip=True),
     Orientation(transpose=True, mirror=True),
 )
-"""By quarter turns against the clock."""
+"""By quarter turns, counter-clockwise."""
 
 
 class Rising:
-    """Times in seconds that only ever rise, whatever is claimed.
+    """Times in seconds that always increase, whatever the film claims.
 
     A missing time is one frame period after the last one.  A time that does not rise is half a period after it, so that
     a picture that was held up catches up with its sound.
@@ -201,7 +201,7 @@ class Rising:
 
 
 class _View(NamedTuple):
-    """How a decoded picture is to be shown."""
+    """How a decoded picture must be shown."""
 
     width: int
     """px, as stored."""
@@ -216,7 +216,7 @@ class _View(NamedTuple):
 
 
 class Upright:
-    """Decoded pictures as BGR, upright and all like the first one: others are fitted into its size, and that is said.
+    """Decoded pictures as BGR, upright and in the first one's size: others are fitted into it, with a warning.
 
     One reformatter for all of them: a new one each costs ten times the conversion.
     """
@@ -300,7 +300,7 @@ class _DisplayTimes:
 
 
 class _Decoder:
-    """One container, its picture, and what was wrong with it so far."""
+    """One container, its video stream, and its faults so far."""
 
     def __init__(self, name: str, container: Any, stream: Any) -> None:
         self.stream = stream
@@ -372,7 +372,7 @@ class _Decoder:
 
 
 def open_container(path: Path) -> Any:
-    """The film as PyAV has it, whatever its name and its title.  Raises SourceError when it is missing or no film."""
+    """The film as a PyAV container, whatever its name and title.  Raises SourceError when it is missing or no film."""
     try:
         # The prefix keeps FFmpeg from taking a name like concat:a or http:b for another protocol than a file.
         return av.open(f"file:{existing(path)}", options={"format_whitelist": _films_only()}, **LENIENT)
@@ -404,8 +404,8 @@ def _reason(path: Path, error: av.FFmpegError) -> str:
 def chosen_picture(path: Path, container: Any, number: int | None) -> Any:
     """The stream with FFmpeg's number `number`; for None the first one marked as default, else the first.
 
-    An album cover is no picture here, nor a stream that FFmpeg has no decoder for.  Raises SourceError where there is
-    no such picture; says so where there are others.
+    Album covers and streams without a decoder do not count.  Raises SourceError if there is no such stream; warns if
+    there are others.
     """
     pictures = [stream for stream in container.streams.video if _moves(stream)]
     if not pictures:

@@ -1,7 +1,7 @@
-"""HEIC and AVIF: pictures that are coded as films are.
+"""HEIC and AVIF: pictures that are encoded like films.
 
-In: a file.  Out: the upright picture, BGR uint8, and its ICC profile.  FFmpeg reads what is in one piece; phones cut
-their pictures into tiles, which only libheif (the extra `heic`) puts together.
+In: a file.  Out: the upright picture, BGR uint8, and its ICC profile.  FFmpeg reads pictures in one piece; phones cut
+theirs into tiles, which only libheif (the extra `heic`) reads.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _BROKEN = "it holds no picture that can be decoded; is it complete?"
 
 
 def decode(path: Path) -> tuple[NDArray[np.uint8], bytes]:
-    """(H, W, 3) BGR and the profile, empty where there is none.  Raises SourceError with the reason alone."""
+    """(H, W, 3) BGR and the profile, empty where there is none.  Raises SourceError with only the reason."""
     try:
         import pillow_heif
     except ImportError:

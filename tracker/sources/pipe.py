@@ -1,7 +1,7 @@
 """Frames on standard input, from another program: `ffmpeg ... -f matroska - | fkp-track -`.
 
-In: what describes itself (YUV4MPEG2, Matroska, MPEG-TS, ...), or, with a width and a height, bare pictures of 3 bytes
-BGR per px.  Out: every frame, as of a film.  A pipe can be read only once.
+In: a format that describes itself (YUV4MPEG2, Matroska, MPEG-TS, ...) or, with a width and a height, raw pictures of
+3 bytes BGR per px.  Out: every frame, as of a film.  A pipe can be read only once.
 """
 
 import sys

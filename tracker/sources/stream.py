@@ -1,8 +1,9 @@
-"""Network cameras and streams through PyAV: always the newest picture, with low delay, and back after a drop-out.
+"""Network cameras and streams through PyAV: always the newest picture, with low delay, and reconnected after a
+drop-out.
 
-In: a URL.  Out: Frames as a camera's, BGR uint8, timestamps in seconds since the first picture arrived.  What has an
-end, such as a film behind an HLS playlist, is read like a film instead: every frame, at its own time.  A playlist may
-lead to other addresses of its own kind, and never to a file of this machine.
+In: a URL.  Out: Frames as a camera's, BGR uint8, timestamps in seconds since the first picture arrived.  A source with
+an end, such as a film behind an HLS playlist, is read like a film instead: every frame, at its own time.  A playlist
+may lead to other addresses of its own kind, and never to a file of this machine.
 """
 
 import logging
@@ -30,10 +31,10 @@ log = logging.getLogger(__name__)
 
 OPEN_S = 15.0
 READ_S = 10.0
-"""How long a server may take to answer, and how long it may send nothing."""
+"""How long a server may take to answer, and may send nothing."""
 RETRY_S = 1.0
 LONGEST_RETRY_S = 30.0
-"""A lost stream is tried again after the first; each further try waits twice as long, up to the second."""
+"""Waiting times before reconnecting: the first, then twice as long each time, up to the second."""
 
 _HTTP = "http,https,tcp,tls,crypto,data"
 PROTOCOLS = {
@@ -47,10 +48,10 @@ PROTOCOLS = {
     "tcp": "tcp",
     "udp": "udp",
 }
-"""What FFmpeg may use for an address of that kind."""
+"""The protocols that FFmpeg may use for such an address."""
 
 LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "2000000", "max_delay": "500000"}
-"""Pictures are handed on as they come; two seconds have to be enough to know what is sent."""
+"""Pictures are passed on as they arrive; two seconds must suffice to recognise the stream."""
 
 
 class _Shot(NamedTuple):
@@ -66,7 +67,7 @@ def _arrived(image: NDArray[np.uint8]) -> _Shot:
 
 
 class Stream(Source):
-    """A stream being read in a thread; frames that nobody fetched in time are dropped.  Ends only by `close()`."""
+    """A stream that a thread reads; frames that are not fetched in time are dropped.  Ends only by `close()`."""
 
     def __init__(self, info: SourceInfo, line: "_Line", shots: Generator[_Shot, None, None]) -> None:
         self.info = info
@@ -90,7 +91,7 @@ class Stream(Source):
 def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = RETRY_S) -> Source:
     """Connect and wait for the first picture; `stream` chooses one of several.
 
-    Raises SourceError when nobody answers, or nothing that is sent can be decoded.
+    Raises SourceError if there is no answer, or nothing can be decoded.
     """
     container = _connect(url)
     try:
@@ -126,7 +127,7 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """How to connect, and connect again until `stop`."""
+    """Connects, and reconnects until `stop`."""
 
     url: StreamUrl
     number: int | None
@@ -135,7 +136,7 @@ class _Line:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def images(self, container: Any, picture: Any) -> Iterator[NDArray[np.uint8]]:
-        """Every picture until the connection ends; what cannot be decoded is left out.  Raises FFmpeg's errors."""
+        """Every picture until the connection ends, except those that cannot be decoded.  Raises FFmpeg's errors."""
         began = time.perf_counter()
         for packet in container.demux(picture):
             with suppress(av.InvalidDataError):

@@ -1,9 +1,9 @@
-"""The one clock of a film: where each packet of its picture and its sound belongs, s since the film's start.
+"""The common clock of a film: the time of each packet of picture and sound, s since the film's start.
 
 In: an open container.  Out: its packets, in order, with their times moved onto the common clock.  A container's own
-clocks may start anywhere, go back where recordings were joined, jump ahead where one was interrupted, or wrap.  Whoever
-reads the same streams of the same film gets the same times, so picture and sound stay in step although they are read
-apart.
+clocks may start anywhere, go back where recordings were joined, jump ahead where one was interrupted, or wrap.  Every
+reader of the same streams gets the same times, so picture and sound stay in step although they are read separately.
+
 """
 
 import errno
@@ -29,28 +29,28 @@ AHEAD_S = 10.0
 """How far times may jump ahead before that counts as a break; FFmpeg's own value."""
 
 LONGEST_GAP_S = 3600.0
-"""Longer gaps are left out of any film.  Shorter ones are kept where a container's clock does not break by design."""
+"""Longer gaps are removed from every film.  Shorter ones are kept if the container's clock does not break by design."""
 
 JOIN_S = 1.0
 """How far a stream may go back to stay in step with one that passed a break before it."""
 
 WRAP_S = float(Fraction(1 << 33, 90_000))
-"""After that time the 33-bit clock of MPEG begins at 0 again."""
+"""After this time the 33-bit clock of MPEG wraps to 0."""
 
 TOLD = 3
-"""Breaks that are reported one by one; the others are counted at the end."""
+"""Number of breaks that are reported individually; the others are counted at the end."""
 
 MAX_UNREADABLE = 1000
-"""Errors in a row after which the rest of a damaged container is given up."""
+"""Consecutive errors after which the rest of a damaged container is skipped."""
 
 
 DISK_FAILURES = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES})
-"""What the system answers when the file itself is out of reach; every other error is damage in the film."""
+"""Errors of the system when the file is out of reach; every other error is damage in the film."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one stream has come."""
+    """The position of one stream."""
 
     stretch: int
     """Index of the clock that its packets count by."""
@@ -82,7 +82,7 @@ class Timeline:
     offsets_s: list[float] = field(default_factory=list)
     """One per stretch of the film with a clock of its own: what is added to its times."""
     told: int | None = None
-    """Breaks seen so far; None where nobody is to be told of them."""
+    """Breaks seen so far; None if they are not reported."""
     _progress: dict[int, _Progress] = field(default_factory=dict)
 
     def place(self, packet: Any) -> None:
@@ -181,7 +181,7 @@ class Timeline:
 
 @dataclass(slots=True)
 class Reader:
-    """The packets of some streams of a container, on the common clock; what is damaged is stepped over and counted."""
+    """The packets of some streams of a container, on the common clock; damage is skipped and counted."""
 
     container: Any
     streams: Sequence[Any]
@@ -218,7 +218,7 @@ class Reader:
 
 
 def open_reader(container: Any, name: str, streams: Sequence[Any], *, tell: bool) -> Reader:
-    """The packets of `streams`; with `tell` what is wrong with the clock is logged, each once."""
+    """The packets of `streams`; with `tell`, faults of the clock are logged, each once."""
     breaks = bool(container.format.flags & av.format.Flags.ts_discont.value)
     zero_s = (container.start_time or 0) / av.time_base
     return Reader(container, streams, Timeline(name, zero_s, breaks, told=0 if tell else None))

@@ -1,4 +1,4 @@
-"""Text for terminals.  Names of files may hold anything, also what moves the cursor, hides text or ends a line."""
+"""Text for terminals.  File names may contain anything, even codes that move the cursor, hide text or end a line."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 
 def printable(text: str) -> str:
-    """`text` on one line, in characters that a terminal only shows; others as Python writes them in a string."""
+    """`text` on one line, in harmless characters; others are written as in a Python string."""
     return _UNSAFE.sub(lambda found: _escaped(found[0]), text)
 
 

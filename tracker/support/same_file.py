@@ -1,4 +1,4 @@
-"""Whether two names mean one file.  macOS, Windows and exFAT ignore case; macOS also how accents are composed."""
+"""Whether two names mean one file.  macOS, Windows and exFAT ignore case; macOS also the composition of accents."""
 
 import os
 import unicodedata
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def folded(path: Path) -> str:
-    """The same for all names that some file system takes for one."""
+    """A key that is equal for all names that some file system treats as one."""
     return unicodedata.normalize("NFC", str(path.resolve())).casefold()
 
 
@@ -21,7 +21,7 @@ class Sources:
         self._files = {fact for fact in map(_file, found) if fact is not None}
 
     def are_replaced_by(self, output: Path) -> bool:
-        """Whether a file written to `output` would take the place of one of them."""
+        """Whether a file written to `output` would replace one of them."""
         if output.resolve() in self._places:
             return True
         if not os.path.exists(output):
@@ -30,7 +30,7 @@ class Sources:
 
 
 def _file(path: Path) -> tuple[int, int] | None:
-    """What identifies a file on this machine; None where it cannot be looked at."""
+    """The identity of a file on this machine; None if it cannot be read."""
     try:
         fact = path.stat()
     except OSError:

@@ -1,6 +1,6 @@
 """The network in NVIDIA's TensorRT or TensorRT-RTX: compiled once for this machine, cached, and run on the GPU.
 
-`guard` finds out what is there, `build` compiles, `cache` stores, `runtime` runs.  One implementation serves both
+`guard` checks the machine, `build` compiles, `cache` stores, `runtime` runs.  One implementation serves both
 flavours: their Python packages differ only in names and in how contexts are made.
 """
 
@@ -57,7 +57,7 @@ def compile_ahead(weights: Weights, precision: Precision, cache: Cache) -> str:
 
 
 def _able_to_build() -> tuple[Flavour, ModuleType, Gpu | None]:
-    """The flavour that this machine would run; without a GPU TensorRT-RTX, which needs none to build."""
+    """The flavour for this machine; without a GPU it is TensorRT-RTX, which needs none to build."""
     flavour: Flavour = "tensorrt" if installed("tensorrt") else "tensorrt-rtx"
     try:
         gpu, trt = find_gpu(), import_package(flavour)

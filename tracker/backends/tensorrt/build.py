@@ -41,7 +41,7 @@ class Recipe(NamedTuple):
     precision: Precision
     """What `onnx` is in, for people; the engine takes it from the file."""
     gpu: Gpu | None
-    """None builds for any RTX card, which only TensorRT-RTX can."""
+    """None: build for any RTX card, which only TensorRT-RTX can do."""
     batches: tuple[int, ...] = BATCHES
     """Each has an optimisation profile and a CUDA graph of its own.  No batch is left free: TensorRT-RTX would compile
     kernels in mid-stream for every new one it meets."""
@@ -138,7 +138,7 @@ UNSAID = "it does not say why"
 
 
 class Listener:
-    """Hears what TensorRT says while it works: to the debug log, and the last error for our own message."""
+    """Receives TensorRT's messages: all go to the debug log, and the last error goes into our own message."""
 
     def __init__(self, trt: ModuleType) -> None:
         self.complaint = UNSAID

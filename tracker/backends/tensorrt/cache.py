@@ -1,8 +1,8 @@
 """Caches compiled things (engines, kernels) in the user's cache folder, each with the facts it depends on.
 
-A cached file is one line of JSON (`Label`) and then the content.  Whatever does not fit any more, is damaged or is not
-ours is made again, and the log says why.  Files are written aside and moved into place, so no reader ever meets half a
-file; of several processes that want the same one, one makes it and the others wait.
+A cached file is one line of JSON (`Label`) and then the content.  Files that no longer fit, are damaged or are not ours
+are made again, and the log says why.  Files are written under another name and moved into place, so no reader sees an
+incomplete file.  If several processes need the same file, one makes it and the others wait.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """One GPU as the runtime uses it: memory, one stream, and CUDA graphs.
 
-Everything hangs on the GPU's primary context, the one that TensorRT and torch use too.  The context is that of the
-calling thread only inside `with device:`; afterwards the thread has its own again.
+Everything belongs to the GPU's primary context, which TensorRT and torch use too.  It is the calling thread's context
+only inside `with device:`; afterwards the thread has its own again.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from tracker.backends.tensorrt.driver import Driver
 from tracker.errors import BackendError
 
 ALIGNMENT = 256
-"""What TensorRT wants of addresses, bytes."""
+"""Alignment of addresses that TensorRT needs, bytes."""
 
 NON_BLOCKING = 1
 THREAD_LOCAL = 1
@@ -109,7 +109,7 @@ class Device:
         self._driver.call("cuStreamSynchronize", self.stream)
 
     def close(self) -> None:
-        """Give everything back, of a lost GPU too; may be called again."""
+        """Free everything, even if the GPU is lost; may be called again."""
         if self._context is None:
             return
         self._driver.answer("cuCtxPushCurrent_v2", self._context)

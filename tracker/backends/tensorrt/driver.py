@@ -1,4 +1,4 @@
-"""NVIDIA's driver, called through its C interface: which GPU there is, and everything that the runtime asks of it.
+"""NVIDIA's driver, called through its C interface: the GPUs, and everything that the runtime needs.
 
 The interface comes with the driver itself and keeps its names and signatures over releases, so no package of one CUDA
 version stands between.  Signatures are those of cuda.h; a handle or an address is a plain int here.

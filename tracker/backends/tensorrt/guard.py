@@ -1,7 +1,7 @@
-"""Whether TensorRT may be used at all, found out before any of its code is loaded.
+"""Whether TensorRT can be used, checked before any of its code is loaded.
 
-Without a driver some TensorRT packages end the process later on, which no `except` catches.  So the driver is asked
-first: is there one, is it new enough, which GPU does it give us.
+Without a driver, some TensorRT packages end the process later, which no `except` catches.  So the driver is checked
+first: does it exist, is it new enough, which GPU does it offer.
 """
 
 import importlib

@@ -105,7 +105,7 @@ class TensorRT:
             device.wait()
 
     def close(self) -> None:
-        """Free the GPU, a lost one too; may be called again."""
+        """Free the GPU, even a lost one; may be called again."""
         if self._device is not None:
             device, self._device = self._device, None
             with suppress(BackendError), device:

@@ -32,7 +32,7 @@ KIND = "MoCap"
 
 
 class Lsl:
-    """An outlet; whoever listens gets every sample from then on."""
+    """An outlet; listeners get every sample from then on."""
 
     def __init__(self, outlet: pylsl.StreamOutlet, clock_zero: float | None) -> None:
         self._outlet = outlet
