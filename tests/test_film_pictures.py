@@ -71,7 +71,7 @@ def test_a_picture_of_another_size_or_shape_is_fitted_into_the_first_one(
     assert {frame.image.shape for frame in frames} == {(120, 160, 3)}
     assert len(frames) >= 19  # FFmpeg's MPEG-2 decoder drops the last picture before another size
     assert [roundness(frames[index].image, Fraction(1)) for index in (2, -1)] == pytest.approx([1, 1], abs=0.06)
-    assert caplog.text.count("picture changes to") == 1
+    assert caplog.text.count("its pictures change to") == 1
 
 
 def test_a_first_picture_of_pixels_that_are_not_square_gives_the_frame_its_shape(tmp_path: Path):

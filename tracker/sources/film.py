@@ -244,7 +244,8 @@ class Upright:
             self._first = self._last = view
             self._size, self.aspect = (image.shape[1], image.shape[0]), view.aspect
         if view != self._last:
-            log.warning("%s: picture changes to %s at %.2f s; fitted into %s", self._name, view, time_s, self._first)
+            told = "%s: its pictures change to %s at %.2f s; fitting them into %s"
+            log.warning(told, self._name, view, time_s, self._first)
         self._last = view
         return image if view == self._first else fitted(image, *self._size, shape=view.aspect / self.aspect)
 
