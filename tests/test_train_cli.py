@@ -430,6 +430,7 @@ def test_a_gpu_that_is_not_there_is_one_message(
     [
         [],
         ["--steps", "0", "--data", "x"],
+        ["--steps", "9", "--finish", "9", "--data", "x"],
         ["--device", "tpu", "--data", "x"],
         ["--data", "x", "--unlabelled", "y", "--teacher-steps", "0"],
         ["audit", "--data", "x", "--weights", "y", "--folds", "3"],

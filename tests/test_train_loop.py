@@ -14,7 +14,7 @@ from torch import Tensor
 from tracker.errors import DataError, SinkError
 from tracker.spec import unit_from_crop
 from tracker.support.process import undisturbed
-from train.learn.augment import Augmentation, Bank
+from train.learn.augment import Augmentation, Bank, Drawn, draw
 from train.learn.loop import Fit, FitConfig, has_bfloat16
 from train.learn.losses import LossConfig, loss
 from train.learn.model import HEADS, Net, NetConfig
@@ -90,6 +90,27 @@ def test_the_learning_rate_rises_then_falls_to_nothing(banks: list[Bank]) -> Non
     assert rates[3] == fit.config.learning_rate
     assert rates[3:] == sorted(rates[3:], reverse=True)
     assert rates[-1] < 0.1 * fit.config.learning_rate
+
+
+def test_the_last_steps_are_slower_calmer_and_of_other_faces(
+    banks: list[Bank], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = FitConfig(steps=12, batch=(1, 2), finish=5, finish_batch=(2, 1))
+    fit = fresh(banks, config)
+    seen: list[tuple[float, int, float]] = []
+
+    def draw_and_note(bank: Bank, count: int, settings: Augmentation) -> Drawn:
+        if bank is fit.banks[0]:
+            seen.append((fit._optimizers[0].param_groups[0]["lr"], count, settings.calm))
+        return draw(bank, count, settings)
+
+    monkeypatch.setattr("train.learn.loop.draw", draw_and_note)
+    fit.run(100)
+    rates, counts, calm = zip(*seen, strict=True)
+    assert counts == (1,) * 7 + (2,) * 5
+    assert calm == (config.augmentation.calm,) * 7 + (config.finish_augmentation.calm,) * 5
+    assert max(rates[:7]) > rates[6] < rates[8] > rates[11]
+    assert max(rates[7:]) <= 0.2 * config.learning_rate
 
 
 def test_a_handful_of_faces_is_learnt(make_faces: MakeFaces) -> None:

@@ -112,6 +112,15 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    finish: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="How many of the steps, the last ones, go calmly over the most exact labels.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = 0,
     seed: Annotated[
         int,
         typer.Option(metavar="N", help="Seed of all random choices except the hold-out.", rich_help_panel=TRAINING),
@@ -142,6 +151,8 @@ def train(
     wanted = (steps, teachers, teacher_steps)
     usual = QUICK if quick else THOROUGH
     steps, teachers, teacher_steps = (default if x is None else x for x, default in zip(wanted, usual, strict=True))
+    if finish >= steps:
+        raise typer.BadParameter(f"must be fewer than the {steps} steps", param_hint="--finish")
     if unlabelled and not (teachers and teacher_steps) and start is None:
         raise typer.BadParameter(
             "needs a teacher to predict keypoints; train one, or give --start", param_hint="--unlabelled"
@@ -162,7 +173,9 @@ def train(
             overwrite=overwrite,
             device=device,
             report_every=report_every,
-            fit=FitConfig(steps=steps, seed=seed, learning_rate=FRESH_RATE if start is None else START_RATE),
+            fit=FitConfig(
+                steps=steps, finish=finish, seed=seed, learning_rate=FRESH_RATE if start is None else START_RATE
+            ),
             teach=TeachConfig(steps=teacher_steps, nets=teachers, views=4 if teachers else 16),
         )
     )

@@ -54,6 +54,8 @@ NET = "net"
 """The stage that trains what ships; those before it train teachers."""
 PORTIONS = {"kaggle": 84, "landmarks": 18, "unlabelled": 14, "turned": 34, "faceless": 10}
 """Faces per step of each kind, where all kinds are there; fewer kinds share `FEWEST`."""
+FINISH_PORTIONS = {"kaggle": 108, "landmarks": 16, "unlabelled": 10, "turned": 20, "faceless": 6}
+"""The same in the last steps, which are for the labels that are most exact."""
 FEWEST = 128
 
 CONVENTION = (
@@ -62,9 +64,10 @@ CONVENTION = (
 )
 LICENCE = (
     "The network is released under Apache-2.0 as far as it is ours. It was trained on Kaggle's Facial Keypoints "
-    "Detection data (competition rules) and, where `extra` lists any, on faces annotated by iBUG 300-W, whose "
-    "annotations are for research only; where `unlabelled` lists any, also on pictures without labels, which are their "
-    "owners'. Ask before commercial use."
+    "Detection data (competition rules) and, where `extra` lists any, on faces annotated by iBUG 300-W or made of such "
+    "faces, and on pictures of CFP, UMIST and other collections, which are for research only; where `unlabelled` lists "
+    "any, also on pictures without labels, which are their owners'. The same holds for what the weights under `start` "
+    "learned from. Ask before commercial use."
 )
 
 
@@ -254,7 +257,8 @@ class _Run:
 
     def _fit(self, name: str, banks: Mapping[str, Bank]) -> Fit:
         options = self._options
-        config = replace(options.fit, batch=_batch(banks), steps=options.steps_of[name])
+        config = replace(options.fit, batch=_batch(banks, PORTIONS), finish_batch=_batch(banks, FINISH_PORTIONS))
+        config = replace(config, steps=options.steps_of[name], finish=options.fit.finish if name == NET else 0)
         origin: dict[str, object] = {
             "faces": self._faces.fingerprint,
             "extra": [file["sha256"] for file in self._files["extra"]],
@@ -289,6 +293,7 @@ class _Run:
                     "rows": _rows_by_scheme(faces),
                 },
                 **self._files,
+                **({"start_training": load(options.start).noted("training")} if options.start else {}),
                 "rows_left_out": faces.row[faces.problem].tolist(),
                 "steps": fit.step_count,
                 "finished": True,
@@ -376,9 +381,9 @@ def _taught(
     return taught_banks
 
 
-def _batch(banks: Mapping[str, Bank]) -> tuple[int, ...]:
+def _batch(banks: Mapping[str, Bank], of_kind: Mapping[str, int]) -> tuple[int, ...]:
     """Faces per step from each bank."""
-    portions = [PORTIONS[kind] for kind in banks]
+    portions = [of_kind[kind] for kind in banks]
     return tuple(round(portion * max(1.0, FEWEST / sum(portions))) for portion in portions)
 
 
@@ -441,6 +446,7 @@ def _command(options: Options) -> str:
         words += ["--unlabelled", path.name]
     words += ["--start", options.start.name] if options.start else []
     words += ["--teachers", str(options.teach.nets), "--teacher-steps", str(options.teach.steps)]
+    words += ["--finish", str(options.fit.finish)] if options.fit.finish else []
     return shlex.join([*words, "--steps", str(options.fit.steps), "--seed", str(options.fit.seed)])
 
 

@@ -33,6 +33,10 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 """What AdamW and Muon remember of each parameter."""
 
 
+CALMER = Augmentation(calm=0.6, zoom_share=0.05, exposure_share=0.06, occlude_share=0.15)
+FINISH_RATE = 0.2
+"""Highest learning rate of the last steps, of that of the others."""
+
 FRESH_RATE, START_RATE = 1.5e-2, 8e-3
 """Highest learning rate from chance, and from finished weights."""
 
@@ -47,12 +51,17 @@ class FitConfig:
     learning_rate: float = FRESH_RATE
     warm_up: float = 0.05
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
+    finish: int = 0
+    """So many of the steps, the last ones, make exact what the others taught: at a low rate, with calmer crops."""
+    finish_batch: tuple[int, ...] = ()
+    """Faces drawn from each bank per step then."""
     weight_decay: float = 0.01
     average: float = 0.998
     """Decay of the weights' exponential moving average, which is what training delivers; less in the first steps, so
     that a short run does not deliver its random start."""
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    finish_augmentation: Augmentation = CALMER
     loss: LossConfig = field(default_factory=LossConfig)
 
 
@@ -153,13 +162,21 @@ class Fit:
         settings: dict[str, Any] = json.loads(json.dumps(faces | place | asdict(self.config) | asdict(self.net.config)))
         return settings
 
+    @property
+    def _finishing(self) -> bool:
+        return self.step_count >= self.config.steps - self.config.finish
+
     def _set_rate(self) -> None:
-        done = self.step_count / self.config.steps
-        rising = min(1.0, (done + 1e-6) / max(self.config.warm_up, 1e-6))
-        falling = 0.5 * (1 + math.cos(math.pi * max(0.0, done - self.config.warm_up) / (1 - self.config.warm_up)))
+        highest, warm_up = self.config.learning_rate, self.config.warm_up
+        first, count = 0, self.config.steps - self.config.finish
+        if self._finishing:
+            first, count, highest = count, self.config.finish, highest * FINISH_RATE
+        done = (self.step_count - first) / count
+        rising = min(1.0, (done + 1e-6) / max(warm_up, 1e-6))
+        falling = 0.5 * (1 + math.cos(math.pi * max(0.0, done - warm_up) / (1 - warm_up)))
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * min(rising, falling)
+                group["lr"] = highest * min(rising, falling)
 
     def _decay(self) -> float:
         """Of the average in this step: it reaches over a tenth of the steps so far, until that is far enough."""
@@ -167,10 +184,11 @@ class Fit:
 
     def _step(self) -> None:
         with torch.no_grad():
-            drawn = [
-                draw(bank, count, self.config.augmentation)
-                for bank, count in zip(self.banks, self._crew.share(self.config.batch), strict=True)
-            ]
+            batch, augmentation = self.config.batch, self.config.augmentation
+            if self._finishing:
+                batch, augmentation = self.config.finish_batch or batch, self.config.finish_augmentation
+            shares = self._crew.share(batch)
+            drawn = [draw(bank, count, augmentation) for bank, count in zip(self.banks, shares, strict=True)]
             crops, targets, weights, doubts = (torch.cat(parts) for parts in zip(*drawn, strict=True))
             crops = standardised(crops).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
