@@ -34,7 +34,8 @@ def dotted(size: int, left: Tensor, right: Tensor) -> Bank:
     targets, weights = torch.zeros(len(left), 34, 2), torch.zeros(len(left), 34)
     targets[:, LEFT], targets[:, RIGHT] = left, right
     weights[:, LEFT], weights[:, RIGHT] = 1, 0.5
-    return Bank(images.round().to(torch.uint8), targets, weights, torch.linspace(1 / len(left), 1, len(left)), weights)
+    chances = torch.linspace(1 / len(left), 1, len(left))
+    return Bank(images.round().to(torch.uint8), targets, weights, chances, weights.clone(), targets.clone())
 
 
 def dots(crops: Tensor, sign: int) -> Tensor:
@@ -49,9 +50,8 @@ def dots(crops: Tensor, sign: int) -> Tensor:
 def bank(make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Bank:
     """Four different faces without labels, each as likely."""
     images = torch.from_numpy(make_faces(4).images[:, None])
-    return Bank(
-        images, torch.zeros(4, 34, 2), torch.zeros(4, 34), torch.tensor([0.25, 0.5, 0.75, 1]), torch.zeros(4, 34)
-    )
+    nothing, nowhere = torch.zeros(4, 34), torch.zeros(4, 34, 2)
+    return Bank(images, nowhere, nothing, torch.tensor([0.25, 0.5, 0.75, 1]), nothing, nowhere)
 
 
 @pytest.mark.parametrize("size", [96, 184])
@@ -60,7 +60,7 @@ def test_targets_lie_on_what_they_name(size: int, flip: float) -> None:
     torch.manual_seed(0)
     left, right = torch.rand(64, 2) - 0.5, torch.rand(64, 2) - 0.5
     left[:, 0], right[:, 0] = left[:, 0].abs() + 0.1, -right[:, 0].abs() - 0.1
-    crops, targets, weights, _ = draw(dotted(size, left, right), 64, replace(UNDISTURBED, flip=flip))
+    crops, targets, weights, *_ = draw(dotted(size, left, right), 64, replace(UNDISTURBED, flip=flip))
     bright, dark = (RIGHT, LEFT) if flip else (LEFT, RIGHT)  # the picture of a left eye, mirrored, is a right eye
     seen = weights[:, [LEFT, RIGHT]].min(1).values > 0
     assert seen.sum() > 50
@@ -74,7 +74,7 @@ def test_targets_lie_on_what_they_name(size: int, flip: float) -> None:
 def test_a_point_outside_the_crop_does_not_count_and_one_that_comes_in_does() -> None:
     torch.manual_seed(0)
     edge = torch.tensor([[0.98, 0.0]]).repeat(200, 1)
-    crops, targets, weights, _ = draw(dotted(184, edge, -edge), 200, UNDISTURBED)
+    crops, targets, weights, *_ = draw(dotted(184, edge, -edge), 200, UNDISTURBED)
     inside = targets.abs().amax(2) < 1
     for head, full in ((LEFT, 1.0), (RIGHT, 0.5)):
         assert 20 < inside[:, head].sum() < 180
@@ -86,7 +86,7 @@ def test_a_point_outside_the_crop_does_not_count_and_one_that_comes_in_does() ->
 def test_unlabelled_heads_stay_without_weight() -> None:
     torch.manual_seed(0)
     eye = torch.tensor([[0.4, -0.2]]).repeat(16, 1)
-    _, _, weights, _ = draw(dotted(96, eye, -eye), 32, Augmentation())
+    _, _, weights, *_ = draw(dotted(96, eye, -eye), 32, Augmentation())
     others = [head for head in range(34) if head not in (LEFT, RIGHT)]
     assert not weights[:, others].any()
 

@@ -66,3 +66,12 @@ def test_labels_are_shared_with_the_teacher_and_gaps_are_filled(bank: Bank) -> N
     assert (lesson.weights[:, RIGHT] == torch.tensor(0.4)).all()
     assert torch.equal(lesson.images, bank.images)
     assert torch.equal(lesson.chances, bank.chances)
+
+
+def test_sigma_goes_on_asking_for_the_labels(bank: Bank) -> None:
+    truth, known = bank.labels.clone(), bank.doubts.clone()
+    bank.weights[:, RIGHT] = 0
+    lesson = taught(bank, [DotFinder(0.3)], TeachConfig())
+    assert torch.equal(lesson.labels, truth)
+    assert torch.equal(lesson.doubts, known)
+    assert not torch.equal(lesson.targets[:, LEFT], truth[:, LEFT])

@@ -31,12 +31,10 @@ MakeFaces = Callable[..., tuple[np.ndarray, np.ndarray]]
 def bank_of(make_faces: MakeFaces, count: int, size: int = 96) -> Bank:
     """Labelled for every head, all schemes alike."""
     images, points = make_faces(count, size=size)
-    targets = unit_from_crop(points)[:, [keypoint for _, keypoint in HEADS]]
+    targets = torch.from_numpy(unit_from_crop(points)[:, [keypoint for _, keypoint in HEADS]]).float()
     chances = torch.arange(1, count + 1) / count
     labelled = torch.ones(count, len(HEADS))
-    return Bank(
-        torch.from_numpy(images[:, None]), torch.from_numpy(targets).float(), labelled, chances, labelled.clone()
-    )
+    return Bank(torch.from_numpy(images[:, None]), targets, labelled, chances, labelled, targets)
 
 
 @pytest.fixture(scope="module")
@@ -222,13 +220,18 @@ def answers(net: Net) -> tuple[Tensor, Tensor, Tensor]:
     return *net.read(logits, torch.zeros(2, 96)), logits
 
 
+def wanted(targets: Tensor, weights: Tensor, doubts: Tensor | None = None) -> Drawn:
+    """What a batch of crops asks for that shows nothing."""
+    return Drawn(torch.empty(0), targets, weights, weights if doubts is None else doubts, targets)
+
+
 def test_targets_without_weight_do_not_matter() -> None:
     net = Net()
     points, sigma, logits = answers(net)
     targets, weights = torch.zeros(2, 34, 2), torch.ones(2, 34)
     weights[0, 3:] = 0
     moved = torch.where(weights[..., None] > 0, targets, 0.7)
-    values = [loss(points, sigma, logits, net.axis, t, weights, weights, LossConfig()) for t in (targets, moved)]
+    values = [loss(points, sigma, logits, net.axis, wanted(t, weights), LossConfig()) for t in (targets, moved)]
     assert values[0] == values[1]
     values[1].backward()
     assert not logits.grad[0, 3:].any()
@@ -239,7 +242,7 @@ def test_a_batch_without_any_label_gives_no_loss_and_no_nan() -> None:
     net = Net()
     points, sigma, logits = answers(net)
     nothing = torch.zeros(2, 34)
-    assert loss(points, sigma, logits, net.axis, torch.zeros(2, 34, 2), nothing, nothing, LossConfig()) == 0
+    assert loss(points, sigma, logits, net.axis, wanted(torch.zeros(2, 34, 2), nothing), LossConfig()) == 0
 
 
 def test_sigma_learns_the_size_of_the_error_without_moving_points() -> None:
@@ -248,7 +251,7 @@ def test_sigma_learns_the_size_of_the_error_without_moving_points() -> None:
     targets = torch.full((1, 34, 2), 0.05)
     tried = [torch.full((1, 34), s) for s in (0.02, 0.05, 0.12)]
     maps, all_of = torch.zeros(1, 34, 24, 24), torch.ones(1, 34)
-    values = [loss(points, s, maps, net.axis, targets, all_of, all_of, config) for s in tried]
+    values = [loss(points, s, maps, net.axis, wanted(targets, all_of), config) for s in tried]
     assert values[1] < min(values[0], values[2])
     gradients = [torch.autograd.grad(value, points)[0] for value in values]
     assert torch.equal(gradients[0], gradients[2])
@@ -258,7 +261,7 @@ def test_without_a_face_sigma_is_taught_to_be_half_a_crop_wide() -> None:
     net, config, tried = Net(), LossConfig(), (0.1, 0.5, 2.0)
     points, maps, nothing = torch.zeros(1, 34, 2, requires_grad=True), torch.zeros(1, 34, 24, 24), torch.zeros(1, 34)
     values = [
-        loss(points, torch.full((1, 34), s), maps, net.axis, torch.zeros(1, 34, 2), nothing, nothing - 1, config)
+        loss(points, torch.full((1, 34), s), maps, net.axis, wanted(points.detach(), nothing, nothing - 1), config)
         for s in tried
     ]
     assert values[1] < min(values[0], values[2])
@@ -271,7 +274,7 @@ def test_a_hidden_point_teaches_sigma_fully_and_the_point_a_little() -> None:
     targets, weights, doubts = torch.full((1, 34, 2), 0.3), torch.ones(1, 34), torch.ones(1, 34)
     weights[0, 3] = 0.4
     sigma = torch.full((1, 34), 0.02, requires_grad=True)
-    value = loss(points, sigma, maps, net.axis, targets, weights, doubts, config)
+    value = loss(points, sigma, maps, net.axis, wanted(targets, weights, doubts), config)
     of_points, of_sigma = torch.autograd.grad(value, (points, sigma))
     assert of_points[0, 3, 0] == pytest.approx(0.4 * of_points[0, 4, 0])
     assert of_sigma[0, 3] == pytest.approx(of_sigma[0, 4])

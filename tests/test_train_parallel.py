@@ -23,7 +23,7 @@ with joined("cpu") as crew:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (6, 1, 96, 96), dtype=torch.uint8)
     targets, weights = torch.rand(6, len(HEADS), 2) - 0.5, torch.ones(6, len(HEADS))
-    bank = Bank(images, targets, weights, torch.arange(1, 7) / 6, weights)
+    bank = Bank(images, targets, weights, torch.arange(1, 7) / 6, weights, targets)
     net = Net(NetConfig(stem=4, widths=(4, 6), depths=(0, 0), up_depths=(0,)))
     fit = Fit(net, [bank], FitConfig(steps=4, batch=(4,)), torch.device("cpu"), crew=crew)
     fit.run(3)

@@ -245,7 +245,7 @@ def _augmented_faces(faces: Faces, settings: Augmentation) -> Iterable[str]:
     bank = kaggle_bank(faces, ~hold_out(faces.group, faces.scheme))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        crops, targets, weights, _ = draw(bank, AUGMENTED, settings)
+        crops, targets, weights, *_ = draw(bank, AUGMENTED, settings)
     images = crops[:, 0].round().clamp(0, 255).to(torch.uint8).numpy()
     for image, points, trust in zip(images, targets.numpy(), weights.numpy(), strict=True):
         own = np.flatnonzero(trust == 1)

@@ -8,7 +8,7 @@ Everything is arithmetic on tensors with fixed shapes and no branch on values, s
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -31,10 +31,12 @@ class Bank:
     chances: Tensor
     """(M,) float32 cumulative: the chance to draw each face, ending in 1."""
     doubts: Tensor
-    """(M, 34) float32: how much each target teaches sigma.  Below 0 there is no face: sigma must say so."""
+    """(M, 34) float32: how much each label teaches sigma.  Below 0 there is no face: sigma must say so."""
+    labels: Tensor
+    """(M, 34, 2) float32, as `targets`: what sigma is measured by; targets may be mixed with a teacher's answers."""
 
     def to(self, device: torch.device) -> "Bank":
-        return Bank(*(x.to(device) for x in (self.images, self.targets, self.weights, self.chances, self.doubts)))
+        return Bank(*(getattr(self, each.name).to(device) for each in fields(self)))
 
 
 class Drawn(NamedTuple):
@@ -48,6 +50,8 @@ class Drawn(NamedTuple):
     """(N, 34): 0 also where the target lies outside of the crop."""
     doubts: Tensor
     """(N, 34)"""
+    labels: Tensor
+    """(N, 34, 2) unit space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ def draw(bank: Bank, count: int, settings: Augmentation) -> Drawn:
         moved,
         placement.reordered(bank.weights[chosen]) * inside,
         placement.reordered(bank.doubts[chosen]),
+        placement.into_crop(bank.labels[chosen]),
     )
 
 

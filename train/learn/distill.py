@@ -60,7 +60,8 @@ def taught(bank: Bank, teachers: Sequence[Net], config: TeachConfig) -> Bank:
         torch.where(labelled[..., None], mixed, answers),
         torch.where(labelled, bank.weights, config.trust),
         bank.chances,
-        torch.where(labelled, bank.doubts, config.trust),
+        bank.doubts,  # sigma asks how far the labels are, which teachers do not know
+        bank.labels,
     )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from tracker.errors import DataError, SinkError
 from tracker.support.atomic import write_whole
 from tracker.support.process import undisturbed
-from train.learn.augment import Augmentation, Bank, draw
+from train.learn.augment import Augmentation, Bank, Drawn, draw
 from train.learn.losses import LossConfig, loss
 from train.learn.model import Net, standardised
 from train.learn.muon import Muon
@@ -189,12 +189,12 @@ class Fit:
                 batch, augmentation = self.config.finish_batch or batch, self.config.finish_augmentation
             shares = self._crew.share(batch)
             drawn = [draw(bank, count, augmentation) for bank, count in zip(self.banks, shares, strict=True)]
-            crops, targets, weights, doubts = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-            crops = standardised(crops).contiguous(memory_format=torch.channels_last)
+            wanted = Drawn(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+            crops = standardised(wanted.crops).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             logits, deepest = self.net.heat(crops)
         points, sigma = self.net.read(logits, deepest)
-        value = loss(points, sigma, logits, self.net.axis, targets, weights, doubts, self.config.loss)
+        value = loss(points, sigma, logits, self.net.axis, wanted, self.config.loss)
         self.net.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         self._crew.average(self.net.parameters())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tracker.spec import HALF_PX
+from train.learn.augment import Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +27,15 @@ class LossConfig:
     """How far the points of a crop without a face count as off."""
 
 
-def loss(
-    points: Tensor,
-    sigma: Tensor,
-    logits: Tensor,
-    axis: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    doubts: Tensor,
-    config: LossConfig,
-) -> Tensor:
-    """Scalar.  points, targets (N, 34, 2); sigma, weights, doubts (N, 34) as of `augment.Drawn`; logits (N, 34, h, h);
-    axis (h,) the cells' centres."""
+def loss(points: Tensor, sigma: Tensor, logits: Tensor, axis: Tensor, wanted: Drawn, config: LossConfig) -> Tensor:
+    """Scalar.  points (N, 34, 2); sigma (N, 34); logits (N, 34, h, h); axis (h,) the cells' centres."""
+    _, targets, weights, doubts, labels = wanted
     total = weights.sum().clamp(min=1.0)
     error_px = (points - targets) * HALF_PX
     off = (_pseudo_huber(error_px, config.huber_px).sum(2) * weights).sum()
     blur = (_cross_entropy(logits.float(), axis, targets, config.heat_px / HALF_PX) * weights).sum()
-    seen_px = torch.where(doubts[..., None] < 0, config.faceless_px, error_px.detach())
+    off_label_px = ((points - labels) * HALF_PX).detach()
+    seen_px = torch.where(doubts[..., None] < 0, config.faceless_px, off_label_px)
     doubt = (_student_t(seen_px, sigma * HALF_PX).sum(2) * doubts.abs()).sum()
     return (off + config.heat * blur + config.sigma * doubt) / total
 

@@ -234,10 +234,12 @@ def _bank(
     """`doubts` (N, 34) as of `Bank`; None for the weights."""
     cumulative = np.cumsum(chance / chance.sum())
     cumulative[-1] = 1.0
+    labels = torch.from_numpy(np.asarray(targets, np.float32))
     return Bank(
         torch.from_numpy(images),
-        torch.from_numpy(np.asarray(targets, np.float32)),
+        labels,
         torch.from_numpy(np.asarray(weights, np.float32)),
         torch.from_numpy(cumulative.astype(np.float32)),
         torch.from_numpy(np.asarray(weights if doubts is None else doubts, np.float32)),
+        labels.clone(),
     )
