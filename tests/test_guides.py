@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tracker import errors
+from tracker.backends.weights import load
 from tracker.sinks.window import GET_WINDOWS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,6 +89,14 @@ def test_the_guide_names_every_extra() -> None:
     named = re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE)))
     section = text(ROOT / "pyproject.toml").partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
     assert sorted(named) == sorted(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE))
+
+
+def test_the_accuracy_is_that_of_the_card() -> None:
+    metrics = load().card["metrics"]
+    for guide in (README, ROOT / "weights" / "README.md"):
+        assert f"{metrics['kaggle_weighted']:.3f}" in text(guide)
+    for error in metrics["by_scheme"].values():
+        assert f"| {error:.3f} |" in text(ROOT / "weights" / "README.md")
 
 
 def test_the_readme_says_how_to_get_a_window() -> None:
