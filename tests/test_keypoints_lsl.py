@@ -67,6 +67,7 @@ def test_an_inlet_on_this_machine_gets_names_units_numbers_and_times():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_command_line_takes_a_name_or_none(tmp_path: Path):
     for words in (("--lsl", "faces", "--demo"), ("--lsl", "--demo")):
         done = fkp_track(*words, "--keypoints", os.devnull, "--backend", "cpu", cwd=tmp_path)
