@@ -384,8 +384,8 @@ def started(here: Path) -> "subprocess.Popen[str]":
     command = [*FKP_TRACK, "films", "--out", "annotated", "--keypoints", "points", "--jobs", "1"]
     process = subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr is not None
-    line = process.stderr.readline()
-    assert "1 of 3" in line, line + process.stderr.read()
+    told = iter(process.stderr.readline, "")
+    assert any("1 of 3" in line for line in told)
     wait_until(lambda: any((here / "points" / STAGING).rglob("*.partial*")))
     return process
 

@@ -214,6 +214,8 @@ def test_tracking_touches_no_socket(args: tuple[str, ...], film: Path, tmp_path:
 @pytest.mark.parametrize("option", ["--udp", "--osc", "--serve", "--rerun"])
 def test_only_the_option_that_says_so_opens_one(option: str, tmp_path: Path) -> None:
     """And so the test above would see it."""
+    if option == "--rerun":
+        pytest.importorskip("rerun", reason="needs the extra rerun")
     command = [sys.executable, "-c", DENY_SOCKETS, "--demo", option, "127.0.0.1:9000"]
     done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
     assert done.returncode == 99
