@@ -42,6 +42,14 @@ def test_a_cut_is_seen_in_light_and_dark(rate: int, gain: float) -> None:
     assert cuts_in(images, rate) == [len(before), len(before) + 5]
 
 
+def test_a_cut_between_pictures_that_are_alike_is_seen_in_a_quiet_film() -> None:
+    """Two people before the same bright wall."""
+    one, other = scene(1).astype(float), scene(2).astype(float)
+    alike = np.clip(0.75 * one + 0.4 * (other - other.mean()) + 30, 0, 255).astype(np.uint8)
+    assert cuts_in([scene(1)] * 12 + [alike] * 12) == [12]
+    assert cuts_in([scene(1), alike] * 6) == []
+
+
 def test_a_flash_a_fade_and_noise_in_the_dark_are_no_cuts() -> None:
     picture = scene(3)
     flash = [picture] * 5 + [cv2.convertScaleAbs(picture, alpha=1.5, beta=30)] + [picture] * 5

@@ -22,6 +22,9 @@ CHANGE = 0.5
 none exceeds 0.35 at full rate; of 300 frames cut together at random 97 % exceed 0.5."""
 TIMES_USUAL = 2.0
 """... and it must be this many times what the last frames changed."""
+JUMP, TIMES_QUIET, QUIET_FRAMES, QUIET_S = 0.2, 8.0, 8, 0.11
+"""A smaller change is one too, if it is this many times what this many frames, not further apart than this, changed.
+Two talking heads before bright walls differ by 0.26 to 0.5; their own frames by 0.03."""
 USUAL_S = 1.0
 """How long a large change counts as usual, first at its full and then at half of its size."""
 FASTEST_PER_S = 1.6
@@ -77,6 +80,8 @@ class Cuts:
         self._contrast = _Contrast(np.zeros((0, 0), np.float32), 0.0)
         self._last_at = 0.0
         self._usual = 0.0
+        self._frames = 0
+        """Since the last cut."""
 
     def __call__(self, frame: Frame) -> bool:
         """Whether a new shot begins with this frame.  Neither the first frame nor one of another size begins one."""
@@ -88,8 +93,14 @@ class Cuts:
         is_still = cv2.norm(last.points, self.thumbnail.points, cv2.NORM_L1) < STILL * last.points.size
         change = 0.0 if is_still else self._contrast.unlike(before)
         usual = max(self._usual, min(FASTEST_PER_S * elapsed_s, MOST_USUAL))
-        is_cut = change > max(CHANGE, TIMES_USUAL * usual)
+        is_cut = change > max(CHANGE, TIMES_USUAL * usual) or self._is_jump(change, elapsed_s)
+        self._frames = 0 if is_cut else self._frames + 1
         self._usual *= 0.5 ** (max(elapsed_s, 0.0) / USUAL_S)
         if not is_cut:
             self._usual = max(self._usual, change)
         return is_cut
+
+    def _is_jump(self, change: float, elapsed_s: float) -> bool:
+        """Whether a quiet film changes suddenly: two people before bright walls are alike in most points."""
+        is_quiet = self._frames >= QUIET_FRAMES and elapsed_s <= QUIET_S
+        return is_quiet and change > max(JUMP, TIMES_QUIET * self._usual)
