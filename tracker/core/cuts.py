@@ -47,7 +47,8 @@ class Thumbnail(NamedTuple):
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> "Thumbnail":
         step = max(1, max(image.shape[:2]) // ACROSS)
-        return cls(np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, 1]), step)
+        top, left = (min(step // 2, side - 1) for side in image.shape[:2])  # a strip may be thinner than the grid
+        return cls(np.ascontiguousarray(image[top::step, left::step, 1]), step)
 
 
 class _Contrast(NamedTuple):
