@@ -433,13 +433,16 @@ def test_a_gpu_that_is_not_there_is_one_message(
         ["--steps", "9", "--finish", "9", "--data", "x"],
         ["--device", "tpu", "--data", "x"],
         ["--data", "x", "--unlabelled", "y", "--teacher-steps", "0"],
-        ["audit", "--data", "x", "--weights", "y", "--folds", "3"],
-        ["audit", "--data", "x", "--weights", "y", "--steps", "9"],
     ],
     ids=str,
 )
 def test_a_command_line_without_sense_is_exit_code_2(args: list[str]) -> None:
     assert fkp_train(*args) == 2
+
+
+@pytest.mark.parametrize("training", [("--folds", "3"), ("--steps", "9")], ids=str)
+def test_an_audit_of_weights_takes_no_option_of_a_training(training: tuple[str, str]) -> None:
+    assert fkp_train("audit", "--data", "x", "--weights", "y", *training) == 2
 
 
 def test_submit_answers_each_row_by_the_images_own_scheme(

@@ -425,14 +425,16 @@ def _may_be(one: Known, other: Known) -> bool:
 
 
 def _twins(known: Sequence[Known]) -> list[Known]:
-    """Among faces that have become one, all except the one detected last (then best, then oldest)."""
+    """Among faces that have become one, all except the one detected last (then best, then oldest).  It keeps the id."""
     ranked = sorted(known, key=lambda face: (face.followed, -face.detected_at, -face.score))
-    return [
-        face
-        for i, face in enumerate(ranked)
-        if face.followed
-        and any(_distance(face.region, better.region, ONE_FACE_SIDES) is not None for better in ranked[:i])
-    ]
+    twins = []
+    for i, face in enumerate(ranked):
+        near = (better for better in ranked[:i] if _distance(face.region, better.region, ONE_FACE_SIDES) is not None)
+        if face.followed and (better := next(near, None)) is not None:
+            if better.id is None:
+                better.id, face.id = face.id, None
+            twins.append(face)
+    return twins
 
 
 def _since(then: float | None, now: float) -> float:
