@@ -538,7 +538,7 @@ def test_a_face_does_not_flicker_at_the_limit_of_belief() -> None:
     assert scene([seen(HERE)], [HERE], sigma_px=6.0) == ()
     scene([seen(HERE)], [HERE], sigma_px=5.0)
     assert all(scene([seen(HERE)], [HERE], sigma_px=sigma_px) for sigma_px in (6.0, 5.0, 6.0))
-    assert scene([seen(HERE)], [HERE], sigma_px=7.0) == ()
+    assert scene([seen(HERE)], [HERE], sigma_px=9.0) == ()
     assert scene([seen(HERE)], [HERE], sigma_px=6.0) == ()
     assert [face.id for face in scene([seen(HERE)], [HERE], sigma_px=5.0)] == [0]
 
