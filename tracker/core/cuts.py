@@ -78,7 +78,6 @@ class Cuts:
     def __init__(self) -> None:
         self.thumbnail: Thumbnail | None = None
         """Of the last frame."""
-        self._contrast = _Contrast(np.zeros((0, 0), np.float32), 0.0)
         self._last_at = 0.0
         self._usual = 0.0
         self._frames = 0
@@ -87,12 +86,11 @@ class Cuts:
     def __call__(self, frame: Frame) -> bool:
         """Whether a new shot begins with this frame.  Neither the first frame nor one of another size begins one."""
         last, self.thumbnail = self.thumbnail, Thumbnail.of(frame.image)
-        before, self._contrast = self._contrast, _Contrast.of(self.thumbnail.points)
         elapsed_s, self._last_at = frame.timestamp - self._last_at, frame.timestamp
         if last is None or last.points.shape != self.thumbnail.points.shape:
             return False
         is_still = cv2.norm(last.points, self.thumbnail.points, cv2.NORM_L1) < STILL * last.points.size
-        change = 0.0 if is_still else self._contrast.unlike(before)
+        change = 0.0 if is_still else _Contrast.of(self.thumbnail.points).unlike(_Contrast.of(last.points))
         usual = max(self._usual, min(FASTEST_PER_S * elapsed_s, MOST_USUAL))
         is_cut = change > max(CHANGE, TIMES_USUAL * usual) or self._is_jump(change, elapsed_s)
         self._frames = 0 if is_cut else self._frames + 1
