@@ -23,9 +23,10 @@ class Row(NamedTuple):
 
 
 def _tensorrt(flavour: "Flavour", weights: "Weights", settings: "Settings") -> "Backend":
+    from tracker.backends.selfcheck import checked
     from tracker.backends.tensorrt import open_tensorrt
 
-    return open_tensorrt(flavour, weights, settings)
+    return checked(open_tensorrt(flavour, weights, settings), weights, settings.precision)
 
 
 def _cuda(weights: "Weights", settings: "Settings") -> "Backend":
