@@ -61,7 +61,7 @@ def training() -> dict[str, Any]:
     targets = torch.from_numpy(faces.points / 48 - 1).float()[:, [keypoint for _, keypoint in HEADS]]
     ones = torch.ones(targets.shape[:2])
     chances = torch.arange(1, len(targets) + 1) / len(targets)
-    bank = Bank(torch.from_numpy(faces.images[:, None]), targets, ones, chances, ones)
+    bank = Bank(torch.from_numpy(faces.images[:, None]), targets, ones, chances, ones, targets)
     steps, batch = (200, 128) if device.type == "cuda" else (10, 16)
     torch.set_num_threads(1)
 
