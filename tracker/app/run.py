@@ -37,7 +37,6 @@ def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
 
     Raises FkpError.  The outputs are finished and closed before this returns, however the run ends.
     """
-
     cv2.setNumThreads(options.threads)
     weights = load(options.weights)
     wish = Wish(options.width, options.height, options.fps, options.backend_api)

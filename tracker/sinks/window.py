@@ -121,11 +121,6 @@ def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
     return Window(title, info, pace=pace)
 
 
-def has_display() -> bool:
-    """Whether `open_window` has a chance here; nothing is shown."""
-    return why_no_window() is None
-
-
 def why_no_window() -> str | None:
     """Why no window can open here, or None if one can.  Nothing is shown."""
     toolkit = cv2.currentUIFramework()

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo
 from tracker.sources.fit import fitted
-from tracker.support.threads import Background
-from tracker.types import Frame
+from tracker.sources.live import Live, Shot, arrived
 
 log = logging.getLogger(__name__)
 
@@ -74,46 +73,9 @@ APIS = {
 """By the name a user types."""
 
 
-class _Shot(NamedTuple):
-    image: NDArray[np.uint8]
-    time: float
-    """`time.perf_counter()` when it arrived."""
-    unix: float
-    """`time.time()` then."""
-
-
-def _arrived(image: NDArray[np.uint8]) -> _Shot:
-    return _Shot(image, time.perf_counter(), time.time())
-
-
-class Camera(Source):
-    """A camera that a thread reads.  Frames that are not fetched in time are dropped and not counted in `skipped`.
-
-    Ends only by `close()`.
-    """
-
-    def __init__(self, info: SourceInfo, device: "_Device", shots: Generator[_Shot, None, None]) -> None:
-        self.info = info
-        self._device = device
-        self._shots = Background(shots, depth=1, newest_only=True)
-
-    @property
-    def skipped(self) -> int:
-        return 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        zero = self.info.clock_zero or 0.0
-        for index, shot in enumerate(self._shots):
-            yield Frame(shot.image, index, shot.time - zero, captured=shot.unix)
-
-    def close(self) -> None:
-        self._device.stop.set()
-        self._shots.close()
-
-
 def open_camera(
     index: int = 0, wish: Wish = AS_IT_LIKES, *, open_capture: OpenCapture | None = None, retry_s: float = RETRY_S
-) -> Camera:
+) -> Source:
     """Open camera `index` and wait for its first picture; a warning says if it differs from the request.
 
     `open_capture(index)` returns something like cv2.VideoCapture; it is called again every `retry_s` seconds while the
@@ -127,12 +89,12 @@ def open_camera(
         reason = _silent(index) if capture.isOpened() else _absent(index)
         capture.release()
         raise SourceError(f"camera {index} {reason}, or try without a camera: fkp-track --demo")
-    first = _arrived(image)
+    first = arrived(image)
     height, width = image.shape[:2]
     _warn_of_another_mode(index, wish, width, height, capture.get(cv2.CAP_PROP_FPS))
     started = datetime.now().astimezone()
     info = SourceInfo("camera", str(index), width, height, None, None, started=started, clock_zero=first.time)
-    return Camera(info, device, device.shots(capture, first))
+    return Live(info, device.stop, device.shots(capture, first))
 
 
 def _permitted(device: "_Device", capture: Capture) -> Capture:
@@ -157,7 +119,7 @@ class _Device:
     told: tuple[int, ...] = ()
     """Shape of the pictures whose change was told last."""
 
-    def shots(self, capture: Capture, first: _Shot) -> Generator[_Shot, None, None]:
+    def shots(self, capture: Capture, first: Shot) -> Generator[Shot, None, None]:
         """`first`, then all that follow.  The camera is reopened and released in here, never under a running read."""
         gone = False
         try:
@@ -166,7 +128,7 @@ class _Device:
                 image = _read(capture)
                 if image is not None:
                     gone = self._note(False, gone)
-                    yield _arrived(self._sized(image, first.image))
+                    yield arrived(self._sized(image, first.image))
                     continue
                 gone = self._note(True, gone)
                 capture.release()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo
 from tracker.sources.film import LENIENT, Upright, chosen_picture, film_of
+from tracker.sources.live import Live, Shot, arrived
 from tracker.support.address import StreamUrl
-from tracker.support.threads import Background
-from tracker.types import Frame
 
 log = logging.getLogger(__name__)
 
@@ -54,40 +53,6 @@ LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "200
 """Pictures are passed on as they arrive; two seconds must suffice to recognise the stream."""
 
 
-class _Shot(NamedTuple):
-    image: NDArray[np.uint8]
-    time: float
-    """`time.perf_counter()` when it arrived."""
-    unix: float
-    """`time.time()` then."""
-
-
-def _arrived(image: NDArray[np.uint8]) -> _Shot:
-    return _Shot(image, time.perf_counter(), time.time())
-
-
-class Stream(Source):
-    """A stream that a thread reads; frames that are not fetched in time are dropped.  Ends only by `close()`."""
-
-    def __init__(self, info: SourceInfo, line: "_Line", shots: Generator[_Shot, None, None]) -> None:
-        self.info = info
-        self._line = line
-        self._shots = Background(shots, depth=1, newest_only=True)
-
-    @property
-    def skipped(self) -> int:
-        return 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        zero, aspect = self.info.clock_zero or 0.0, float(self.info.sample_aspect)
-        for index, shot in enumerate(self._shots):
-            yield Frame(shot.image, index, shot.time - zero, aspect=aspect, captured=shot.unix)
-
-    def close(self) -> None:
-        self._line.stop.set()
-        self._shots.close()
-
-
 def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = RETRY_S) -> Source:
     """Connect and wait for the first picture; `stream` chooses one of several.
 
@@ -108,7 +73,7 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
     if image is None:
         container.close()
         raise SourceError(f"{url.shown}: not one picture of what it sends can be decoded")
-    first = _arrived(image)
+    first = arrived(image)
     height, width = image.shape[:2]
     info = SourceInfo(
         "camera",
@@ -122,7 +87,7 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
         clock_zero=first.time,
         started=datetime.now().astimezone(),
     )
-    return Stream(info, line, line.shots(container, picture, first))
+    return Live(info, line.stop, line.shots(container, picture, first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +110,7 @@ class _Line:
             if self.stop.is_set():
                 return
 
-    def shots(self, container: Any, picture: Any, first: _Shot) -> Generator[_Shot, None, None]:
+    def shots(self, container: Any, picture: Any, first: Shot) -> Generator[Shot, None, None]:
         """`first`, then all that follow, connected again whenever the connection ends."""
         wait_s = self.retry_s
         try:
@@ -155,7 +120,7 @@ class _Line:
                 with suppress(av.FFmpegError):
                     for image in self.images(container, picture):
                         came = True
-                        yield _arrived(image)
+                        yield arrived(image)
                 container.close()
                 wait_s = self.retry_s if came else min(2 * wait_s, LONGEST_RETRY_S)
                 container, picture = self._again(wait_s)
