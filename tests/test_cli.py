@@ -22,9 +22,11 @@ from tracker import __version__
 from tracker.app.progress import FIRST_KEYPOINTS
 from tracker.backends.settings import Settings
 from tracker.backends.weights import DEFAULT_DIR, load
+from tracker.commands.track import WRITTEN_FILMS
 from tracker.core.privacy import UPSCALING
 from tracker.detectors import registry as detectors
 from tracker.options import ApiName, Privacy
+from tracker.sinks.film import FORMATS
 from tracker.sources.camera import APIS
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
 
@@ -519,6 +521,7 @@ def test_wishes_reach_the_camera(tmp_path: Path) -> None:
 
 def test_the_choices_of_the_command_line_are_those_that_exist() -> None:
     assert get_args(ApiName) == tuple(APIS)
+    assert set(WRITTEN_FILMS) == set(FORMATS)
     assert {way for way in get_args(Privacy) if way != "hide"} == set(UPSCALING)
 
 
