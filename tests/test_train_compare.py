@@ -25,7 +25,8 @@ from train.recipes.contract import Fitted, Recipe, Terms
 torch.set_num_threads(1)
 
 SCHEMES = "A" * 14 + "B" * 8 + "C" * 9
-ROW = Row("net", 10, 1_234_567, 4_560_000, {"A": 1.0, "C": math.nan}, 1.25, 1.5, None, 2.04, True, ("3 of 9 epochs",))
+FIGURES = {"A": 1.0, "C": math.nan}
+ROW = Row("net", 10, 1_234_567, 4_560_000, FIGURES, 1.25, 1.125, None, 1.5, None, 2.04, True, ("3 of 9 epochs",))
 
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -113,6 +114,39 @@ def test_a_stop_leaves_what_was_done(data: Path, tmp_path: Path) -> None:
     assert board.rows.keys() == {"means", "stopped"}
 
 
+def test_a_recipe_learns_to_its_end_and_as_its_authors_dealt_the_rows(data: Path, tmp_path: Path) -> None:
+    learned: list[tuple[Faces, Terms]] = []
+
+    def noted(faces: Faces, terms: Terms) -> Fitted:
+        learned.append((faces, terms))
+        path = terms.checkpoint("net")
+        assert path is not None
+        if len(learned) == 2:
+            path.write_text("half")
+            raise Stopped(signal.SIGTERM)
+        return means(faces, terms)
+
+    index = write_index(tmp_path / "index.csv", bad={0})
+    options = Options(data=data, index=index, out=tmp_path, recipes=(Recipe("noted", noted, 2.5),), budget_minutes=None)
+    with pytest.raises(Stopped):
+        compare(options)
+    assert kept(tmp_path)["rows"][0]["as_published"] is None
+    half = tmp_path / "noted-random-rows.net.safetensors"
+    assert half.read_text() == "half"
+    row = compare(options).rows["noted"]
+    assert len(learned) == 3  # what was done before the stop is not done again
+    assert not half.exists()
+    assert all(math.isinf(terms.ends_at) for _, terms in learned)
+    held, random = learned[0][0], learned[2][0]
+    assert not np.isnan(random.points).any()
+    assert 0 in random.row  # the authors knew of no bad rows
+    assert np.isfinite([row.complete_rows, row.as_published]).all()
+    assert row.rows == len(held.images)
+    document = (tmp_path / "compare.md").read_text()
+    assert "Each recipe learned to its own end" in document
+    assert "compare --data training.csv --index index.csv --to-the-end" in document
+
+
 def test_recipes_never_see_the_faces_that_judge_them(data: Path, tmp_path: Path) -> None:
     seen: list[Faces] = []
 
@@ -195,6 +229,11 @@ def test_data_that_cannot_teach_a_recipe_is_one_message(
     assert "leaves no face to learn from or none to judge by" in message(capsys)
 
 
+def test_a_budget_and_no_end_exclude_each_other(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fkp_compare(data, tmp_path, "--to-the-end") == 2
+    assert "leave out --budget" in capsys.readouterr().err
+
+
 def test_names_may_be_patterns() -> None:
     assert [recipe.name for recipe in chosen_recipes(["ours", "cnn3*"])] == ["cnn3", "cnn3-augmented", "ours"]
     assert len(chosen_recipes(["transfer-*"])) == 9
@@ -233,6 +272,8 @@ def test_a_row_says_what_it_knows_and_nothing_where_it_knows_nothing(tmp_path: P
         "B": "",
         "C": "",
         "weighted": "1.250",
+        "all 15": "1.125",
+        "random rows": "",
         "validation": "1.5",
         "Kaggle": "",
         "minutes": "2.0",

@@ -20,7 +20,7 @@ from train.learn.model import layer_macs
 from train.recipes import RECIPES, augment, cnn, labels, ours, transfer
 from train.recipes.contract import Recipe, Terms
 from train.recipes.layers import plain_cnn
-from train.recipes.learn import Course, fit_network, learn, parameter_count, predicted
+from train.recipes.learn import Course, Learned, fit_network, learn, parameter_count, predicted
 
 torch.set_num_threads(1)
 
@@ -95,9 +95,42 @@ def test_a_network_learns_and_says_that_it_finished(faces: Faces) -> None:
     before = np.abs(predicted(net, complete.images) - complete.points).mean()
     fitted = fit_network(net, complete, within(60), Course(epochs=30, batch=3, learning_rate=3e-3))
     assert fitted.finished
-    assert fitted.notes == ("30 of 30 epochs",)
+    assert fitted.notes == ("30 of 30 epochs (our choice)",)
     after = np.abs(fitted.predict(complete.images, complete.scheme) - complete.points).mean()
     assert after < before / 3
+
+
+def test_a_stopped_recipe_goes_on_as_if_it_had_not_been_stopped(faces: Faces, tmp_path: Path) -> None:
+    """Dropout and augmentation too; a stop may fall within an epoch."""
+
+    def taught(seconds: float, **more: object) -> tuple[nn.Module, Learned]:
+        torch.manual_seed(0)
+        net = nn.Sequential(plain_cnn((2, 2, 2), 4), nn.Dropout(0.5), nn.BatchNorm1d(30))
+        course = Course(epochs=3, batch=4, augment=augment.augmented)
+        return net, learn(net, faces, within(seconds, **more), course)
+
+    whole, _ = taught(60)
+    kept = tmp_path / "net"
+    for done in (1, 2):
+        _, learned = taught(0, kept=kept)
+        assert learned.epochs == done / 2
+    resumed, learned = taught(60, kept=kept)
+    assert learned.epochs == 3
+    assert learned.seconds_before > 0
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(DataError, match=r"net.net.safetensors belongs to a run with {'rows': 10}, not {'rows': 6}"):
+        learn(
+            whole, labels.complete(faces), within(60, kept=kept), Course(epochs=3, batch=4, augment=augment.augmented)
+        )
+
+
+def test_a_published_network_does_not_fall_silent_in_its_first_steps(faces: Faces) -> None:
+    """Its hidden layer of 147,456 inputs moves far in each of Adam's steps."""
+    torch.manual_seed(0)
+    few = cnn.fit(faces, within(600), build=cnn.cnn0, course=Course(epochs=4, batch=2))
+    spread = few.predict(faces.images, faces.scheme).std(0).mean()
+    assert spread > 0.1
 
 
 def test_a_missing_label_teaches_nothing(faces: Faces) -> None:

@@ -217,7 +217,13 @@ def compare(
     recipes: Annotated[
         str, typer.Option(metavar="NAMES", help="Recipes to run, separated by commas; patterns like 'cnn*' work.")
     ] = "*",
-    budget: Annotated[float, typer.Option(min=0, metavar="MINUTES", help="Training time of each recipe.")] = 10,
+    budget: Annotated[
+        float | None, typer.Option(min=0, metavar="MINUTES", help="Training time of each recipe.  [default: 10]")
+    ] = None,
+    to_the_end: Annotated[
+        bool,
+        typer.Option("--to-the-end", help="Let each recipe take all its epochs instead, however long that is."),
+    ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the table.")] = Path("runs/compare"),
     device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
     download: Annotated[
@@ -231,6 +237,8 @@ def compare(
     from train.recipes import compare as side_by_side
 
     try:
+        if to_the_end and budget is not None:
+            raise typer.BadParameter("leave out --budget", param_hint="--to-the-end")
         chosen = side_by_side.chosen_recipes(recipes.split(","))
     except LookupError as error:
         raise typer.BadParameter(str(error), param_hint="--recipes") from error
@@ -238,7 +246,7 @@ def compare(
         data=data,
         index=index,
         recipes=chosen,
-        budget_minutes=budget,
+        budget_minutes=None if to_the_end else 10 if budget is None else budget,
         out=out,
         device=device,
         download=download,

@@ -123,28 +123,12 @@ class Fit:
         log.info("stopping: writing step %d", self.step_count + 1)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint (safetensors), in one move.  Raises SinkError when it cannot be written."""
-        import safetensors.torch  # here, because tests/gpu/prove.py runs the loop on machines without it
-
-        tensors = {name: tensor.contiguous() for name, tensor in self._state().items()}
-        notes = {"settings": json.dumps(self._settings()), "seconds": str(self.seconds), "sha256": _sha256(tensors)}
-        try:
-            write_whole(path, lambda partial: safetensors.torch.save_file(tensors, partial, notes), overwrite=True)
-        except (SinkError, safetensors.SafetensorError) as error:
-            raise SinkError(
-                f"cannot write the checkpoint {path} ({error}); make room and continue with --resume"
-            ) from error
+        """Write a checkpoint.  Raises SinkError when it cannot be written."""
+        write_checkpoint(path, self._state(), self._settings(), self.seconds)
 
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint; raises DataError when it is none, or one of a run with other settings."""
-        state, notes = _read(path)
-        before, now = json.loads(notes["settings"]), self._settings()
-        differing = [name for name in now if before.get(name, now[name]) != now[name]]
-        if differing:
-            seen, wanted = ({name: side[name] for name in differing} for side in (before, now))
-            raise DataError(
-                f"{path} belongs to a run with {seen}, not {wanted}; resume it with the options it was started with"
-            )
+        state, seconds = read_checkpoint(path, self._settings())
         try:
             self._load_state(state)
         except (KeyError, RuntimeError) as error:
@@ -153,7 +137,7 @@ class Fit:
             ) from error
         if not self._crew.leads:  # the checkpoint is the first process's, and so are its random numbers
             torch.manual_seed(self._crew.seed(self.config.seed) + self.step_count)
-        self.seconds = float(notes["seconds"])
+        self.seconds = seconds
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to continue exactly, as JSON gives it back."""
@@ -235,8 +219,20 @@ class Fit:
             torch.cuda.set_rng_state(state["random.cuda"], self.device)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and notes of a checkpoint."""
+def write_checkpoint(path: Path, state: Mapping[str, Tensor], settings: Mapping[str, Any], seconds: float) -> None:
+    """Write tensors with the settings and the time of their run, in one move (safetensors).  Raises SinkError."""
+    import safetensors.torch  # here, because tests/gpu/prove.py runs the loop on machines without it
+
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    notes = {"settings": json.dumps(settings), "seconds": str(seconds), "sha256": _sha256(tensors)}
+    try:
+        write_whole(path, lambda partial: safetensors.torch.save_file(tensors, partial, notes), overwrite=True)
+    except (SinkError, safetensors.SafetensorError) as error:
+        raise SinkError(f"cannot write the checkpoint {path} ({error}); make room, then continue") from error
+
+
+def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[dict[str, Tensor], float]:
+    """The tensors of a run with these settings, and its seconds; DataError for a file that is none, or of another."""
     import safetensors
 
     try:
@@ -248,7 +244,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DataError(f"{path} is not a checkpoint of fkp-train; start again with --overwrite")
     if notes["sha256"] != _sha256(tensors):
         raise DataError(f"{path} is damaged; start again with --overwrite")
-    return tensors, notes
+    before = json.loads(notes["settings"])
+    differing = [name for name in settings if before.get(name, settings[name]) != settings[name]]
+    if differing:
+        seen, wanted = ({name: side[name] for name in differing} for side in (before, settings))
+        raise DataError(
+            f"{path} belongs to a run with {seen}, not {wanted}; resume it with the options it was started with"
+        )
+    return tensors, float(notes["seconds"])
 
 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -2,7 +2,8 @@
 
 Published: the layers and their numbers of parameters, which these match exactly (with the running statistics of batch
 norm, as Keras counts), the augmentation, the scores.  Not published: activation (here ReLU), dropout rate, optimiser,
-epochs; those are the ordinary ones.
+epochs; those are the ordinary ones.  Labels are px and weights start as in Keras: with labels in -1..1 and torch's
+start, one step of Adam moves the inputs of cnn0's hidden layer so far that all of its units fall silent for good.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from train.data.kaggle import Faces
 from train.recipes.augment import augmented
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import complete
-from train.recipes.layers import convolution
-from train.recipes.learn import OUTPUTS, Augment, Course, fit_network
+from train.recipes.layers import InPx, convolution, start_as_keras
+from train.recipes.learn import OUTPUTS, Course, fit_network
 
 DROPOUT = 0.2
 
@@ -96,17 +97,18 @@ def _pooled(before: int, after: int, side: int) -> tuple[nn.Module, ...]:
     return convolution(before, after, side), nn.MaxPool2d(2), nn.BatchNorm2d(after)
 
 
-def fit(faces: Faces, terms: Terms, *, build: Callable[[], nn.Module], augment: Augment | None = None) -> Fitted:
-    """Train one of them on the complete rows, with new augmentation every time."""
-    return fit_network(build(), complete(faces), terms, Course(augment=augment))
+def fit(faces: Faces, terms: Terms, *, build: Callable[[], nn.Module], course: Course) -> Fitted:
+    """Train one of them on the complete rows."""
+    net = nn.Sequential(build(), InPx()).apply(start_as_keras)
+    return fit_network(net, complete(faces), terms, course)
 
 
 def _both(build: Callable[[], nn.Module], plain: tuple[float, float], more: tuple[float, float]) -> tuple[Recipe, ...]:
     """The recipe and its augmented twin, with their published (validation, Kaggle) scores."""
     name = build.__name__
     return (
-        Recipe(name, partial(fit, build=build), *plain),
-        Recipe(f"{name}-augmented", partial(fit, build=build, augment=augmented), *more),
+        Recipe(name, partial(fit, build=build, course=Course()), *plain),
+        Recipe(f"{name}-augmented", partial(fit, build=build, course=Course(augment=augmented)), *more),
     )
 
 

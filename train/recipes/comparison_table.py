@@ -18,7 +18,7 @@ from tracker.support.atomic import write_whole
 from train.data.schemes import SCHEMES
 from train.metrics import json_ready
 
-FORMAT = 1
+FORMAT = 2
 """Version of the stored content; increases when its meaning changes."""
 
 JSON, MARKDOWN = "compare.json", "compare.md"
@@ -30,6 +30,8 @@ COLUMNS = (
     "M MACs",
     *SCHEMES,
     "weighted",
+    "all 15",
+    "random rows",
     "validation",
     "Kaggle",
     "minutes",
@@ -38,7 +40,7 @@ COLUMNS = (
 )
 """The document's; `Board._said` explains them."""
 
-TOO_WIDE = ("validation", "notes")
+TOO_WIDE = ("all 15", "random rows", "validation", "notes")
 """What a terminal's table leaves out."""
 
 
@@ -52,6 +54,10 @@ class Row:
     macs: int | None
     by_scheme: dict[str, float]
     kaggle_weighted: float
+    complete_rows: float
+    """RMSE on the hold-out's faces with all 15 keypoints labelled."""
+    as_published: float | None
+    """The same on rows dealt as the authors of the recipe dealt them."""
     published_validation: float | None
     published_kaggle: float | None
     minutes: float
@@ -67,6 +73,8 @@ class Row:
             "M MACs": "" if self.macs is None else f"{self.macs / 1e6:,.1f}",
             **{scheme: _shown(self.by_scheme.get(scheme), ".3f") for scheme in SCHEMES},
             "weighted": _shown(self.kaggle_weighted, ".3f"),
+            "all 15": _shown(self.complete_rows, ".3f"),
+            "random rows": _shown(self.as_published, ".3f"),
             "validation": _shown(self.published_validation),
             "Kaggle": _shown(self.published_kaggle),
             "minutes": _shown(self.minutes, ".1f"),
@@ -140,11 +148,18 @@ class Board:
             f"Learned from {_counts(head['learned_from'])} rows and judged by {_counts(head['judged_by'])}, split by "
             "groups of identical pictures; rows known to be bad left out of both."
         )
+        budget = head["budget_minutes"]
         yield (
-            f"Each recipe had {head['budget_minutes']:g} minutes to learn in. One that was not done by then was cut "
-            "short: its figures are not what it can reach."
+            "Each recipe learned to its own end, in the number of epochs noted."
+            if budget is None
+            else f"Each recipe had {budget:g} minutes to learn in. One that was not done by then was cut short: its "
+            "figures are not what it can reach."
         )
         yield "A, B, C: RMSE on the hold-out, px of 96, by label scheme; weighted: sqrt(0.65 MSE(A, B) + 0.35 MSE(C))."
+        yield (
+            "all 15: RMSE on the hold-out's rows with all keypoints labelled. random rows: the same, learned and "
+            "judged as the authors did, on complete rows dealt at random: copies of what judges may teach."
+        )
         yield "validation, Kaggle: what the recipe's authors published, RMSE on their own faces and on Kaggle's board."
 
     def _write(self) -> None:
@@ -176,8 +191,8 @@ def _read(path: Path, head: dict[str, Any]) -> dict[str, Row]:
 
 def _row(entry: dict[str, Any]) -> Row:
     figures = {scheme: math.nan if value is None else value for scheme, value in entry["by_scheme"].items()}
-    weighted = math.nan if entry["kaggle_weighted"] is None else entry["kaggle_weighted"]
-    return Row(**entry | {"by_scheme": figures, "kaggle_weighted": weighted, "notes": tuple(entry["notes"])})
+    known = {name: math.nan if entry[name] is None else entry[name] for name in ("kaggle_weighted", "complete_rows")}
+    return Row(**entry | known | {"by_scheme": figures, "notes": tuple(entry["notes"])})
 
 
 def _counts(by_scheme: dict[str, int]) -> str:

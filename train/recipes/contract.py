@@ -7,6 +7,7 @@ Out: `Fitted`, which turns crops (N, 96, 96) uint8 into labels (N, 15, 2) in the
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,14 +21,21 @@ class Terms:
     """What all recipes are given alike."""
 
     ends_at: float
-    """When the time is spent, on the clock of `time.monotonic`, s; what learns in steps takes at least one."""
+    """When the time is spent, on the clock of `time.monotonic`, s; infinite for learning to the recipe's own end.
+    What learns in steps takes at least one."""
     device: torch.device
     download: bool = False
     """Whether pretrained weights may be fetched."""
     seed: int = 0
+    kept: Path | None = None
+    """Beginning of the names of the files that let a stopped recipe go on; None to keep nothing."""
 
     def seconds_left(self) -> float:
         return self.ends_at - time.monotonic()
+
+    def checkpoint(self, stage: str) -> Path | None:
+        """Where a stage of the learning is kept."""
+        return self.kept and self.kept.with_name(f"{self.kept.name}.{stage}.safetensors")
 
 
 Predict = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
@@ -50,6 +58,8 @@ class Fitted:
     """Multiply-adds of one crop."""
     finished: bool = True
     """False when the time ended it early."""
+    seconds_before: float = 0.0
+    """Spent in runs that were stopped."""
     notes: tuple[str, ...] = ()
     """What a reader of its figures should know."""
 

@@ -18,13 +18,18 @@ NEIGHBOURS = 5
 
 def complete(faces: Faces) -> Faces:
     """Only the complete rows.  Raises DataError when there are fewer than a recipe can learn from."""
-    chosen = faces.only(_labels_per_face(faces) == len(COLUMNS))
+    chosen = faces.only(is_complete(faces))
     if len(chosen.images) < NEIGHBOURS:
         raise DataError(
             f"{faces.name} leaves {len(chosen.images)} faces with all keypoints labelled to learn from, expected at "
             f"least {NEIGHBOURS}; give more of the download"
         )
     return chosen
+
+
+def is_complete(faces: Faces) -> NDArray[np.bool_]:
+    """(N,) which rows have all keypoints labelled."""
+    return _labels_per_face(faces) == len(COLUMNS)
 
 
 def labelled(faces: Faces) -> Faces:

@@ -2,14 +2,29 @@
 
 from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
-from tracker.spec import SIZE
+from tracker.spec import HALF_PX, SIZE
 from train.recipes.learn import OUTPUTS
 
 
 def convolution(before: int, after: int, side: int, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(before, after, side, padding=side // 2), activation())
+
+
+class InPx(nn.Module):
+    """The end of a network whose outputs are crop px, as the labels stand in Kaggle's file: px -> unit space."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        return points / HALF_PX - 1
+
+
+def start_as_keras(module: nn.Module) -> None:
+    """Give a layer the weights from which Keras starts: uniform by Glorot and Bengio 2010, no biases."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def plain_cnn(

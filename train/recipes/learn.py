@@ -3,20 +3,32 @@
 In: a network from crops (N, 1, 96, 96) float 0..1 to 30 numbers in unit space, and `Faces`.  Out: `Fitted`.
 """
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tracker.errors import DataError
 from tracker.spec import COLUMNS, KEYPOINTS, crop_from_unit, unit_from_crop
+from tracker.support.process import undisturbed
 from train.data.kaggle import Faces
+from train.learn.loop import read_checkpoint, write_checkpoint
 from train.learn.model import layer_macs
 from train.recipes.contract import Fitted, Terms
 
+log = logging.getLogger(__name__)
+
 OUTPUTS = len(COLUMNS)
+
+KEEP_EVERY_S = 60.0
+"""What a kill can cost."""
 
 Augment = Callable[
     [NDArray[np.uint8], NDArray[np.float32], np.random.Generator], tuple[NDArray[np.uint8], NDArray[np.float32]]
@@ -29,9 +41,18 @@ class Course:
     """How long and how a network learns.  The defaults are the ordinary ones, for publications that do not say."""
 
     epochs: int = 100
+    epochs_published: bool = False
     batch: int = 32
     learning_rate: float = 1e-3
     augment: Augment | None = None
+
+
+class Learned(NamedTuple):
+    """How far a network was taught."""
+
+    epochs: float
+    seconds_before: float
+    """Spent in runs that were stopped."""
 
 
 def fit_network(net: nn.Module, faces: Faces, terms: Terms, course: Course, notes: tuple[str, ...] = ()) -> Fitted:
@@ -39,41 +60,111 @@ def fit_network(net: nn.Module, faces: Faces, terms: Terms, course: Course, note
     return fitted(net, len(faces.images), learn(net, faces, terms, course), course, notes)
 
 
-def learn(net: nn.Module, faces: Faces, terms: Terms, course: Course) -> float:
-    """Teach until the course or the time is over, one step at least; returns the epochs done.
+def learn(net: nn.Module, faces: Faces, terms: Terms, course: Course, stage: str = "net") -> Learned:
+    """Teach until the course or the time is over, one step at least; go on from what `terms` kept of this stage.
 
-    The loss is the mean squared error, unit space, over the coordinates that are labelled.
+    The loss is the mean squared error, unit space, over the coordinates that are labelled.  All that is random depends
+    on the seed and the number of the step, so a resumed run takes the steps that an unbroken one takes.
     """
-    random = np.random.default_rng(terms.seed)
     net.to(terms.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(net.parameters(), lr=course.learning_rate)
-    size = min(course.batch, len(faces.images))
-    per_epoch = len(faces.images) // size
-    for epoch in range(course.epochs):
-        order = random.permutation(len(faces.images))
-        for i in range(per_epoch):
-            images, points = _batch(faces, order[i * size : (i + 1) * size], course.augment, random)
-            targets = torch.from_numpy(unit_from_crop(points)).float().to(terms.device)
-            wanted = ~targets.isnan()
-            error = (net(_crops(images, terms.device)) - targets.flatten(1).nan_to_num())[wanted.flatten(1)]
-            optimizer.zero_grad(set_to_none=True)
-            error.square().mean().backward()
-            optimizer.step()
-            if terms.seconds_left() <= 0:
-                return epoch + (i + 1) / per_epoch
-    return course.epochs
+    run = _Run(net, torch.optim.Adam(net.parameters(), lr=course.learning_rate), faces, terms, course)
+    path = terms.checkpoint(stage)
+    before = run.restore(path) if path and path.exists() else 0.0
+    first, started, told = run.step, time.monotonic(), time.monotonic()
+    try:
+        while run.step < run.steps and (run.step == first or terms.seconds_left() > 0):
+            with undisturbed():
+                run.take_step()
+            if time.monotonic() - told > KEEP_EVERY_S:
+                told = time.monotonic()
+                log.info("%.1f of %d epochs", run.epochs, course.epochs)
+                if path:
+                    run.keep(path, before + told - started)
+    finally:
+        if path:
+            run.keep(path, before + time.monotonic() - started)
+    return Learned(run.epochs, before)
 
 
-def fitted(net: nn.Module, rows: int, epochs: float, course: Course, notes: tuple[str, ...] = ()) -> Fitted:
+class _Run:
+    """A network that learns."""
+
+    def __init__(self, net: nn.Module, optimizer: torch.optim.Adam, faces: Faces, terms: Terms, course: Course) -> None:
+        self.net, self.optimizer, self.faces, self.terms, self.course = net, optimizer, faces, terms, course
+        self.size = min(course.batch, len(faces.images))
+        self.per_epoch = len(faces.images) // self.size
+        self.steps = course.epochs * self.per_epoch
+        self.step = 0
+
+    @property
+    def epochs(self) -> float:
+        return self.step / self.per_epoch
+
+    def take_step(self) -> None:
+        epoch, i = divmod(self.step, self.per_epoch)
+        order = np.random.default_rng((self.terms.seed, epoch)).permutation(len(self.faces.images))
+        random = np.random.default_rng((self.terms.seed, epoch, i))
+        torch.manual_seed(int(random.integers(1 << 62)))  # for dropout
+        chosen = order[i * self.size : (i + 1) * self.size]
+        images, points = _batch(self.faces, chosen, self.course.augment, random)
+        targets = torch.from_numpy(unit_from_crop(points)).float().to(self.terms.device)
+        wanted = ~targets.isnan()
+        error = (self.net(_crops(images, self.terms.device)) - targets.flatten(1).nan_to_num())[wanted.flatten(1)]
+        self.optimizer.zero_grad(set_to_none=True)
+        error.square().mean().backward()
+        self.optimizer.step()
+        self.step += 1
+
+    def keep(self, path: Path, seconds: float) -> None:
+        state = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
+        write_checkpoint(path, state | {"step": torch.tensor(self.step)}, self._settings(), seconds)
+
+    def restore(self, path: Path) -> float:
+        """Go on from a kept run; returns its seconds.  Raises DataError when it is not one of the same learning."""
+        state, seconds = read_checkpoint(path, self._settings())
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.items():
+            kind, _, rest = name.partition(".")
+            if kind == "optimizer":
+                i, _, moment = rest.partition(".")
+                moments.setdefault(int(i), {})[moment] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        try:
+            self.net.load_state_dict({name[4:]: x for name, x in state.items() if name.startswith("net.")})
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            self.step = int(state["step"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise DataError(f"{path} does not fit this recipe ({error}); start again with --overwrite") from error
+        return seconds
+
+    def _settings(self) -> dict[str, object]:
+        course = self.course
+        return {
+            "rows": len(self.faces.images),
+            "data": self.faces.sha256,
+            "epochs": course.epochs,
+            "batch": course.batch,
+            "learning_rate": course.learning_rate,
+            "augmented": course.augment is not None,
+            "seed": self.terms.seed,
+            "device": self.terms.device.type,
+        }
+
+
+def fitted(net: nn.Module, rows: int, learned: Learned, course: Course, notes: tuple[str, ...] = ()) -> Fitted:
     """A taught network as a recipe's result."""
     net.eval()
+    whose = "published" if course.epochs_published else "our choice"
     return Fitted(
         predict=lambda images, _scheme: predicted(net, images),
         rows=rows,
         parameters=parameter_count(net),
         macs=layer_macs(net),
-        finished=epochs >= course.epochs,
-        notes=(f"{epochs:.3g} of {course.epochs} epochs", *notes),
+        finished=learned.epochs >= course.epochs,
+        seconds_before=learned.seconds_before,
+        notes=(f"{learned.epochs:.3g} of {course.epochs} epochs ({whose})", *notes),
     )
 
 

@@ -4,6 +4,7 @@
 falling within the steps that the time allows.  Each row is read by the outputs of its own label scheme.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,9 @@ from train.recipes.contract import Fitted, Recipe, Terms
 
 FULL = FitConfig(batch=(128,))
 
+KEEP_EVERY = 250
+"""Steps that a kill can cost."""
+
 TRIAL_STEPS = 2
 """Steps by which the pace is measured, after as many to warm up."""
 
@@ -30,9 +34,19 @@ def fit(faces: Faces, terms: Terms) -> Fitted:
     """Train for as many steps as fit into the time, at most as many as a full training has."""
     bank = kaggle_bank(faces, np.ones(len(faces.images), np.bool_))
     steps = _affordable_steps(bank, terms)
-    run = Fit(Net(), [bank], replace(FULL, steps=steps, seed=terms.seed), terms.device)
-    while not run.done and (run.step_count == 0 or terms.seconds_left() > 0):
-        run.run(1)
+    run = Fit(Net(), [bank], replace(FULL, steps=steps, seed=terms.seed), terms.device, {"faces": faces.sha256})
+    path = terms.checkpoint("net")
+    if path and path.exists():
+        run.resume(path)
+    first, before = run.step_count, run.seconds
+    try:
+        while not run.done and (run.step_count == first or terms.seconds_left() > 0):
+            run.run(1 if path is None else KEEP_EVERY)
+            if path:
+                run.save(path)
+    finally:
+        if path:
+            run.save(path)
     net = run.averaged
     shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
 
@@ -47,11 +61,14 @@ def fit(faces: Faces, terms: Terms) -> Fitted:
         parameters=parameter_count(shown),
         macs=mac_count(shown),
         finished=run.step_count >= FULL.steps,
+        seconds_before=before,
         notes=(f"{run.step_count} of {FULL.steps} steps",),
     )
 
 
 def _affordable_steps(bank: Bank, terms: Terms) -> int:
+    if math.isinf(terms.ends_at):
+        return FULL.steps
     trial = Fit(Net(), [bank], FULL, terms.device)
     trial.run(TRIAL_STEPS)
     warm = trial.seconds

@@ -17,7 +17,7 @@ from train.recipes.augment import rotated
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import complete, labelled
 from train.recipes.layers import plain_cnn
-from train.recipes.learn import Course, fitted, learn, predicted
+from train.recipes.learn import Course, Learned, fitted, learn, predicted
 
 HALF = Course(epochs=50, augment=rotated)
 
@@ -27,10 +27,10 @@ def fit(faces: Faces, terms: Terms) -> Fitted:
     faces = labelled(faces)
     net = plain_cnn((16, 32, 64, 128), 256, activation=nn.SELU).apply(lecun_normal)
     half_time = replace(terms, ends_at=time.monotonic() + terms.seconds_left() / 2)
-    epochs = learn(net, complete(faces), half_time, HALF)
-    epochs += learn(net, _filled(faces, net), terms, HALF)
-    whole = replace(HALF, epochs=2 * HALF.epochs)
-    return fitted(net, len(faces.images), epochs, whole)
+    first = learn(net, complete(faces), half_time, HALF, "complete")
+    second = learn(net, _filled(faces, net), terms, HALF, "filled")
+    both = Learned(first.epochs + second.epochs, first.seconds_before + second.seconds_before)
+    return fitted(net, len(faces.images), both, replace(HALF, epochs=2 * HALF.epochs))
 
 
 def _filled(faces: Faces, net: nn.Module) -> Faces:

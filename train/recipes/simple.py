@@ -10,9 +10,11 @@ from train.recipes.labels import complete
 from train.recipes.layers import plain_cnn
 from train.recipes.learn import Course, fit_network
 
+COURSE = Course(epochs=60, epochs_published=True, batch=32)
+
 
 def fit(faces: Faces, terms: Terms) -> Fitted:
-    return fit_network(plain_cnn((16, 32, 64), 128), complete(faces), terms, Course(epochs=60, batch=32))
+    return fit_network(plain_cnn((16, 32, 64), 128), complete(faces), terms, COURSE)
 
 
 RECIPES = (Recipe("simple", fit, published_kaggle=2.5),)
