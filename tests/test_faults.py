@@ -481,7 +481,7 @@ def test_a_link_in_a_zip_is_not_followed(tmp_path: Path) -> None:
     link.create_system, link.external_attr = 3, 0o120777 << 16  # a symbolic link, as Unix packs one
     path = zipped(tmp_path / "training.zip", {link: str(tmp_path / "secret.csv").encode()})
     with pytest.raises(DataError, match="no column") as refused:
-        read_training(path, cache=False)
+        read_training(path)
     assert "my secret" not in str(refused.value)
 
 
@@ -495,7 +495,7 @@ def test_a_zip_bomb_is_refused_before_it_goes_off(nested: bool, tmp_path: Path) 
     assert bomb.stat().st_size < 100_000
     path = zipped(tmp_path / "training.zip", {"training.zip": bomb.read_bytes()}) if nested else bomb
     with pytest.raises(DataError, match="longer than"):
-        read_training(path, cache=False)
+        read_training(path)
 
 
 # The list

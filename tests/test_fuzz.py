@@ -203,7 +203,7 @@ def zipped(content: bytes, name: str, compression: int = zipfile.ZIP_DEFLATED) -
 def test_a_damaged_training_csv_is_read_or_one_message(edits: Edits, tmp_path: Path) -> None:
     path = tmp_path / "training.csv"
     path.write_bytes(damaged(TRAINING_CSV, edits))
-    refused_or_read(lambda: read_training(path, cache=False), DataError)
+    refused_or_read(lambda: read_training(path), DataError)
 
 
 @pytest.mark.slow
@@ -215,8 +215,8 @@ def test_a_damaged_zip_is_read_or_one_message(compression: int, edits: Edits, ne
     content = zipped(TRAINING_CSV, "training.csv", compression)
     path = tmp_path / "download.zip"
     path.write_bytes(damaged(zipped(content, "training.zip") if nested else content, edits))
-    refused_or_read(lambda: read_training(path, cache=False), DataError)
-    refused_or_read(lambda: read_training(tmp_path, cache=False), DataError)
+    refused_or_read(lambda: read_training(path), DataError)
+    refused_or_read(lambda: read_training(tmp_path), DataError)
 
 
 @fuzzed
@@ -237,7 +237,7 @@ def test_a_damaged_index_is_read_or_one_message(edits: Edits, tmp_path: Path) ->
     index = tmp_path / "index.csv"
     whole = b"row,kaggle_row,duplicate_group,scheme,known_problem\n0,0,0,A,\n1,1,1,A,\n"
     index.write_bytes(damaged(whole, edits))
-    refused_or_read(lambda: read_training(tmp_path, index=index, cache=False), DataError)
+    refused_or_read(lambda: read_training(tmp_path, index=index), DataError)
 
 
 @fuzzed

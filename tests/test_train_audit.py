@@ -26,7 +26,7 @@ SMALL = NetConfig(stem=4, widths=(4, 6), depths=(0, 0), up_depths=(0,))
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Faces:
     path = make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", "A" * 12 + "B" * 8 + "C" * 10)
-    return read_training(path, cache=False)
+    return read_training(path)
 
 
 def settings(out: Path, *, steps: int = 3) -> Folds:

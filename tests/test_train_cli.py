@@ -45,7 +45,7 @@ C_COLUMNS = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
 MakeFaces = Callable[..., tuple[NDArray[np.uint8], NDArray[np.float64]]]
 
 
-pytestmark = [pytest.mark.usefixtures("own_cache"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

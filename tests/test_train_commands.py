@@ -33,8 +33,6 @@ CARTOON = 1
 """A row that the index says is none to learn from."""
 LABELS = 15 * 20 + 4 * 8
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Path:

@@ -29,9 +29,6 @@ FIGURES = {"A": 1.0, "C": math.nan}
 ROW = Row("net", 10, 1_234_567, 4_560_000, FIGURES, 1.25, 1.125, None, 1.5, None, 2.04, True, ("3 of 9 epochs",))
 
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Path:
     return make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)

@@ -1,7 +1,6 @@
 """Kaggle's download and the faces68 layout, read in every form they come in, and refused with a reason where wrong."""
 
 import csv
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,14 +19,6 @@ from train.data.kaggle import KNOWN_PROBLEMS, SCHEMES, Faces, read_test, read_tr
 from train.data.split import folds, hold_out
 
 Rows = list[list[str]]
-
-
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own."""
-    home = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    return home
 
 
 def face_points(*, lips: float = 0.34, only: Sequence[str] = KEYPOINTS) -> NDArray[np.float64]:
@@ -160,6 +151,7 @@ def image_with(row: list[str], **pixels: str) -> list[str]:
         (lambda r: image_with(r, p99="256"), "line 3: column Image, pixel 100 is '256', expected .* 0 to 255"),
         (lambda r: image_with(r, p0="-1"), "line 3: column Image, pixel 1 is '-1'"),
         (lambda r: image_with(r, p9="1.5"), "line 3: column Image, pixel 10 is '1.5'"),
+        (lambda r: image_with(r, p9215="1.5"), "line 3: column Image, pixel 9216 is '1.5'"),
         (lambda r: image_with(r, p9="ab"), "line 3: column Image, pixel 10 is 'ab'"),
         (lambda r: image_with(r, p9="9999"), "line 3: column Image, pixel 10 is '9999'"),
         (lambda r: changed(r, 1, "low"), "line 3: column left_eye_center_y is 'low', expected a number"),
@@ -175,6 +167,22 @@ def test_bad_line_is_named_with_its_column(
     rows[1] = spoil(rows[1])
     with pytest.raises(DataError, match=message):
         read_training(write_rows(tmp_path / "training.csv", rows))
+
+
+@pytest.mark.parametrize("change", [lambda row: row[:-1], lambda row: [*row[:-2], '"66,03"', row[-1]]])
+def test_line_of_other_length_is_refused_wherever_the_image_stands(
+    tmp_path: Path, rows: Rows, change: Callable[[list[str]], list[str]]
+) -> None:
+    turned = [[row[-1], *row[:-1]] for row in rows]
+    turned[1] = change(turned[1])
+    with pytest.raises(DataError, match=r"line 3: 3[02] columns, expected 31"):
+        read_training(write_rows(tmp_path / "training.csv", turned, ("Image", *COLUMNS)))
+
+
+def test_first_bad_line_is_named(tmp_path: Path, rows: Rows) -> None:
+    rows[1], rows[2] = image_with(rows[1], p7="x"), [""]
+    with pytest.raises(DataError, match="line 3: column Image, pixel 8 is 'x'"):
+        read_training(write_rows(tmp_path / "training.csv", [*rows, rows[0]]))
 
 
 @pytest.mark.parametrize(
@@ -245,33 +253,6 @@ def test_missing_path_and_empty_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"neither training.csv nor a zip"):
         read_training(tmp_path / "empty")
-
-
-def test_unchanged_file_comes_from_the_cache_and_a_changed_one_does_not(training: Path, rows: Rows) -> None:
-    first = read_training(training)
-    times = training.stat()
-    training.write_bytes(b"x" * times.st_size)
-    os.utime(training, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert same(read_training(training), first)
-    with pytest.raises(DataError):
-        read_training(training, cache=False)
-    write_rows(training, rows[:2])
-    assert len(read_training(training).images) == 2
-
-
-@pytest.mark.parametrize("damage", [lambda c: b"", lambda c: c[:-100], lambda c: c[:3000] + bytes(64) + c[3064:]])
-def test_damaged_cache_is_rebuilt(training: Path, cache_home: Path, damage: Callable[[bytes], bytes]) -> None:
-    first = read_training(training)
-    (kept,) = cache_home.glob("fkp/*.npz")
-    kept.write_bytes(damage(kept.read_bytes()))
-    assert same(read_training(training), first)
-    assert same(read_training(training), first)
-    assert [p.name for p in kept.parent.iterdir()] == [kept.name]
-
-
-def test_cache_that_cannot_be_written_does_not_matter(training: Path, cache_home: Path) -> None:
-    (cache_home / "fkp").write_text("in the way")
-    assert len(read_training(training).images) == 3
 
 
 def test_test_faces_come_with_their_ids(tmp_path: Path, rows: Rows) -> None:

@@ -49,7 +49,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Faces:
     path = make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", "A" * 20 + "B" * 20 + "C" * 20)
-    return read_training(path, cache=False)
+    return read_training(path)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_the_same_run_gives_the_same_page_and_none_is_replaced_unasked(page: str
 def test_four_point_faces_alone_and_no_history_make_a_page_all_the_same(
     tmp_path: Path, make_training_csv: Callable[..., Path]
 ) -> None:
-    faces = read_training(make_training_csv(tmp_path / "training.csv", "C" * 12), cache=False)
+    faces = read_training(make_training_csv(tmp_path / "training.csv", "C" * 12))
     page = write_report(DEFAULT_DIR, faces, tmp_path, overwrite=False).read_text(encoding="utf-8")
     assert "no history.jsonl" in page
     assert "<b>–</b>px, Kaggle-weighted" in page

@@ -16,8 +16,6 @@ from train.data.sanity import refuse_nonsense
 
 Labels = NDArray[np.float64]
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
 
 def labels(count: int = 60) -> Labels:
     """(N, 15, 2) crop px: faces of all sizes, some with four points."""
@@ -84,4 +82,4 @@ def test_a_training_on_such_labels_ends_before_its_first_step(
 @pytest.mark.parametrize("name", ["missing_as_zero", "coords_0_to_1", "left_right_swapped"])
 def test_given_cases_are_refused(shared: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"training\.csv, line \d+: "):
-        read_training(shared / "cases" / "training" / f"{name}.zip", cache=False)
+        read_training(shared / "cases" / "training" / f"{name}.zip")

@@ -1,16 +1,13 @@
-"""Finds one csv of a download and opens it: bare, in a zip, in a zip within a zip, or somewhere in a folder.
+"""Finds one csv of a download and reads it: bare, in a zip, in a zip within a zip, or somewhere in a folder.
 
-Members of a zip are read as streams; nothing is unpacked to disk, so no name inside an archive is ever used as a path.
+Nothing is unpacked to disk, so no name inside an archive is ever used as a path.
 """
 
 import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from tracker.errors import DataError
 
@@ -47,24 +44,18 @@ def find(path: Path, name: str) -> Path:
     raise DataError(f"{path} contains neither {name} nor a zip with it; expected the Kaggle download or a part of it")
 
 
-@contextmanager
-def open_csv(path: Path, name: str) -> Iterator[IO[bytes]]:
-    """Stream csv `name` out of `path`, a csv or a zip as `find` gives it; whatever goes wrong is a DataError."""
+def read_csv(path: Path, name: str) -> bytes:
+    """The content of csv `name` in `path`, a csv or a zip as `find` gives it; whatever goes wrong is a DataError."""
     try:
-        with path.open("rb") as file:
-            if zipfile.is_zipfile(file):
-                with zipfile.ZipFile(file) as archive, _open_member(archive, path, name) as stream:
-                    yield stream
-            elif path.suffix.lower() == ".zip":
-                raise DataError(f"{path} is not a zip file, or an incomplete one; download it again")
-            else:
-                _limit(path.stat().st_size, MAX_CSV_BYTES, str(path))
-                file.seek(0)
-                yield file
+        if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return _content(archive, str(path), name)
+        _limit(path.stat().st_size, MAX_CSV_BYTES, str(path))
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except DAMAGE as error:
-        raise DataError(f"{path} is damaged ({error}); download it again") from error
+        raise DataError(f"{path} is damaged or incomplete ({error}); download it again") from error
     except LOCKED as error:
         raise DataError(f"{path} cannot be unpacked ({error}); unpack it yourself and give the folder") from error
 
@@ -86,31 +77,22 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
     return next((m for m in archive.infolist() if PurePosixPath(m.filename).name == name), None)
 
 
-@contextmanager
-def _open_member(archive: zipfile.ZipFile, path: Path, name: str) -> Iterator[IO[bytes]]:
-    """Stream `name` out of an open zip, looking into a zip named after it.  A member never yields more than it
-    declares, because zipfile stops there, so the declared size is the one to limit."""
+def _content(archive: zipfile.ZipFile, place: str, name: str) -> bytes:
+    """Csv `name` out of an open zip, or out of a zip in it that is named after it.
+
+    A member never yields more than it declares, because zipfile stops there, so the declared size is the one to limit.
+    """
     if member := _member(archive, name):
-        _limit(member.file_size, MAX_CSV_BYTES, f"{path}: {member.filename}")
-        with archive.open(member) as stream:
-            yield stream
-    elif inner := _member(archive, f"{Path(name).stem}.zip"):
-        _limit(inner.file_size, MAX_ZIP_BYTES, f"{path}: {inner.filename}")
-        with zipfile.ZipFile(io.BytesIO(archive.read(inner))) as nested:
-            member = _member(nested, name)
-            if member is None:
-                raise _not_listed(nested, f"{path}: {inner.filename}", name)
-            _limit(member.file_size, MAX_CSV_BYTES, f"{path}: {member.filename}")
-            with nested.open(member) as stream:
-                yield stream
-    else:
-        raise _not_listed(archive, str(path), name)
-
-
-def _not_listed(archive: zipfile.ZipFile, place: str, name: str) -> DataError:
+        _limit(member.file_size, MAX_CSV_BYTES, f"{place}: {member.filename}")
+        return archive.read(member)
+    if member := _member(archive, f"{Path(name).stem}.zip"):
+        inner = f"{place}: {member.filename}"
+        _limit(member.file_size, MAX_ZIP_BYTES, inner)
+        with zipfile.ZipFile(io.BytesIO(archive.read(member))) as nested:
+            return _content(nested, inner, name)
     names = archive.namelist()
     listing = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return DataError(f"{place} holds no {name}, only {listing or 'nothing'}; is it the Kaggle download?")
+    raise DataError(f"{place} holds no {name}, only {listing or 'nothing'}; is it the Kaggle download?")
 
 
 def _limit(size: int, limit: int, place: str) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from tracker.errors import DataError
 from tracker.spec import COLUMNS, KEYPOINTS, SIZE
 from train.data import archive, duplicates, schemes
-from train.data.cache import Arrays, cached
 from train.data.kaggle_csv import Table, read_table
 from train.data.sanity import refuse_nonsense
 
@@ -85,20 +84,21 @@ class Faces:
         )
 
 
-def read_training(path: Path, *, index: Path | None = None, cache: bool = True) -> Faces:
+def read_training(path: Path, *, index: Path | None = None) -> Faces:
     """Read training.csv from a csv, a zip (also within the outer zip) or a folder holding any of these.
 
     `index` is a csv with columns row, kaggle_row, duplicate_group, scheme, known_problem, one line per row of the
     data, and has the last word on all of them.  Without it schemes follow from the row number in Kaggle's whole file
-    and from the labels in any other, duplicates from the images.  `cache` keeps the decoded arrays for next time.
-    Raises DataError with line and column of what is wrong.
+    and from the labels in any other, duplicates from the images.  Raises DataError with line and column of what is
+    wrong.
     """
     source = archive.find(path, "training.csv")
-    arrays = cached(source, lambda: _decoded(source)) if cache else _decoded(source)
-    images, points = arrays["images"].astype(np.uint8), arrays["points"].astype(np.float32)
-    refuse_nonsense(points, _place(source, "training.csv"))
+    place = _place(source, "training.csv")
+    table = read_table(archive.read_csv(source, "training.csv"), place, COLUMNS)
+    images, points = table.images, _points(table, place)
+    refuse_nonsense(points, place)
     row, group, scheme, problem = _without_index(images, points) if index is None else _with_index(index, points)
-    return Faces(images, points, scheme, row, group, problem, str(arrays["sha256"]), source.name)
+    return Faces(images, points, scheme, row, group, problem, table.sha256, source.name)
 
 
 def read_test(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -107,8 +107,7 @@ def read_test(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     Raises DataError.
     """
     source = archive.find(path, "test.csv")
-    with archive.open_csv(source, "test.csv") as stream:
-        table = read_table(stream, _place(source, "test.csv"), ("ImageId",))
+    table = read_table(archive.read_csv(source, "test.csv"), _place(source, "test.csv"), ("ImageId",))
     ids = table.values[:, 0]
     for i, image_id in enumerate(ids):
         if not image_id.is_integer():
@@ -123,17 +122,8 @@ def _place(source: Path, name: str) -> str:
     return f"{source}: {name}" if source.suffix.lower() == ".zip" else str(source)
 
 
-def _decoded(source: Path) -> Arrays:
-    place = _place(source, "training.csv")
-    with archive.open_csv(source, "training.csv") as stream:
-        table = read_table(stream, place, COLUMNS)
-    _check_range(table, place)
-    points = table.values.astype(np.float32).reshape(-1, len(KEYPOINTS), 2)
-    points[np.isnan(points).any(2)] = np.nan
-    return {"images": table.images, "points": points, "sha256": np.array(table.sha256)}
-
-
-def _check_range(table: Table, place: str) -> None:
+def _points(table: Table, place: str) -> NDArray[np.float32]:
+    """(N, 15, 2) crop px, after checking that they can be."""
     wrong = np.argwhere((table.values < LOWEST) | (table.values > HIGHEST))
     if len(wrong):
         row, column = wrong[0]
@@ -141,6 +131,9 @@ def _check_range(table: Table, place: str) -> None:
             f"{place}, line {row + 2}: column {COLUMNS[column]} is {table.values[row, column]:g}, expected a pixel "
             f"position in the {SIZE}x{SIZE} image ({LOWEST:g} to {HIGHEST:g} is accepted)"
         )
+    points = table.values.astype(np.float32).reshape(-1, len(KEYPOINTS), 2)
+    points[np.isnan(points).any(2)] = np.nan
+    return points
 
 
 _Extras = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]

@@ -48,10 +48,8 @@ class Lookup:
 def read_lookup(path: Path) -> Lookup:
     """Read IdLookupTable.csv: bare, in the download's zip or in a folder.  Raises DataError with the line."""
     source = archive.find(path, _NAME)
-    with archive.open_csv(source, _NAME) as stream:
-        content = stream.read()
     try:
-        text = content.decode("utf-8-sig")
+        text = archive.read_csv(source, _NAME).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not a csv in UTF-8 ({error}); expected {_NAME}") from error
     lines = csv.reader(io.StringIO(text))
