@@ -1,10 +1,10 @@
 """`fkp-train --data`: from the data to weights that the tracker runs.
 
 In: Kaggle's training data, optionally faces with 68 landmarks and faces without labels.  Out: a folder with the
-networks that `train.export.onnx` tells of, `fkp.json` (the card), `history.jsonl` and, until training is done,
-checkpoints; then `report.html`.
+networks (see `train.export.onnx`), their card `fkp.json`, `history.jsonl` and `report.html`.  Until the training ends,
+the folder holds checkpoints instead.
 
-Large networks, the teachers, are trained first; the small one that ships then learns from labels and teachers together.
+Large networks, the teachers, are trained first.  The small one that ships then learns from the labels and the teachers.
 """
 
 import copy
@@ -51,11 +51,11 @@ from train.metrics import Report, figure, json_ready
 log = logging.getLogger(__name__)
 
 NET = "net"
-"""The stage that trains what ships; those before it train teachers."""
+"""The stage that trains the network that ships; the stages before it train teachers."""
 PORTIONS = {"kaggle": 84, "landmarks": 18, "unlabelled": 14, "turned": 34, "faceless": 10}
-"""Faces per step of each kind, where all kinds are there; fewer kinds share `FEWEST`."""
+"""Faces of each kind per step.  If kinds are missing, the others grow until the step has `FEWEST` faces."""
 FINISH_PORTIONS = {"kaggle": 108, "landmarks": 16, "unlabelled": 10, "turned": 20, "faceless": 6}
-"""The same in the last steps, which are for the labels that are most exact."""
+"""The same in the last steps, which favour the most exact labels."""
 FEWEST = 128
 
 CONVENTION = (
@@ -79,34 +79,34 @@ class Options:
     out: Path
     index: Path | None = None
     extra: tuple[Path, ...] = ()
-    """Faces with 68 landmarks to learn from; those whose tables say what is visible teach turned faces."""
+    """Faces with 68 landmarks.  Sets whose table says which landmarks are visible teach turned faces."""
     unlabelled: tuple[Path, ...] = ()
-    """Faces in the same layout of which only the teachers say where the keypoints are."""
+    """Unlabelled faces in the same layout; the teachers predict their keypoints."""
     start: Path | None = None
-    """Finished weights to go on from; without teachers they are also their own."""
+    """Finished weights to start from; they also act as a teacher."""
     resume: bool = False
     overwrite: bool = False
     device: str = "auto"
     """auto, cpu or cuda."""
     report_every: int = 250
-    """Steps between checkpoints, history lines and a look at the hold-out."""
+    """Steps between checkpoints; each checkpoint also judges the hold-out and adds a line to the history."""
     fit: FitConfig = field(default_factory=FitConfig)
     net: NetConfig = field(default_factory=NetConfig)
     teach: TeachConfig = field(default_factory=TeachConfig)
 
     @property
     def steps_of(self) -> dict[str, int]:
-        """Batches of each stage, in their order."""
+        """Batches of each stage, in order."""
         return dict.fromkeys(self.teach.stages, self.teach.steps) | {NET: self.fit.steps}
 
     def checkpoint(self, stage: str) -> Path:
-        """What `resume` needs of it."""
+        """The file from which `resume` continues this stage."""
         return self.out / f"{stage}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is; handed out after every `report_every` steps."""
+    """How far a run is; yielded every `report_every` steps."""
 
     stage: str
     """teacher-1, teacher-2 ..., then net."""
@@ -121,21 +121,22 @@ class Progress:
 
 
 Watch = Callable[[str, int], object]
-"""Called with the stage and the number of each step taken."""
+"""Called after each step with its stage and number."""
 
 
 def rebuild(
     options: Options, crew: Crew = ALONE, watch: Watch = lambda stage, step: None
 ) -> Generator[Progress, None, None]:
-    """Train, yielding as it goes.  At the end the weights lie in `options.out`; whatever ends it earlier leaves what
-    `resume` needs there, and weights from before as they were.
+    """Train, and yield the progress.  At the end `options.out` holds the weights.  If the run ends earlier, the folder
+    holds what `resume` needs, and weights from before stay as they were.
 
-    Of a `crew` only the first process yields and writes.
+    In a `crew`, only the first process yields and writes.
 
-    Raises DataError for bad data, for learning that diverges, and for an `out` that already holds a run which neither
-    `resume` nor `overwrite` covers, SinkError when `out` cannot be written or another training writes there.
+    Raises DataError if the data is bad, if learning diverges, or if `out` already holds a run and neither `resume` nor
+    `overwrite` is set.  Raises SinkError if `out` cannot be written or another training writes there.
+
     """
-    # Tails of soft-argmax and of averages slow a CPU several times over.  Threads inherit this, so it comes first.
+    # Denormal numbers make a CPU several times slower in soft-argmax and averages.  Threads inherit this: it is first.
     torch.set_flush_denormal(True)
     _refuse_lost_work(options)
     open_folder(options.out)
@@ -155,7 +156,7 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
     if crew.leads:
         count = sum(len(bank.images) for bank in labelled.values())
         log.info("%d faces to learn from, %d to judge by", count, judge.count)
-        if not options.resume:  # what an earlier run left must not be taken for this one's
+        if not options.resume:  # files of an earlier run must not be taken for this run's
             for path in (options.out / HISTORY, *_checkpoints(options.out)):
                 path.unlink(missing_ok=True)
     run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew, start, watch)
@@ -185,7 +186,7 @@ class _Judge:
         return judged(*predicted(net, self._images), self._points, self._scheme)
 
     def twice(self, net: Net) -> Report:
-        """With a second look at each face."""
+        """The same after a second look at each face."""
 
         def ask(crops: NDArray[np.uint8]) -> Outputs:
             return predicted(net, torch.from_numpy(crops[:, None]))
@@ -195,7 +196,7 @@ class _Judge:
 
 
 class _Run:
-    """The trainings of a rebuild, each with its checkpoint, its history lines and its export."""
+    """Trains the networks of one rebuild, with checkpoints, history and export."""
 
     def __init__(
         self,
@@ -208,18 +209,18 @@ class _Run:
         start: Net | None,
         watch: Watch,
     ) -> None:
-        """`learned` (N,) tells which of the faces are trained on; `start` is what the net goes on from."""
+        """`learned` (N,) is true for the faces to train on; `start` is the network to start from."""
         self._options, self._faces, self._judge, self._learned = options, faces, judge, learned
         self._device, self._crew, self._start = device, crew, start
         self._watch = watch
         self._files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
         if options.start:
             self._files["start"] = _named([load(options.start).path.with_name(SCHEMES_FILE)])
-        """What the card says of the other files learned from."""
+        """What the card says about the other files that the network learned from."""
         self._seconds = 0.0
 
     def stage(self, name: str, banks: Mapping[str, Bank]) -> Generator[Progress, None, Net]:
-        """Train one network to its end, or go on with it, and return its averaged weights."""
+        """Train one network to its end, or resume it, and return its averaged weights."""
         options = self._options
         fit = self._fit(name, banks)
         checkpoint = options.checkpoint(name)
@@ -246,12 +247,12 @@ class _Run:
         return fit.averaged
 
     def clear(self) -> None:
-        """Remove what only `resume` needs."""
+        """Remove the checkpoints."""
         for checkpoint in _checkpoints(self._options.out):
             checkpoint.unlink(missing_ok=True)
 
     def calibrated(self, net: Net) -> Calibrated:
-        """The net with its points where labels lie on average and its sigmas as wide as errors are."""
+        """A copy of the net whose points have no mean error and whose sigma is as large as the errors."""
         learned = self._faces.only(self._learned)
         return calibrated(net, *predicted(net, torch.from_numpy(learned.images[:, None])), learned)
 
@@ -277,7 +278,7 @@ class _Run:
         return Fit(Net(options.teach.net), list(banks.values()), config, self._device, origin, self._crew)
 
     def _facts(self, fit: Fit, answers: Calibrated) -> dict[str, Any]:
-        """What the card says of where the weights come from and how good they are."""
+        """What the card says: where the weights come from and how good they are."""
         options, faces = self._options, self._faces
         return {
             "name": "fkp",
@@ -319,7 +320,7 @@ class _Run:
 
 @contextmanager
 def _kept(fit: Fit, checkpoint: Path, stage: str) -> Iterator[None]:
-    """Keep what `resume` needs however the block ends, Ctrl-C included."""
+    """Save what `resume` needs if the block ends early, also after Ctrl-C."""
     before = fit.step_count
     try:
         yield
@@ -335,15 +336,15 @@ def _kept(fit: Fit, checkpoint: Path, stage: str) -> Iterator[None]:
 def _diverged(fit: Fit, checkpoint: Path, stage: str) -> DataError:
     kept = f"{checkpoint} is from before" if checkpoint.exists() else "nothing was written"
     return DataError(
-        f"{stage} has diverged: its loss is not finite any more at step {fit.step_count}; {kept}; look at the labels "
+        f"{stage} has diverged: its loss is no longer finite at step {fit.step_count}; {kept}; look at the labels "
         "with fkp-train audit, or start again with another --seed"
     )
 
 
 @contextmanager
 def _only_run(out: Path) -> Iterator[None]:
-    """Hold the folder for this training.  Raises SinkError when another one holds it; a killed one holds nothing."""
-    if sys.platform == "win32":  # folders cannot be locked there
+    """Lock the folder for this training.  Raises SinkError if another training holds the lock."""
+    if sys.platform == "win32":  # Windows cannot lock folders
         yield
         return
     import fcntl
@@ -359,7 +360,7 @@ def _only_run(out: Path) -> Iterator[None]:
 
 
 def _extra_banks(extra: Sequence[Crops68], unlabelled: Sequence[Crops68]) -> dict[str, Bank]:
-    """What faces with 68 landmarks teach; those that judge are left out."""
+    """Banks of faces with 68 landmarks, without the faces that are kept for judging."""
     plain = [crops for crops in extra if crops.seen is None]
     turned = [crops.only(~judges_turned(crops)) for crops in extra if crops.seen is not None]
     banks = {"landmarks": faces68_bank(plain)} if plain else {}
@@ -371,7 +372,8 @@ def _extra_banks(extra: Sequence[Crops68], unlabelled: Sequence[Crops68]) -> dic
 def _taught(
     labelled: Mapping[str, Bank], unlabelled: Sequence[Crops68], teachers: Sequence[Net], config: TeachConfig
 ) -> dict[str, Bank]:
-    """The banks with the teachers' answers; of turned faces and of none they know less than the labels."""
+    """The banks with the teachers' answers.  Turned and faceless crops keep their labels: teachers know less about
+    them."""
     taught_banks = {
         kind: bank if kind in ("turned", "faceless") else taught(bank, teachers, config)
         for kind, bank in labelled.items()
@@ -388,7 +390,7 @@ def _batch(banks: Mapping[str, Bank], of_kind: Mapping[str, int]) -> tuple[int, 
 
 
 def _begun(start: Net) -> Net:
-    """A copy of finished weights to train further; its points' offset is found again at the end."""
+    """A copy of finished weights to train further, without their offset, which is fitted again at the end."""
     net = copy.deepcopy(start)
     net.offset.zero_()
     return net
@@ -409,12 +411,12 @@ def _refuse_lost_work(options: Options) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Those of all stages, whatever the settings of the run that left them."""
+    """The checkpoints of all stages, whatever the settings of their run."""
     return [*folder.glob("teacher-*.safetensors"), *folder.glob(f"{NET}.safetensors")]
 
 
 def open_folder(path: Path) -> None:
-    """Make sure, before any work, that the folder is there and can be written to.  Raises SinkError."""
+    """Create the folder and check, before any work, that it can be written to.  Raises SinkError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
@@ -437,7 +439,7 @@ def _note(path: Path, progress: Progress) -> None:
 
 
 def _command(options: Options) -> str:
-    """What to type to get these weights again.  Files by their names: where they lie is nobody else's business."""
+    """The command that makes these weights again.  It names files without their folders, which are private."""
     words = ["fkp-train", "--data", options.data.resolve().name]
     words += ["--index", options.index.name] if options.index else []
     for path in options.extra:
@@ -455,10 +457,10 @@ def _rows_by_scheme(faces: Faces) -> dict[str, int]:
 
 
 def _named(paths: Sequence[Path]) -> list[dict[str, str | None]]:
-    """Files by name and content."""
+    """Name and sha256 of each file."""
     return [{"file": path.name, "sha256": _sha256(path)} for path in paths]
 
 
 def _sha256(path: Path) -> str | None:
-    """Of a file; a folder has none."""
+    """The sha256 of a file; None for a folder."""
     return sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -1,9 +1,9 @@
-"""Whole batches of training crops, augmented on the device that trains.
+"""Draws whole batches of training crops and augments them on the device that trains.
 
 In: a `Bank` of faces (uint8 canvases, targets in unit space of the nominal crop).
 Out: `Drawn` crops with their targets in unit space of the crop that was cut.
 
-Everything is arithmetic on tensors with fixed shapes and no branch on values, so that a CUDA graph can hold it.
+Everything is arithmetic on tensors of fixed shapes and no branch depends on a value, so a GPU never waits for the CPU.
 """
 
 import math
@@ -20,7 +20,7 @@ from train.learn.model import HEAD_MIRROR
 
 @dataclass(slots=True)
 class Bank:
-    """Faces on one size of canvas.  The nominal 96x96 crop lies in the canvas' middle, at the canvas' scale."""
+    """Faces on canvases of one size.  The nominal 96x96 crop lies in the middle of the canvas, at the same scale."""
 
     images: Tensor
     """(M, 1, S, S) uint8 gray, S >= 96."""
@@ -31,9 +31,9 @@ class Bank:
     chances: Tensor
     """(M,) float32 cumulative: the chance to draw each face, ending in 1."""
     doubts: Tensor
-    """(M, 34) float32: how much each label teaches sigma.  Below 0 there is no face: sigma must say so."""
+    """(M, 34) float32: how much each label teaches sigma.  Below 0 the crop shows no face, and sigma must be large."""
     labels: Tensor
-    """(M, 34, 2) float32, as `targets`: what sigma is measured by; targets may be mixed with a teacher's answers."""
+    """(M, 34, 2) float32, as `targets`, but never mixed with a teacher's answers: sigma is measured by them."""
 
     def to(self, device: torch.device) -> "Bank":
         return Bank(*(getattr(self, each.name).to(device) for each in fields(self)))
@@ -47,7 +47,7 @@ class Drawn(NamedTuple):
     targets: Tensor
     """(N, 34, 2) unit space."""
     weights: Tensor
-    """(N, 34): 0 also where the target lies outside of the crop."""
+    """(N, 34); also 0 for targets outside the crop."""
     doubts: Tensor
     """(N, 34)"""
     labels: Tensor
@@ -56,7 +56,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How far training crops stray from the nominal one.  Standard deviations are of clipped normal draws."""
+    """How much training crops differ from the nominal one.  Most are standard deviations of clipped normal draws."""
 
     rotation_deg: float = 9.0
     scale: float = 0.08
@@ -78,11 +78,11 @@ class Augmentation:
     jpeg_share: float = 0.2
     occlude_share: float = 0.2
     calm: float = 0.3
-    """Share of crops cut exactly where the nominal one lies, but for the flip."""
+    """Share of crops that are the nominal one, except for the flip."""
     zoom_share: float = 0.1
-    """Chance that a crop is far too small or too large for its face, as where trackers begin."""
+    """Chance that a crop is far too small or too large for its face, as when tracking starts."""
     zoom: float = 0.6
-    """Furthest such size, as a logarithm: from 0.55 to 1.8 of the nominal side."""
+    """Largest such change, as a logarithm: 0.55 to 1.8 times the nominal side."""
     exposure_share: float = 0.12
     """Share of crops that are far too dark or too bright."""
 
@@ -210,13 +210,13 @@ def _exposed(crops: Tensor) -> Tensor:
 
 
 def _on_some(crops: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Change a random `share` of the crops: always as many, so that shapes stay fixed."""
+    """Change a random `share` of the crops; their number is always the same, so shapes stay fixed."""
     chosen = torch.randperm(len(crops), device=crops.device)[: round(share * len(crops))]
     return crops.index_copy(0, chosen, change(crops[chosen])) if len(chosen) else crops
 
 
 def _blurred(crops: Tensor, widest_px: float) -> Tensor:
-    """Anisotropic Gaussian blur of random width and direction, by its transfer function."""
+    """Anisotropic Gaussian blur of random width and direction, computed by FFT."""
     count, device = len(crops), crops.device
     fy = torch.fft.fftfreq(SIZE, device=device)[:, None]
     fx = torch.fft.rfftfreq(SIZE, device=device)[None, :]
@@ -230,7 +230,7 @@ def _blurred(crops: Tensor, widest_px: float) -> Tensor:
 
 
 def _jpeg(crops: Tensor) -> Tensor:
-    """What JPEG's quantisation of 8x8 cosine blocks does to a picture, at random strength."""
+    """Quantises 8x8 cosine blocks as JPEG does, at random strength."""
     count, device = len(crops), crops.device
     k = torch.arange(8, device=device)
     basis = torch.cos((2 * k[None, :] + 1) * k[:, None] * math.pi / 16) * 0.5

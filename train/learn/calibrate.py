@@ -1,15 +1,15 @@
-"""The last step of a training: points are moved to the mean place of their scheme's labels, and sigma is scaled so that
-as many errors lie within it as its meaning promises.
+"""The last step of a training: moves the points to the mean of their scheme's labels, and scales sigma so that the
+promised share of errors lies within it.
 
 In: a trained net's outputs for faces that it learned from, and their labels.  Out: one offset and one factor per
-output, which the exported graph holds.
+output, which become part of the exported graph.
 
-An output also learns from labels of other conventions that mean nearly the same point, and from a teacher who did;
-nearly is a constant, and the offset takes it off again.
+An output also learns from labels of other conventions that mean nearly the same point, and from a teacher that did.
+The difference is a constant, which the offset removes.
 
-The likelihood that teaches sigma sees augmented faces and forgives wild labels; what is promised is shares of plain
-errors.  The factors are fitted on training rows, never on the hold-out, which stays a fair judge of them: a net that
-had learned its rows by heart would be judged overconfident there.
+The likelihood that teaches sigma sees augmented faces and tolerates wild labels; the promise is about shares of plain
+errors.  The factors are fitted on training rows, never on the hold-out, so the hold-out judges them fairly: it would
+show a net that learned its rows by heart to be overconfident.
 """
 
 import copy
@@ -25,7 +25,8 @@ from train.learn.targets import head_targets
 from train.metrics import NORMAL, TOLERANCE, WITHIN
 
 FEWEST = 200
-"""Labelled coordinates below which a factor would be chance: the share within 1 sigma has a standard error of 0.033."""
+"""With fewer labelled coordinates nothing is fitted; with so many, the share within 1 sigma has a standard error of
+0.033."""
 
 _CANDIDATES = np.geomspace(0.25, 4.0, 401)
 
@@ -41,7 +42,7 @@ class Calibrated(NamedTuple):
 
 
 def calibrated(net: Net, points: NDArray[np.floating], sigma: NDArray[np.floating], faces: Faces) -> Calibrated:
-    """A copy of `net` that says what it should have said of `faces`, of which it said `points` and `sigma`."""
+    """A copy of `net`, calibrated by `faces`, for which its outputs were `points` and `sigma`."""
     offsets = point_offsets(points, faces.points, faces.scheme)
     scales = sigma_scales(points + offsets, sigma, faces.points, faces.scheme)
     return Calibrated(with_sigma_scaled(with_points_moved(net, offsets), scales), offsets, scales)
@@ -52,7 +53,7 @@ def point_offsets(
 ) -> NDArray[np.float64]:
     """(34, 2) the mean of label minus point, unit space; 0 if there are too few labels.
 
-    Arguments as of `sigma_scales`.  Mirrored outputs are judged together.
+    The arguments are those of `sigma_scales`.  Mirrored outputs are fitted together.
     """
     targets, trust = head_targets(labels, scheme)
     off, own = targets - points, trust == 1
@@ -65,7 +66,7 @@ def point_offsets(
 
 
 def with_points_moved(net: Net, offsets: NDArray[np.floating]) -> Net:
-    """A copy of `net` whose points are `offsets` (34, 2), unit space, further; its sigmas are the same."""
+    """A copy of `net` that adds `offsets` (34, 2), unit space, to its points; sigma is unchanged."""
     moved = copy.deepcopy(net)
     moved.offset.add_(torch.from_numpy(offsets).to(moved.offset))
     return moved
@@ -95,7 +96,7 @@ def sigma_scales(
 
 
 def with_sigma_scaled(net: Net, scales: NDArray[np.floating]) -> Net:
-    """A copy of `net` whose sigmas are `scales` (34,) times as large; its points are the same."""
+    """A copy of `net` that multiplies sigma by `scales` (34,); its points are unchanged."""
     scaled = copy.deepcopy(net)
     with torch.no_grad():
         scaled.doubt.bias.add_(torch.from_numpy(np.log(scales)).to(scaled.doubt.bias))
@@ -103,9 +104,9 @@ def with_sigma_scaled(net: Net, scales: NDArray[np.floating]) -> Net:
 
 
 def _best_scale(ratio: NDArray[np.floating]) -> float:
-    """The factor by which the worse kept of the two shares of `ratio` (M,), error over sigma, is kept best.
+    """The factor of sigma that keeps both promised shares of `ratio` (M,), error over sigma, as well as possible.
 
-    Labels err with heavier tails than a normal distribution, so that no factor meets both shares exactly.
+    Errors of labels have heavier tails than a normal distribution, so no factor keeps both shares exactly.
     """
     reach = np.outer(WITHIN, _CANDIDATES)
     share = np.searchsorted(np.sort(ratio, axis=None), reach, side="right") / ratio.size

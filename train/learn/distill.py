@@ -1,8 +1,8 @@
-"""What large networks say of faces, as targets for the small one that ships.
+"""Turns the answers of large networks into targets for the small one that ships.
 
 Most coordinates are not labelled: two thirds of Kaggle's rows carry 4 of 15 points, each row follows one of three
-schemes, and faces of films carry none.  Networks several times the size, trained on the labels first, fill in what
-is missing and smooth what is there (Hinton et al. 2015, "Distilling the knowledge in a neural network").
+schemes, and faces from films have none.  Networks several times as large, which are trained on the labels first, fill
+in missing labels and smooth the others (Hinton et al. 2015, "Distilling the knowledge in a neural network").
 """
 
 from collections.abc import Sequence
@@ -36,13 +36,13 @@ class TeachConfig:
     """Teachers, which differ in their seeds; their answers are averaged."""
     net: NetConfig = TEACHER
     views: int = 4
-    """Ways to cut and mirror a face, over which each teacher's answers are averaged."""
+    """Random crops of each face, over which a teacher's answers are averaged."""
     share: float = 0.75
-    """Of the teachers' answer in the target of a labelled point; the rest is the label."""
+    """Weight of the teachers' answer in the target of a labelled point; the label has the rest."""
     trust: float = 0.5
-    """Weight of targets that are the teachers' alone."""
+    """Weight of targets that come only from the teachers."""
     jitter: Augmentation = JITTER
-    """How far the views stray."""
+    """How much the views vary."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def taught(bank: Bank, teachers: Sequence[Net], config: TeachConfig) -> Bank:
         torch.where(labelled[..., None], mixed, answers),
         torch.where(labelled, bank.weights, config.trust),
         bank.chances,
-        bank.doubts,  # sigma asks how far the labels are, which teachers do not know
+        bank.doubts,  # sigma predicts the distance from the labels, which teachers do not know
         bank.labels,
     )
 

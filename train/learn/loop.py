@@ -30,15 +30,15 @@ from train.learn.parallel import ALONE, Crew
 log = logging.getLogger(__name__)
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
-"""What AdamW and Muon remember of each parameter."""
+"""The state that AdamW and Muon keep for each parameter."""
 
 
 CALMER = Augmentation(calm=0.6, zoom_share=0.05, exposure_share=0.06, occlude_share=0.15)
 FINISH_RATE = 0.2
-"""Highest learning rate of the last steps, of that of the others."""
+"""Highest learning rate of the last steps, as a share of the others'."""
 
 FRESH_RATE, START_RATE = 1.5e-2, 8e-3
-"""Highest learning rate from chance, and from finished weights."""
+"""Highest learning rate from random weights, and from finished ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class FitConfig:
     warm_up: float = 0.05
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
     finish: int = 0
-    """So many of the steps, the last ones, make exact what the others taught: at a low rate, with calmer crops."""
+    """How many of the last steps refine the result, at a low learning rate and with milder augmentation."""
     finish_batch: tuple[int, ...] = ()
-    """Faces drawn from each bank per step then."""
+    """Faces drawn from each bank per step during those."""
     weight_decay: float = 0.01
     average: float = 0.998
-    """Decay of the weights' exponential moving average, which is what training delivers; less in the first steps, so
-    that a short run does not deliver its random start."""
+    """Decay of the exponential moving average of the weights, which is the result of training.  It is smaller at first,
+    so that the result of a short run does not contain its random start."""
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
     finish_augmentation: Augmentation = CALMER
@@ -77,9 +77,7 @@ class Fit:
         origin: Mapping[str, object] | None = None,
         crew: Crew = ALONE,
     ) -> None:
-        """`origin` tells where the banks come from, for a resumed run to compare; each process of a `crew`
-        starts with the same `net`.
-        """
+        """`origin` says where the banks come from; a resumed run compares it.  A `crew` starts with the same `net`."""
         torch.manual_seed(crew.seed(config.seed))
         self.config, self.device, self._origin, self._crew = config, device, origin, crew
         self.banks = [bank.to(device) for bank in banks]
@@ -87,7 +85,7 @@ class Fit:
         self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.step_count = 0
         self.seconds = 0.0
-        """Spent in `run`, before a resume too."""
+        """Time in `run`, including the time before a resume."""
         self._loss_sum = torch.zeros((), device=device)
         self._optimizers = _optimizers(self.net, config)
 
@@ -96,9 +94,9 @@ class Fit:
         return self.step_count >= self.config.steps
 
     def run(self, steps: int, watch: Callable[[int], object] = lambda step: None) -> float:
-        """Take up to `steps` further steps; returns their mean loss.  A stop signal waits for the end of a step.
+        """Take up to `steps` more steps and return their mean loss.  A stop signal takes effect after the current step.
 
-        `watch` is called with the number of each step taken.
+        `watch` is called after each step with its number.
         """
         steps = min(steps, self.config.steps - self.step_count)
         self._loss_sum.zero_()
@@ -123,11 +121,11 @@ class Fit:
         log.info("stopping: writing step %d", self.step_count + 1)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint.  Raises SinkError when it cannot be written."""
+        """Write a checkpoint.  Raises SinkError if it cannot be written."""
         write_checkpoint(path, self._state(), self._settings(), self.seconds)
 
     def resume(self, path: Path) -> None:
-        """Continue from a checkpoint; raises DataError when it is none, or one of a run with other settings."""
+        """Continue from a checkpoint.  Raises DataError if the file is none, or if its run had other settings."""
         state, seconds = read_checkpoint(path, self._settings())
         try:
             self._load_state(state)
@@ -135,12 +133,12 @@ class Fit:
             raise DataError(
                 f"{path} is not a checkpoint of fkp-train ({error}); start again with --overwrite"
             ) from error
-        if not self._crew.leads:  # the checkpoint is the first process's, and so are its random numbers
+        if not self._crew.leads:  # the checkpoint holds only the first process's random state
             torch.manual_seed(self._crew.seed(self.config.seed) + self.step_count)
         self.seconds = seconds
 
     def _settings(self) -> dict[str, Any]:
-        """What must be the same for a run to continue exactly, as JSON gives it back."""
+        """What a resumed run must share with the stopped one, as JSON returns it."""
         faces = {"faces": [len(bank.images) for bank in self.banks], "origin": self._origin}
         place = {"device": self.device.type}
         settings: dict[str, Any] = json.loads(json.dumps(faces | place | asdict(self.config) | asdict(self.net.config)))
@@ -163,7 +161,7 @@ class Fit:
                 group["lr"] = highest * min(rising, falling)
 
     def _decay(self) -> float:
-        """Of the average in this step: it reaches over a tenth of the steps so far, until that is far enough."""
+        """Decay of the average in this step: it covers a tenth of the steps so far, until it reaches `average`."""
         return min(self.config.average, (1 + self.step_count) / (10 + self.step_count))
 
     def _step(self) -> None:
@@ -220,7 +218,7 @@ class Fit:
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Tensor], settings: Mapping[str, Any], seconds: float) -> None:
-    """Write tensors with the settings and the time of their run, in one move (safetensors).  Raises SinkError."""
+    """Write tensors, settings and training time to a safetensors file, atomically.  Raises SinkError."""
     import safetensors.torch  # here, because tests/gpu/prove.py runs the loop on machines without it
 
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
@@ -232,7 +230,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Tensor], settings: Mapping[
 
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[dict[str, Tensor], float]:
-    """The tensors of a run with these settings, and its seconds; DataError for a file that is none, or of another."""
+    """The tensors of a run with these settings, and its seconds.  Raises DataError if the file is anything else."""
     import safetensors
 
     try:
@@ -263,14 +261,14 @@ def _sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _moments(state: dict[str, Tensor], name: str, parameter: Tensor) -> dict[str, Tensor]:
-    """What an optimiser remembers of one parameter."""
+    """An optimiser's state for one parameter."""
     found = {key: state[f"optimizer.{key}.{name}"] for key in MOMENTS if f"optimizer.{key}.{name}" in state}
     # AdamW keeps its count of steps on the CPU
     return {key: x if key == "step" else torch.empty_like(parameter).copy_(x) for key, x in found.items()}
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes convolutions in bfloat16; where it does not, they are slower for it."""
+    """Whether the hardware computes convolutions in bfloat16; otherwise bfloat16 would be slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu.get_capabilities().get("avx512_bf16"))

@@ -1,7 +1,7 @@
 """What training minimises.  All arguments are in unit space; all sums are over weighted targets.
 
-Three terms: how far the points are off, how well the heat maps are concentrated around the target, and how well sigma
-says how far the points are off.  Where there is no face, sigma says that they are off by as much as a face is wide.
+Three terms: how far the points are from their targets, how well the heat maps concentrate around the targets, and how
+well sigma predicts the error of the points.  Where there is no face, sigma learns the large error `faceless_px`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from train.learn.augment import Drawn
 @dataclass(frozen=True, slots=True)
 class LossConfig:
     huber_px: float = 2.0
-    """Errors below count by their square, those above by their size."""
+    """Smaller errors count by their square, larger ones by their size."""
     heat: float = 0.1
     """Weight of the heat maps' cross entropy with a Gaussian around the target."""
     heat_px: float = 3.0
@@ -24,7 +24,7 @@ class LossConfig:
     sigma: float = 0.1
     """Weight of the likelihood that teaches sigma; it does not move the points."""
     faceless_px: float = 24.0
-    """How far the points of a crop without a face count as off."""
+    """The error that sigma learns for crops without a face."""
 
 
 def loss(points: Tensor, sigma: Tensor, logits: Tensor, axis: Tensor, wanted: Drawn, config: LossConfig) -> Tensor:
@@ -47,7 +47,7 @@ def _pseudo_huber(error: Tensor, delta: float) -> Tensor:
 def _cross_entropy(logits: Tensor, axis: Tensor, targets: Tensor, width: float) -> Tensor:
     """(N, 34): cross entropy of each heat map with a Gaussian of standard deviation `width` around its target.
 
-    The Gaussian is a product of one along x and one along y, so its mean over the logits needs no map of its own.
+    The Gaussian is a product of one along x and one along y, so the mean of the logits needs no map of weights.
     """
     across = torch.softmax(-(targets[..., :1] - axis).square() / (2 * width**2), -1)
     down = torch.softmax(-(targets[..., 1:] - axis).square() / (2 * width**2), -1)
@@ -58,8 +58,8 @@ def _cross_entropy(logits: Tensor, axis: Tensor, targets: Tensor, width: float) 
 def _student_t(error: Tensor, sigma: Tensor, freedom: float = 5.0) -> Tensor:
     """Negative log likelihood per coordinate up to a constant; heavy tails keep a bad label from inflating sigma.
 
-    Sigma is where 68 % of the errors end, as in a normal distribution; for Student's t with 5 degrees of freedom that
-    lies at 1.11 of its scale.
+    68 % of the errors are below sigma, as in a normal distribution.  For Student's t with 5 degrees of freedom, that is
+    1.11 times its scale.
     """
     ratio = (1.11 * error / sigma[..., None]).square()
     return (freedom + 1) / 2 * torch.log1p(ratio / freedom) + torch.log(sigma)[..., None]

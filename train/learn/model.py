@@ -5,8 +5,8 @@ Out: points (N, 34, 2) and sigma (N, 34), both in unit space: scheme A's 15 keyp
 
 There is no batch norm: SELU keeps activations near mean 0 and variance 1 when weights start LeCun normal
 (Klambauer et al. 2017, "Self-Normalizing Neural Networks"); each residual branch starts small (SkipInit, De & Smith
-2020).  A keypoint is the mean of its heat map (soft-argmax; "integral regression", Sun et al. 2018), its uncertainty
-comes from the map's spread and from what the deepest layer saw.
+2020).  A keypoint is the mean of its heat map (soft-argmax; "integral regression", Sun et al. 2018).  Its
+uncertainty combines the map's spread with a linear reading of the deepest layer.
 """
 
 import itertools
@@ -41,7 +41,7 @@ HEAD_MIRROR: tuple[int, ...] = tuple(HEADS.index((scheme, MIRROR[keypoint])) for
 class NetConfig:
     """Sizes of the network.  The defaults are the net that ships.
 
-    Its channels are multiples of 16, because processors compute them in blocks of so many: 24 would cost as much as 32.
+    Its channels are multiples of 16, because processors compute them in blocks of 16: 24 would cost as much as 32.
     """
 
     stem: int = 0
@@ -49,15 +49,15 @@ class NetConfig:
     widths: tuple[int, ...] = (32, 48, 96)
     """Channels at 24x24, 12x12, 6x6 ..."""
     inners: tuple[int, ...] = (32, 64, 128)
-    """Channels within the residual blocks, at each of those."""
+    """Channels within the residual blocks, at each resolution."""
     kernels: tuple[int, ...] = (3, 5, 5)
-    """Sides of the depthwise convolutions, at each of those."""
+    """Kernel sizes of the depthwise convolutions, at each resolution."""
     depths: tuple[int, ...] = (1, 2, 2)
-    """Residual blocks on the way down, at each of those."""
+    """Residual blocks on the way down, at each resolution."""
     up_depths: tuple[int, ...] = (1, 0)
-    """Residual blocks on the way up, at each of those but the last."""
+    """Residual blocks on the way up, at each resolution except the last."""
     selu_between: bool = False
-    """Whether the convolutions between stages and the heat maps' input have an activation, as blocks and stem have."""
+    """Whether SELU also follows the convolutions between stages and precedes the heat maps."""
     dense: bool = False
     """Whether blocks mix space and channels in one convolution: more multiply-adds, but faster to train on a CPU."""
 
@@ -65,7 +65,7 @@ class NetConfig:
 class Block(nn.Module):
     """x + gain * project(selu(expand(depthwise(x)))): one activation per residual branch, as in ConvNeXt.
 
-    A `dense` block sees its neighbourhood in `expand` instead.
+    In a `dense` block there is no depthwise convolution; `expand` is 3x3 instead.
     """
 
     def __init__(self, width: int, inner: int, kernel: int, *, dense: bool) -> None:
@@ -80,7 +80,7 @@ class Block(nn.Module):
 
 
 class _Down(nn.Conv2d):
-    """Half as wide and high, 2x2 cells at a time."""
+    """Halves width and height: a 2x2 convolution with stride 2."""
 
     def __init__(self, before: int, after: int, *, selu: bool) -> None:
         super().__init__(before, after, 2, stride=2)
@@ -92,7 +92,7 @@ class _Down(nn.Conv2d):
 
 
 class Net(nn.Module):
-    """See the module's head for inputs and outputs."""
+    """The docstring of this module defines inputs and outputs."""
 
     axis: Tensor
     moments: Tensor
@@ -168,7 +168,7 @@ def standardised(faces: Tensor) -> Tensor:
 
 
 def parameter_count(net: nn.Module) -> int:
-    """Trainable numbers."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 
@@ -208,7 +208,7 @@ def _moments(axis: Tensor) -> Tensor:
 
 
 def lecun_normal(module: nn.Module) -> None:
-    """Start one layer so that SELU keeps its mean and variance: normal with variance 1 / inputs, biases 0."""
+    """Initialise one layer so that SELU keeps mean and variance: normal with variance 1 / inputs, biases 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         fan_in = module.weight[0].numel()
         nn.init.normal_(module.weight, std=1 / math.sqrt(fan_in))

@@ -1,9 +1,9 @@
-"""Muon: gradient descent whose every step, for a matrix of weights, is as large in all directions.
+"""Muon: gradient descent whose step, for a matrix of weights, has the same size in all directions.
 
 Keller Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks": momentum, then the nearest
 orthogonal matrix by five Newton-Schulz iterations.  torch.optim.Muon takes matrices only; this one also takes the
-kernels of convolutions, as matrices of (outputs, inputs * height * width).  On this network it reaches in 800 steps
-what AdamW reaches in three times as many.
+kernels of convolutions, as matrices of (outputs, inputs * height * width).  On this network, 800 steps reach what AdamW
+reaches in three times as many.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights of two or more dimensions that mix many inputs into many outputs; everything else belongs to AdamW.
+    """For weights of two or more dimensions that mix many inputs into many outputs; use AdamW for everything else.
 
     Steps are scaled to AdamW's usual size (root mean square 0.2 times the learning rate; Liu et al. 2025, "Muon is
     scalable for LLM training"), so one learning rate fits both.
@@ -41,8 +41,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """(m, n) -> the same with all singular values between about 0.7 and 1.2: five iterations of a quintic polynomial
-    whose coefficients are Jordan's."""
+    """(m, n) -> the same with all singular values between about 0.7 and 1.2, by five iterations of a quintic polynomial
+    with Jordan's coefficients."""
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = wide / (wide.norm() + 1e-7)

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m train.cli --data DATA
 
-Each draws faces of its own; gradients are averaged over all, so the weights stay the same everywhere.  The first one
-judges, writes and speaks.
+Each process draws its own faces.  Gradients are averaged over all processes, so all have the same weights.  The first
+process judges, writes and logs.
 """
 
 import os
@@ -27,15 +27,15 @@ class Crew:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one that judges, writes and speaks."""
+        """Whether this process judges, writes and logs."""
         return self.rank == 0
 
     def share(self, batch: tuple[int, ...]) -> tuple[int, ...]:
-        """This process's part of the faces drawn from each bank; at least one of each."""
+        """How many faces this process draws from each bank; at least one."""
         return tuple(max(1, (count + self.size - 1 - self.rank) // self.size) for count in batch)
 
     def seed(self, seed: int) -> int:
-        """Another one for each process, and the given one for the first."""
+        """A different seed for each process; the first keeps the given one."""
         return seed + 1_000_003 * self.rank
 
     def average(self, parameters: Iterable[Tensor]) -> None:
@@ -57,7 +57,7 @@ ALONE = Crew()
 
 @contextmanager
 def joined(device: str) -> Iterator[Crew]:
-    """The crew in which torchrun started this process, over NCCL on `cuda` and Gloo on `cpu`; without it `ALONE`."""
+    """The processes that torchrun started, over NCCL on `cuda` and Gloo on `cpu`; without torchrun, `ALONE`."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
@@ -72,7 +72,7 @@ def joined(device: str) -> Iterator[Crew]:
 
 
 def chosen_device(choice: str) -> str:
-    """auto, cpu or cuda -> what torch calls it.  Raises DataError for a GPU that torch does not see."""
+    """auto, cpu or cuda -> torch's name of the device.  Raises DataError for cuda if torch sees no GPU."""
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if choice == "cuda" and not torch.cuda.is_available():

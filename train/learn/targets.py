@@ -1,6 +1,6 @@
-"""Labels of every convention -> what the network's 34 outputs should say, and back.
+"""Turns labels of every convention into targets of the network's 34 outputs, and back.
 
-In: Kaggle's `Faces` (crop px, one of three schemes a row) and 68-landmark crops.  Out: `Bank`s for the training loop,
+In: Kaggle's `Faces` (crop px, one of three schemes per row) and 68-landmark crops.  Out: `Bank`s for the training loop,
 targets in unit space.
 """
 
@@ -22,41 +22,41 @@ from train.learn.augment import Bank
 from train.learn.model import HEADS
 
 LABEL_OFFSET_PX: dict[str, tuple[float, float]] = {"A": (-0.07, 0.0), "B": (-0.02, 0.0), "C": (0.76, 0.0)}
-"""What a label says minus the place that its mirror image would give, crop px.
+"""How far labels lie to the right of where mirroring would be consistent, crop px.
 
-Scheme C's labels lie to the right of where flipping is consistent; trained as they are, a face and its mirror would
-disagree by twice that.  Measured as the mean of label minus prediction over the training rows, by a net trained with
-mirroring, which cannot learn such an offset itself; registering eyes on their mirrored partners gives the same sign.
+Uncorrected, the network's answers for a face and its mirror image would disagree by twice that.  Measured as the mean
+of label minus prediction over the training rows, by a net that was trained with mirroring and so cannot learn such an
+offset.  Registering eyes on their mirrored partners gives the same sign.
 """
 
 CANVAS = 184
 """Side of the canvases cut around faces with 68 landmarks, px: room to rotate, shift and scale a 96 px crop."""
 
 DRAW_CHANCE = {"A": 1.0, "B": 2.0, "C": 1.0}
-"""How often a row of each scheme is drawn: B's rows are few, and Kaggle's score asks for fifteen points of each."""
+"""Relative chance to draw a row of each scheme: B has few rows, and Kaggle's score asks for fifteen points of each."""
 
 TRUST_68 = {"A": 1.0, "B": 0.3, "C": 0.3}
-"""Weight of targets derived from 68 landmarks, whose convention is only nearly Kaggle's; A's points are shown."""
+"""Weight of targets from 68 landmarks, whose convention is only nearly Kaggle's.  The tracker shows A's points."""
 
 TRUST_SEEN = {HUMAN: 1.0, MACHINE: 0.5, HIDDEN: 0.4}
 """Weight of a landmark's target by who placed it; hidden ones are projections of a fitted head."""
 TRUST_COVERED = 0.2
-"""Weight of a hidden landmark that a machine placed: where a mask is, it can only guess."""
+"""Weight of a hidden landmark that a machine placed: behind a mask, it can only guess."""
 TURNED_CHANCE_DEG = 45.0
-"""A face turned by so much is drawn twice as often as a frontal one, by twice as much three times as often."""
+"""A face turned by this angle is drawn twice as often as a frontal one; at twice the angle, three times as often."""
 
 QUARTER_TURNS = (math.pi / 2, math.pi, -math.pi / 2)
 TURNED_SHARE = 0.5
-"""Part of the crops without an upright face that show one turned by a quarter or upside down."""
+"""Share of the faceless crops that show a face turned by 90 or 180 degrees; the others show a piece of the picture."""
 PIECE_SIDES = (0.25, 1.0)
-"""Sides of crops of a piece of the picture, in sides of the face's region."""
+"""Smallest and largest side of such a piece, in sides of the face's region."""
 LARGEST_INNER_PIECE = 0.3
 """Such a piece may lie within the face if it is smaller than this."""
 
 TRUST_SHARED = 0.3
-"""Weight of a label of scheme A for B's outputs and the reverse, where the two mean the same place.
+"""Weight of a label of scheme A for B's outputs and the reverse, for keypoints that both place alike.
 
-A's rows show some 23 people in one room, B's many faces of the web: each scheme's outputs should have seen both.
+A's rows show about 23 people in one room, B's many faces from the web; each scheme's outputs should learn from both.
 """
 
 SCHEME_SPECIFIC = ("nose_tip", "mouth_center_top_lip", "mouth_center_bottom_lip")
@@ -108,7 +108,7 @@ def faces68_bank(crops: Sequence[Crops68]) -> Bank:
 
 
 def turned_bank(crops: Sequence[Crops68]) -> Bank:
-    """Faces of which the table says what is visible: they teach scheme A's points, and sigma where those are hidden."""
+    """Faces whose table says what is visible.  They teach scheme A's points, and sigma for hidden points."""
     faces = list(_framed(crops))
     targets = np.array([unit_from_frame(face.points["A"], face.region)[_HEAD_KEYPOINT] for face in faces])
     of_a = _HEAD_SCHEME == SCHEMES.index("A")
@@ -119,8 +119,8 @@ def turned_bank(crops: Sequence[Crops68]) -> Bank:
 
 
 def faceless_bank(crops: Sequence[Crops68], seed: int = 0) -> Bank:
-    """What is no upright face, one crop of every face: the face turned by a quarter or upside down, or a piece of the
-    picture too small to hold a face."""
+    """Crops without an upright face, one for every face: the face turned by 90 or 180 degrees, or a piece of the
+    picture that is too small to hold a face."""
     random = np.random.default_rng(seed)
     images = np.array([_faceless(face, random) for face in _framed(crops)])
     nothing = np.zeros((len(images), len(HEADS), 2))
@@ -128,7 +128,7 @@ def faceless_bank(crops: Sequence[Crops68], seed: int = 0) -> Bank:
 
 
 def unlabelled_bank(crops: Sequence[Crops68]) -> Bank:
-    """The same without targets: such landmarks are too coarse to learn from, they only say where the face is."""
+    """Faces without targets: their landmarks are too coarse to learn from, and only say where the face is."""
     canvases = _canvases(list(_framed(crops)))
     nothing = np.zeros((len(canvases), len(HEADS), 2))
     return _bank(canvases, nothing, nothing[..., 0], np.ones(len(canvases)))
