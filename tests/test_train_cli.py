@@ -93,7 +93,7 @@ def finished(stopped: Path, training_csv: Path, tmp_path_factory: pytest.TempPat
     run = rebuild(small(training_csv, out, resume=True))
     assert [next(run).step for _ in range(2, STEPS + 1)] == list(range(2, STEPS + 1))
     run.close()
-    assert set(contents(out)) == CHECKPOINTS | {"history.jsonl"}
+    assert set(contents(out)) == CHECKPOINTS | {"history.jsonl", "places.json"}
     assert list(rebuild(small(training_csv, out, resume=True))) == []
     return out
 
@@ -110,7 +110,7 @@ def steps_noted(folder: Path, stage: str = "net") -> list[int]:
 def test_a_stopped_run_leaves_what_resume_needs_and_nothing_that_tracks(
     stopped: Path, training_csv: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    assert set(contents(stopped)) == CHECKPOINTS | {"history.jsonl"}
+    assert set(contents(stopped)) == CHECKPOINTS | {"history.jsonl", "places.json"}
     caplog.set_level(logging.INFO, "train")
     run = rebuild(small(training_csv, tmp_path, teach=TeachConfig(0)))
     next(run)
@@ -124,7 +124,7 @@ def test_a_run_that_is_stopped_while_the_teacher_learns_goes_on_from_there(train
     run = rebuild(options)
     assert (next(run).stage, steps_noted(tmp_path, "teacher-1")) == ("teacher-1", [1])
     run.close()
-    assert set(contents(tmp_path)) == {"teacher-1.safetensors", "history.jsonl"}
+    assert set(contents(tmp_path)) == {"teacher-1.safetensors", "history.jsonl", "places.json"}
     run = rebuild(replace(options, resume=True))
     seen = [(progress.stage, progress.step) for progress, _ in zip(run, range(3), strict=False)]
     run.close()
@@ -257,7 +257,7 @@ def test_ctrl_c_answers_at_once_and_leaves_what_resume_needs(training_csv: Path,
     assert process.returncode == 130, lines
     assert all(line.startswith("fkp-train: ") for line in lines)
     assert "continue with --resume" in lines[-1]
-    assert set(contents(out)) == {"teacher-1.safetensors", "net.safetensors", "history.jsonl"}
+    assert set(contents(out)) == {"teacher-1.safetensors", "net.safetensors", "history.jsonl", "places.json"}
     assert fkp_track("--weights", out, "--demo", cwd=tmp_path).returncode == 4
 
 
@@ -267,7 +267,7 @@ def test_resume_takes_the_steps_that_were_missing(finished: Path) -> None:
     assert steps_noted(finished) == list(range(1, STEPS + 1))
     assert steps_noted(finished, "teacher-1") == steps_noted(finished, "teacher-2") == [1, 2]
     weights = {"fkp-cpu.onnx", "fkp-fp16.onnx", "fkp-schemes.onnx", "fkp.json", "fkp.onnx"}
-    assert set(contents(finished)) == weights | {"history.jsonl", "report.html"}
+    assert set(contents(finished)) == weights | {"history.jsonl", "places.json", "report.html"}
 
 
 def test_a_training_ends_with_its_report(

@@ -21,6 +21,7 @@ from train.data.faces68 import IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, TABLE
 from train.data.kaggle import read_training
 from train.export.from_onnx import net_of
 from train.judge.evaluate import outputs
+from train.judge.places import note_places
 from train.learn.distill import TeachConfig
 from train.learn.loop import FitConfig
 from train.learn.model import NetConfig, predicted
@@ -207,3 +208,34 @@ def test_the_other_forms_of_finished_weights_are_made_of_them(
         assert "fp16" in caplog.text
     else:
         assert (code, 'pip install "fkp[rtx]"' in message(capsys)) == (5, True)
+
+
+def test_weights_are_judged_by_the_data_of_their_run(
+    data: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(DEFAULT_DIR, tmp_path / "run", ignore=shutil.ignore_patterns("*.md", "*.py", "__pycache__"))
+    moved = shutil.copy(data, tmp_path / "training.csv"), shutil.copy(index, tmp_path / "an index.csv")
+    note_places(run, *map(Path, moved))
+    judge = ["evaluate", "--weights", run, "--hold-out", "--json"]
+
+    def judged(*more: str | Path) -> dict[str, object]:
+        assert fkp_train(*judge, *more) == 0
+        return json.loads(capsys.readouterr().out)
+
+    with_index, without = judged("--data", data, "--index", index), judged("--data", data)
+    assert with_index != without  # two ways to deal the rows
+    assert judged() == judged("--data", moved[0]) == with_index
+    assert fkp_train("report", run, "--out", tmp_path / "page") == 0
+    assert fkp_train("audit", "--weights", run / "fkp.onnx", "--out", tmp_path / "audit") == 0
+    Path(moved[1]).unlink()
+    assert fkp_train(*judge) == 7
+    assert "an index.csv, which is gone; add --index an index.csv" in message(capsys)
+    assert judged("--index", index) == with_index
+    Path(moved[0]).unlink()
+    assert fkp_train(*judge) == 7
+    assert "training.csv, which is gone; add --data .../kaggle --index .../training_index.csv" in message(capsys)
+    (run / "places.json").write_text("[1]")
+    assert fkp_train(*judge) == 7
+    assert "does not say where its data lies; add --data .../kaggle" in message(capsys)
+    assert fkp_train("evaluate") == 2
+    assert "give --data PATH, or --weights" in " ".join(capsys.readouterr().err.replace("│", " ").split())

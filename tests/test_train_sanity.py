@@ -20,7 +20,7 @@ Labels = NDArray[np.float64]
 def labels(count: int = 60) -> Labels:
     """(N, 15, 2) crop px: faces of all sizes, some with four points."""
     random = np.random.default_rng(0)
-    sizes = random.uniform(0.7, 1.2, (count, 1, 1))
+    sizes = random.uniform(0.75, 1.2, (count, 1, 1))
     points = 48 + 48 * sizes * MEAN_SHAPE + random.normal(0, 1.5, (count, 15, 2))
     points[::3, 2:10] = np.nan
     return points
@@ -28,6 +28,26 @@ def labels(count: int = 60) -> Labels:
 
 def missing_as(value: float) -> Callable[[Labels], Labels]:
     return lambda points: np.nan_to_num(points, nan=value)
+
+
+def filled(points: Labels) -> Labels:
+    """As pandas does with fillna(mean())."""
+    return np.where(np.isnan(points), np.nanmean(points, 0), points)
+
+
+def carried_forward(points: Labels) -> Labels:
+    """Four points in the last two thirds, and the others' as in the last row that has them."""
+    points[20:, 2:10] = points[19, 2:10]
+    return points
+
+
+def a_third(spoil: Callable[[Labels], Labels]) -> Callable[[Labels], Labels]:
+    return lambda points: np.concatenate([spoil(points[:20]), points[20:]])
+
+
+def written_twice(points: Labels) -> Labels:
+    points[:, INDEX["left_eye_inner_corner"]] = points[:, INDEX["left_eye_center"]]
+    return points
 
 
 def of_two_faces(points: Labels) -> Labels:
@@ -45,13 +65,18 @@ def of_two_faces(points: Labels) -> Labels:
         (lambda points: points / 48 - 1, r"those from -1 to 1 by 48 and add 48"),
         (lambda points: points[:, list(MIRROR)], r"line 2: left_eye_center lies left of right_eye_center"),
         (lambda points: points * [-1, 1] + [96, 0], r"left is the subject's own left"),
-        (lambda points: points / 2, r"the eyes are 1\d px apart around \(24, 19\), in Kaggle's crops 36 px"),
+        (lambda points: points / 2, r"line 2: the eyes are 1\d px apart around \(2\d, \d+\), in Kaggle's"),
+        (a_third(lambda points: points / 2), r"line 2: the eyes are 1\d px apart around .* 20 of 60 rows are so"),
         (lambda points: points * 1.4 - 4, r"the eyes are \d+ px apart"),
         (lambda points: points[..., ::-1], r"of the 96x96 image, counted from its top left corner|lies left of"),
         (lambda points: points * [1, -1] + [0, 96], r"counted from its top left corner"),
+        (a_third(lambda points: points * [1, -1] + [0, 96]), r"counted from its top left corner"),
+        (lambda points: points - 48, r"counted from its top left corner"),
+        (filled, r"line 2: left_eye_inner_corner is at \(\d.*, as are 20 labels; .* placeholder"),
+        (carried_forward, r"line 21: left_eye_inner_corner is at .* placeholder"),
+        (written_twice, r"line 2: left_eye_center and left_eye_inner_corner are both at .* written twice"),
         (of_two_faces, r"line 9: left_eye_outer_corner and right_eye_outer_corner are both at .* correct that row"),
     ],
-    ids=["0", "-1", "96", "0..1", "-1..1", "names", "mirror", "half", "larger", "transposed", "y up", "coincide"],
 )
 def test_labels_that_are_no_keypoints_are_refused(spoil: Callable[[Labels], Labels], said: str) -> None:
     with pytest.raises(DataError, match=rf"training\.csv.*{said}"):

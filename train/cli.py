@@ -19,6 +19,7 @@ from tracker.options import INPUT, MACHINE, OUTPUT
 from tracker.support.process import run_program
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
+    from train.data.kaggle import Faces
     from train.rebuild import Options
 
 log = logging.getLogger("train.cli")  # by name: it speaks up under `python -m train.cli` too
@@ -39,6 +40,8 @@ DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or a folder 
 INDEX_HELP = (
     "For data that is not Kaggle's whole file: a csv of row, kaggle_row, duplicate_group, scheme, known_problem."
 )
+JUDGED_DATA_HELP = f"{DATA_HELP}  [default: that of the run with these weights]"
+JUDGED_INDEX_HELP = f"{INDEX_HELP}  [default: that of the run]"
 WEIGHTS_HELP = "A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]"
 
 THOROUGH, QUICK = (9_000, 3, 3_000), (1_000, 1, 500)
@@ -183,8 +186,8 @@ def train(
 
 @app.command(cls=PlainCommand, short_help="Measure the error of weights, by scheme and keypoint.")
 def evaluate(
-    data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help=JUDGED_DATA_HELP)] = None,
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=JUDGED_INDEX_HELP)] = None,
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="Judge only by the rows that training never saw.")
@@ -193,10 +196,9 @@ def evaluate(
 ) -> None:
     """RMSE per scheme, per keypoint and Kaggle-weighted, each row read by its own scheme's outputs."""
     from tracker.backends.weights import load
-    from train.data.kaggle import read_training
     from train.judge import evaluate as judge
 
-    faces = read_training(data, index=index)
+    faces = _judged_faces(weights, data, index)
     chosen = faces.only(judge.held_out(faces, load(weights))) if hold_out else faces
     once, twice = judge.evaluate(chosen, weights)
     if as_json:
@@ -259,28 +261,27 @@ def compare(
 @app.command(cls=PlainCommand, short_help="Write an HTML page about the quality of weights.")
 def report(
     weights: Annotated[Path, typer.Argument(metavar="RUN_OR_WEIGHTS", help="A folder with fkp.onnx, or that file.")],
-    data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help=JUDGED_DATA_HELP)] = None,
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=JUDGED_INDEX_HELP)] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for report.html.  [default: beside the weights]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace report.html if it exists.")] = False,
 ) -> None:
     """One HTML page on how good weights are: curves, errors, calibration, the worst faces; a training writes it too."""
-    from train.data.kaggle import read_training
     from train.judge.report import refuse_report, write_report
     from train.rebuild import open_folder
 
     folder = out or (weights if weights.is_dir() else weights.parent)
     refuse_report(folder, overwrite=overwrite)
     open_folder(folder)
-    log.info("report in %s", write_report(weights, read_training(data, index=index), folder, overwrite=overwrite))
+    log.info("report in %s", write_report(weights, _judged_faces(weights, data, index), folder, overwrite=overwrite))
 
 
 @app.command(cls=PlainCommand, short_help="List labels that may be wrong.")
 def audit(
-    data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help=JUDGED_DATA_HELP)] = None,
+    index: Annotated[Path | None, typer.Option(metavar="CSV", help=JUDGED_INDEX_HELP)] = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -305,7 +306,6 @@ def audit(
     """List the labels that a net which never saw them doubts most; finished folds are kept, data is never changed."""
     import torch
 
-    from train.data.kaggle import read_training
     from train.judge import audit as doubt
     from train.learn.loop import FitConfig
     from train.learn.parallel import chosen_device
@@ -315,7 +315,7 @@ def audit(
         raise typer.BadParameter("trains nothing; leave out --folds and --steps", param_hint="--weights")
     doubt.refuse_audit(out, overwrite=overwrite)
     open_folder(out)
-    faces = read_training(data, index=index)
+    faces = _judged_faces(weights, data, index)
     if weights is None:
         if overwrite:
             doubt.forget_folds(out)
@@ -403,6 +403,17 @@ def export(
         log.info("%s: %s", kind, finished.path.with_name(finished.card[kind]["file"]))
     if tensorrt:
         log.info("%s -> %s", compile_ahead(finished, precision, Cache(compiled_dir())), compiled_dir())
+
+
+def _judged_faces(weights: Path | None, data: Path | None, index: Path | None) -> "Faces":
+    """The data that is given, or that of the run whose weights are judged."""
+    from train.data.kaggle import read_training
+    from train.judge.places import found_places
+
+    if weights is None and data is None:
+        raise typer.BadParameter("give --data PATH, or --weights with the folder of a run", param_hint="--data")
+    data, index = found_places(weights, data, index)
+    return read_training(data, index=index)
 
 
 def _train_and_show(options: "Options") -> None:

@@ -1,8 +1,8 @@
 """`fkp-train --data`: from the data to weights that the tracker runs.
 
 In: Kaggle's training data, optionally faces with 68 landmarks and faces without labels.  Out: a folder with the
-networks (see `train.export.onnx`), their card `fkp.json`, `history.jsonl` and `report.html`.  Until the training ends,
-the folder holds checkpoints instead.
+networks (see `train.export.onnx`), their card `fkp.json`, `history.jsonl`, `places.json` and `report.html`.  Until the
+training ends, the folder holds checkpoints instead.
 
 Large networks, the teachers, are trained first.  The small one that ships then learns from the labels and the teachers.
 """
@@ -38,6 +38,7 @@ from train.data.split import SPLIT_SEED, hold_out, judges_turned
 from train.export.from_onnx import net_of
 from train.export.onnx import SCHEMES_FILE, write_weights
 from train.judge.evaluate import Outputs, hold_out_sha256, judged, second_look
+from train.judge.places import note_places
 from train.judge.report import HISTORY, try_report
 from train.learn.augment import Bank
 from train.learn.calibrate import Calibrated, calibrated
@@ -154,6 +155,7 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
     labelled = {"kaggle": kaggle_bank(faces, ~judges)} | _extra_banks(extra, unlabelled)
     judge = _Judge(faces, judges & ~faces.problem)
     if crew.leads:
+        note_places(options.out, options.data, options.index)
         count = sum(len(bank.images) for bank in labelled.values())
         log.info("%d faces to learn from, %d to judge by", count, judge.count)
         if not options.resume:  # files of an earlier run must not be taken for this run's
