@@ -12,7 +12,7 @@ from tracker.spec import INDEX
 from tracker.types import Frame
 from train.cli import main
 from train.data.faces68 import HIDDEN, HUMAN, Crops68, keypoints_from_68, read_faces68
-from train.judge.photographs import _errors, judge_end_to_end, judge_turned, ours, ours_in_tracking
+from train.judge.photographs import SHARED, SHARED_IBUG, _errors, judge_end_to_end, judge_turned, ours, ours_in_tracking
 
 try:
     import mediapipe
@@ -38,8 +38,25 @@ def test_pictures_without_a_face_are_missed_and_nothing_but_them_is_refused(shar
     judged = judge_end_to_end(dark, ours())
     assert (judged.faces, judged.missed) == (30, 1)
     assert 1.0 < judged.error_without_offsets_percent < judged.error_percent < 5.0
+    assert 1.0 < judged.nme_13_without_offsets_percent < judged.nme_13_percent < 6.0
     with pytest.raises(DataError, match="none of the 30"):
         judge_end_to_end(replace(few, images=[np.zeros_like(image) for image in few.images]), ours())
+
+
+def test_nme_is_of_the_13_points_that_ibug_labels_too(shared: Path) -> None:
+    """Each of them 3 % of the outer-eye distance off iBUG's label, the eye centres anywhere."""
+    afw = read_faces68(shared / "data/faces68/afw.zip")
+    few = Crops68(afw.images[:4], afw.landmarks[:4], afw.names[:4])
+    answers = keypoints_from_68(few.landmarks)
+    answers[:, SHARED] = few.landmarks[:, SHARED_IBUG]
+    outer = answers[:, INDEX["left_eye_outer_corner"]] - answers[:, INDEX["right_eye_outer_corner"]]
+    answers[:, SHARED] += 0.03 * outer[:, None]
+    answers[:, INDEX["left_eye_center"]] += 0.2 * outer
+    look = iter(answers[:, None])
+    judged = judge_end_to_end(few, lambda _: next(look))
+    assert judged.nme_13_percent == pytest.approx(3, abs=1e-3)
+    assert judged.nme_13_without_offsets_percent == pytest.approx(0, abs=1e-3)
+    assert len(set(judged.ibug_points)) == 13
 
 
 def turned(afw: Crops68, yaw: float) -> Crops68:

@@ -334,7 +334,14 @@ def wild(
     faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder).")],
     weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
     peer: Annotated[
-        PeerName | None, typer.Option(help="Also measure MediaPipe's FaceMesh on the same pictures.")
+        PeerName | None, typer.Option(help="Also measure MediaPipe's face mesh on the same pictures.")
+    ] = None,
+    peer_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TASK",
+            help="MediaPipe's face_landmarker.task; releases from 0.10.30 on include no model.",
+        ),
     ] = None,
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="Judge only by the turned faces that training never learns from.")
@@ -342,9 +349,14 @@ def wild(
 ) -> None:
     """Judge detector, crop and network together on photographs; prints JSON, % of the outer-eye distance.
 
+    `nme_13` counts the 13 points that iBUG labels too as iBUG labels them; the other figures count all 15 as Kaggle's
+    scheme A does.
+
     Faces whose table says how they are turned are judged by yaw and roll instead, each picture looked at six times as
     in a film: % of the size of the face's box over the points that people labelled.
     """
+    if peer_model is not None and peer is None:
+        raise typer.BadParameter("needs --peer mediapipe", param_hint="--peer-model")
     from tracker.bench.mediapipe_baseline import open_peer
     from train.data.faces68 import read_faces68
     from train.data.split import judges_turned
@@ -355,7 +367,7 @@ def wild(
     turns = crops.seen is not None
     judge: Callable[..., Any] = judge_turned if turns else judge_end_to_end
     with ExitStack() as opened:  # a peer that cannot be used is told before anything is judged
-        theirs = opened.enter_context(closing(open_peer(None, stills=True))) if peer else None
+        theirs = opened.enter_context(closing(open_peer(peer_model, stills=True))) if peer else None
         result = judge(crops, (ours_in_tracking if turns else ours)(weights)).to_json()
         if theirs:
             result["peer"] = {"name": theirs.name} | judge(crops, theirs).to_json()
