@@ -6,19 +6,25 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tracker.backends.settings import Precision
 from tracker.bench.peers import PeerName
 from tracker.commands.help import CONTEXT, TRAINING, PlainCommand, PlainGroup
+from tracker.errors import BackendUnavailable
 from tracker.options import INPUT, MACHINE, OUTPUT
+from tracker.support.atomic import refuse_existing
 from tracker.support.process import run_program
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import; --help should not
+    from tracker.backends.weights import Weights
     from train.data.kaggle import Faces
     from train.rebuild import Options
 
@@ -36,13 +42,28 @@ Examples:
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
-DATA_HELP = "Kaggle's download: the zip, training.zip, training.csv or a folder that contains one of them."
-INDEX_HELP = (
-    "For data that is not Kaggle's whole file: a csv of row, kaggle_row, duplicate_group, scheme, known_problem."
+# Options of several commands
+_DATA = "Kaggle's download: the zip, training.zip, training.csv or a folder that contains one of them."
+_INDEX = "For data that is not Kaggle's whole file: a csv of row, kaggle_row, duplicate_group, scheme, known_problem."
+DATA, JUDGED_DATA = (
+    typer.Option(metavar="PATH", help=f"{_DATA}{default}")
+    for default in ("", "  [default: that of the run with these weights]")
 )
-JUDGED_DATA_HELP = f"{DATA_HELP}  [default: that of the run with these weights]"
-JUDGED_INDEX_HELP = f"{INDEX_HELP}  [default: that of the run]"
-WEIGHTS_HELP = "A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]"
+INDEX, JUDGED_INDEX = (
+    typer.Option(metavar="CSV", help=f"{_INDEX}{default}") for default in ("", "  [default: that of the run]")
+)
+WEIGHTS = typer.Option(
+    metavar="DIR_OR_ONNX", help="A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]"
+)
+DEVICE = typer.Option(help="Where to train.")
+
+
+def _under(panel: str, option: Any) -> Any:
+    """The same option under a heading of --help."""
+    placed = copy(option)
+    placed.rich_help_panel = panel
+    return placed
+
 
 THOROUGH, QUICK = (9_000, 3, 3_000), (1_000, 1, 500)
 """Steps of the net, teachers, steps of each teacher."""
@@ -56,8 +77,8 @@ WIDE = 110
 @app.callback(cls=PlainGroup, invoke_without_command=True, context_settings=CONTEXT, epilog=EXAMPLES)
 def train(
     context: typer.Context,
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help=DATA_HELP, rich_help_panel=INPUT)] = None,
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP, rich_help_panel=INPUT)] = None,
+    data: Annotated[Path | None, _under(INPUT, DATA)] = None,
+    index: Annotated[Path | None, _under(INPUT, INDEX)] = None,
     extra: Annotated[
         list[Path] | None,
         typer.Option(
@@ -128,7 +149,7 @@ def train(
         int,
         typer.Option(metavar="N", help="Seed of all random choices except the hold-out.", rich_help_panel=TRAINING),
     ] = 0,
-    device: Annotated[DeviceName, typer.Option(help="Where to train.", rich_help_panel=MACHINE)] = "auto",
+    device: Annotated[DeviceName, _under(MACHINE, DEVICE)] = "auto",
     report_every: Annotated[
         int,
         typer.Option(
@@ -186,9 +207,9 @@ def train(
 
 @app.command(cls=PlainCommand, short_help="Measure the error of weights, by scheme and keypoint.")
 def evaluate(
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help=JUDGED_DATA_HELP)] = None,
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=JUDGED_INDEX_HELP)] = None,
-    weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+    data: Annotated[Path | None, JUDGED_DATA] = None,
+    index: Annotated[Path | None, JUDGED_INDEX] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="Judge only by the rows that training never saw.")
     ] = False,
@@ -204,8 +225,6 @@ def evaluate(
     if as_json:
         print(json.dumps(once.to_json() | {"second_look": twice.to_json()}, allow_nan=False))
         return
-    from rich.console import Console
-
     from train.metrics import figure
 
     Console().print(once.table())
@@ -214,8 +233,8 @@ def evaluate(
 
 @app.command(cls=PlainCommand, short_help="Compare all published recipes on the same data.")
 def compare(
-    data: Annotated[Path, typer.Option(metavar="PATH", help=DATA_HELP)],
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=INDEX_HELP)] = None,
+    data: Annotated[Path, DATA],
+    index: Annotated[Path | None, INDEX] = None,
     recipes: Annotated[
         str, typer.Option(metavar="NAMES", help="Recipes to run, separated by commas; patterns like 'cnn*' work.")
     ] = "*",
@@ -227,15 +246,13 @@ def compare(
         typer.Option("--to-the-end", help="Let each recipe take all its epochs instead, however long that is."),
     ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the table.")] = Path("runs/compare"),
-    device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
+    device: Annotated[DeviceName, DEVICE] = "auto",
     download: Annotated[
         bool, typer.Option("--download", help="Download pretrained backbones that are not in torch's cache.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again and discard finished recipes.")] = False,
 ) -> None:
     """Every published recipe side by side; a comparison that was stopped goes on when it is typed again."""
-    from rich.console import Console
-
     from train.recipes import compare as side_by_side
 
     try:
@@ -261,8 +278,8 @@ def compare(
 @app.command(cls=PlainCommand, short_help="Write an HTML page about the quality of weights.")
 def report(
     weights: Annotated[Path, typer.Argument(metavar="RUN_OR_WEIGHTS", help="A folder with fkp.onnx, or that file.")],
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help=JUDGED_DATA_HELP)] = None,
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=JUDGED_INDEX_HELP)] = None,
+    data: Annotated[Path | None, JUDGED_DATA] = None,
+    index: Annotated[Path | None, JUDGED_INDEX] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for report.html.  [default: beside the weights]")
     ] = None,
@@ -280,8 +297,8 @@ def report(
 
 @app.command(cls=PlainCommand, short_help="List labels that may be wrong.")
 def audit(
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help=JUDGED_DATA_HELP)] = None,
-    index: Annotated[Path | None, typer.Option(metavar="CSV", help=JUDGED_INDEX_HELP)] = None,
+    data: Annotated[Path | None, JUDGED_DATA] = None,
+    index: Annotated[Path | None, JUDGED_INDEX] = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -298,7 +315,7 @@ def audit(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for audit.csv and audit.png.")] = Path("runs/audit"),
-    device: Annotated[DeviceName, typer.Option(help="Where to train.")] = "auto",
+    device: Annotated[DeviceName, DEVICE] = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again and replace an audit that exists.")
     ] = False,
@@ -332,7 +349,7 @@ def audit(
 @app.command(cls=PlainCommand, short_help="Measure the whole tracker on photographs.")
 def wild(
     faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder).")],
-    weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
     peer: Annotated[
         PeerName | None, typer.Option(help="Also measure MediaPipe's face mesh on the same pictures.")
     ] = None,
@@ -379,11 +396,10 @@ def submit(
     test: Annotated[Path, typer.Option(metavar="PATH", help="test.csv, a zip that contains it, or their folder.")],
     lookup: Annotated[Path, typer.Option(metavar="CSV", help="Kaggle's IdLookupTable.csv.")],
     out: Annotated[Path, typer.Option(metavar="CSV", help="The submission.")] = Path("submission.csv"),
-    weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a submission for Kaggle's Facial Keypoints Detection: 27,124 values, clipped to 0..96."""
-    from tracker.support.atomic import refuse_existing
     from train.data.kaggle import read_test
     from train.judge.evaluate import predicted_labels
     from train.judge.submit import asked_scheme, write_submission
@@ -398,15 +414,13 @@ def submit(
 
 @app.command(cls=PlainCommand, short_help="Convert finished weights to their other forms.")
 def export(
-    weights: Annotated[Path | None, typer.Option(metavar="DIR_OR_ONNX", help=WEIGHTS_HELP)] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="Compile with TensorRT now instead of at the first start of fkp-track.")
     ] = False,
     precision: Annotated[Precision, typer.Option(help="Precision of the compiled network.")] = "fp32",
 ) -> None:
     """Make the other forms of finished weights: for processors, in half precision, and as a TensorRT engine."""
-    from tracker.backends.tensorrt import compile_ahead
-    from tracker.backends.tensorrt.cache import Cache, compiled_dir
     from tracker.backends.weights import load
     from train.export.onnx import FORMS, add_forms
 
@@ -414,7 +428,7 @@ def export(
     for kind in FORMS:
         log.info("%s: %s", kind, finished.path.with_name(finished.card[kind]["file"]))
     if tensorrt:
-        log.info("%s -> %s", compile_ahead(finished, precision, Cache(compiled_dir())), compiled_dir())
+        _compile(finished, precision)
 
 
 def _judged_faces(weights: Path | None, data: Path | None, index: Path | None) -> "Faces":
@@ -430,9 +444,6 @@ def _judged_faces(weights: Path | None, data: Path | None, index: Path | None) -
 
 def _train_and_show(options: "Options") -> None:
     """Run the training with a progress bar on stderr, or a line per report where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from train.learn.parallel import chosen_device, joined
     from train.rebuild import rebuild
 
@@ -472,17 +483,21 @@ def _train_and_show(options: "Options") -> None:
 
 def _compile_where_a_gpu_is(options: "Options") -> None:
     """Have the engine ready that the first `fkp-track` on this machine would build."""
-    from tracker.backends.tensorrt import compile_ahead
-    from tracker.backends.tensorrt.cache import Cache, compiled_dir
     from tracker.backends.weights import load
-    from tracker.errors import BackendUnavailable
     from train.learn.parallel import chosen_device
 
     if chosen_device(options.device) == "cuda":
         try:
-            log.info("compiled: %s", compile_ahead(load(options.out), "fp32", Cache(compiled_dir())))
+            _compile(load(options.out), "fp32")
         except BackendUnavailable as refusal:
             log.info("no TensorRT engine: %s", refusal.reason)
+
+
+def _compile(weights: "Weights", precision: Precision) -> None:
+    from tracker.backends.tensorrt import compile_ahead
+    from tracker.backends.tensorrt.cache import Cache, compiled_dir
+
+    log.info("%s -> %s", compile_ahead(weights, precision, Cache(compiled_dir())), compiled_dir())
 
 
 def main() -> None:

@@ -13,7 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from tracker.errors import SinkError, SourceError
+from tracker.sinks.film import FORMATS as FILM_FORMATS
+from tracker.sinks.images import output_name
 from tracker.sinks.keypoints.registry import FORMATS, FormatName
+from tracker.sources.contract import existing
+from tracker.sources.images import OTHERS, SUFFIXES, tell_left_out
 from tracker.support.atomic import PARTIAL_STEM
 from tracker.support.same_file import Sources, folded
 
@@ -135,8 +139,6 @@ def tree_of(
 
 
 def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, str]]:
-    from tracker.sources.contract import existing
-
     if is_pattern(source):
         return _matches(source, outputs)
     if not existing(source).is_dir():
@@ -153,8 +155,6 @@ def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, s
 
 def _tell_left_out(folder: Path, films: Sequence[Path]) -> None:
     """Say once how many pictures lie beside the films: a folder is one of films or one of pictures."""
-    from tracker.sources.images import OTHERS, SUFFIXES, tell_left_out
-
     beside = (item for place in {film.parent for film in films} for item in _shown(place))
     tell_left_out(folder, (item for item in beside if item.suffix.lower() in SUFFIXES | OTHERS and item.is_file()))
 
@@ -223,8 +223,6 @@ def _of_any_python(parts: Sequence[str]) -> str:
 
 def is_picture(path: Path) -> bool:
     """Whether the name of `path` is one that a folder of pictures is searched for."""
-    from tracker.sources.images import SUFFIXES
-
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
@@ -243,9 +241,6 @@ def _output(tree: Tree, source: Path, name: str, *, whole: bool = False) -> Outp
 
     With `whole` the film's own suffix stays in the name, so that it differs from those of films called alike.
     """
-    from tracker.sinks.film import FORMATS
-    from tracker.sinks.images import output_name
-
     album = source.is_dir()
     bare = name if album or whole else PurePosixPath(name).with_suffix("").as_posix()
     if tree.option == "keypoints":
@@ -254,7 +249,7 @@ def _output(tree: Tree, source: Path, name: str, *, whole: bool = False) -> Outp
         place = PurePosixPath(tree.pattern).with_suffix("").as_posix()
         return Output(tree.option, tree.root, place.replace(SLOT, name if album else output_name(name)))
     suffix = PurePosixPath(name).suffix
-    own = suffix if suffix.lower() in FORMATS else ".mp4"
+    own = suffix if suffix.lower() in FILM_FORMATS else ".mp4"
     pattern = SLOT + own if tree.pattern == SLOT else tree.pattern
     return Output(tree.option, tree.root, pattern.replace(SLOT, bare))
 

@@ -18,6 +18,7 @@ from tracker.backends.weights import load
 from tracker.batch.ledger import Ledger, open_ledger
 from tracker.batch.plan import SLOT, Output, Task, Tree, holds_films, is_pattern, plan, tree_of
 from tracker.batch.processes import in_processes
+from tracker.batch.ray import on_ray
 from tracker.batch.report import open_report
 from tracker.batch.settings import Batch
 from tracker.batch.storage import is_url, move, remove
@@ -85,10 +86,7 @@ def _worked_off(
 ) -> Generator[tuple[Task, Outcome], None, None]:
     """Each task with its outcome, as they end, wherever the batch is done."""
     if batch.ray is not None and tasks:
-        from tracker.batch.ray import on_ray
-
         return on_ray(tasks, batch.each, batch.ray, batch.jobs, progressed)
-
     return in_processes(tasks, batch.each, batch.jobs or default_jobs(), progressed)
 
 

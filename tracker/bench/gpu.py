@@ -13,6 +13,8 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 
 from tracker.backends.choice import open_backend
 from tracker.backends.contract import BATCHES, Backend, infer_frame
@@ -97,9 +99,6 @@ def throughput(backend: Backend, crops: NDArray[np.uint8], count: int, repeats: 
 
 def print_runtimes(results: dict[str, Any]) -> None:
     """The results for a person, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table("runtime", *(f"{count} faces, us p50 p95 p99" for count in FACES), "faces/s")
     refused = []
     for name, result in results.items():

@@ -23,7 +23,12 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, Literal, cast
 
+import av
 import cv2
+import numpy as np
+import onnxruntime as ort
+from rich.console import Console
+from rich.table import Table
 
 from tracker.app.follow import open_detector_for, stages_of
 from tracker.app.progress import FIRST_KEYPOINTS
@@ -417,10 +422,6 @@ def _rounded(value: Any) -> Any:
 
 
 def _machine() -> dict[str, Any]:
-    import av
-    import numpy as np
-    import onnxruntime as ort
-
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -460,9 +461,6 @@ def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> d
 
 def print_table(results: dict[str, Any]) -> None:
     """The results for a person, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
     machine, settings = results["machine"], results["settings"]
     table = Table("ms", "p50", "p95", "p99", title=f"{settings['source']} {settings['width']}x{settings['height']}")
     rows = {"frame to keypoints": results["frame_to_keypoints_ms"], **results["stages_ms"]}

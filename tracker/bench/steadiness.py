@@ -17,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 
 from tracker.backends.contract import Backend
 from tracker.core.association import Identity
@@ -376,9 +378,6 @@ def _without_image(tracked: Tracked) -> Tracked:
 
 def print_report(results: dict[str, Any]) -> None:
     """Print tables on stdout: `asdict(Report)`, or a film's jitter as `film_jitter_pct_iod`."""
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console()
     if "film_jitter_pct_iod" in results:
         table = Table("smoothing", "jitter %")

@@ -4,8 +4,8 @@ In: one `Tracked` per frame, in order.  Points stay in frame px; sinks that show
 as it is; `Annotate` draws once for all of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.square import as_shown
-from tracker.errors import SinkError
 from tracker.types import Tracked
 
 
@@ -79,12 +78,3 @@ class Shown:
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
-
-
-@contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Import packages of the extra `name`.  Raises SinkError if they are missing."""
-    try:
-        yield
-    except ImportError as error:
-        raise SinkError(f'this output needs an extra ({error}): pip install "fkp[{name}]"') from error

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tracker.sinks.extra import extra
 from tracker.sinks.keypoints.registry import FormatName, open_record
 
 if TYPE_CHECKING:
@@ -56,32 +57,24 @@ def _udp(place: "Address", request: Request) -> "Sink":
 
 
 def _osc(place: "Address", request: Request) -> "Sink":
-    from tracker.sinks.contract import extra
-
     with extra("osc"):
         from tracker.sinks.keypoints.osc import open_osc
     return open_osc(place)
 
 
 def _lsl(name: str, request: Request) -> "Sink":
-    from tracker.sinks.contract import extra
-
     with extra("lsl"):
         from tracker.sinks.keypoints.lsl import open_lsl
     return open_lsl(name, request.info, request.header)
 
 
 def _rerun(place: "Path | Address", request: Request) -> "Sink":
-    from tracker.sinks.contract import extra
-
     with extra("rerun"):
         from tracker.sinks.rerun import open_rerun
     return open_rerun(place, request.info.name, overwrite=request.overwrite)
 
 
 def _serve(place: "Address", request: Request) -> "Sink":
-    from tracker.sinks.contract import extra
-
     with extra("serve"):
         from tracker.sinks.page import open_serve
     server = open_serve(place, request.info, token=request.serve_token)
@@ -90,8 +83,6 @@ def _serve(place: "Address", request: Request) -> "Sink":
 
 
 def _virtual_camera(asked: bool, request: Request) -> "Sink":
-    from tracker.sinks.contract import extra
-
     with extra("virtual-camera"):
         from tracker.sinks.virtual_camera import open_virtual_camera
     camera = open_virtual_camera(request.info)

@@ -6,6 +6,7 @@ In and out: `Faces`, crop px.  A row is complete when all fifteen keypoints are 
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from tracker.errors import DataError
@@ -51,8 +52,6 @@ def carried_forward(faces: Faces) -> Faces:
 
     Rows above the first complete one have none to take, so they are left out.
     """
-    import pandas as pd
-
     complete(faces)
     faces = labelled(faces)
     filled = _with_labels(faces, pd.DataFrame(_table(faces)).ffill().to_numpy())

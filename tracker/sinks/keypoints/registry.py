@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tracker.errors import SinkError
+from tracker.sinks.extra import extra
 from tracker.support.address import DEVNULL, STDOUT
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ def _csv(path: Path, header: "Header", overwrite: bool) -> "Sink":
 
 
 def _parquet(path: Path, header: "Header", overwrite: bool) -> "Sink":
-    from tracker.sinks.contract import extra
-
     with extra("parquet"):
         from tracker.sinks.keypoints.parquet import open_parquet
     return open_parquet(path, header, overwrite)
