@@ -1,5 +1,6 @@
 """Formatting, lint, types and layers: part of the one test command, so that no second one has to be remembered."""
 
+import json
 import os
 import re
 import shutil
@@ -38,21 +39,40 @@ def test_nothing_to_complain_about(command: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+UNTYPED = ("reportUnknownVariableType", "reportUnknownMemberType", "reportUnknownArgumentType")
+"""What pandas does not say of itself."""
+CHECKERS = {
+    "mypy": (("-m", "mypy"), "mypy.ini", "[mypy]\nstrict = true\nfollow_imports = silent\n"),
+    "basedpyright": (
+        ("-m", "basedpyright", "--pythonpath", sys.executable),
+        "pyrightconfig.json",
+        json.dumps({"typeCheckingMode": "strict", "extraPaths": [str(ROOT)], **dict.fromkeys(UNTYPED, False)}),
+    ),
+}
+"""Each with a user's settings, not with ours."""
+
+
 @pytest.mark.slow
-def test_the_examples_of_the_guides_are_typed_even_with_opencvs_own_types(tmp_path: Path) -> None:
-    """As a user's mypy sees them: strict, and without our settings."""
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_the_examples_of_the_guides_are_typed_even_with_opencvs_own_types(checker: str, tmp_path: Path) -> None:
+    """So are the public names in `typed.py`."""
     guides = [ROOT / "README.md", ROOT / "tracker" / "README.md"]
     if not all(guide.exists() for guide in guides):
         pytest.skip("needs the repository")
+    if find_spec(checker) is None:
+        pytest.skip(f"needs {checker}, in the extra `test-all`")
     fence = "`" * 3
     examples = [
         code for guide in guides for code in re.findall(f"{fence}python\n(.*?){fence}", guide.read_text(), re.S)
     ]
     assert len(examples) > 3
-    for number, code in enumerate(examples):
+    for number, code in enumerate([*examples, (ROOT / "tests" / "typed.py").read_text()]):
         (tmp_path / f"example{number}.py").write_text(code)
-    (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\nfollow_imports = silent\n")
-    command = [sys.executable, "-m", "mypy", *(path.name for path in sorted(tmp_path.glob("*.py")))]
-    variables = os.environ | {"MYPYPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    command, settings, content = CHECKERS[checker]
+    (tmp_path / settings).write_text(content)
+    files = [path.name for path in sorted(tmp_path.glob("*.py"))]
+    done = subprocess.run(
+        [sys.executable, *command, *files],
+        cwd=tmp_path, env=os.environ | {"MYPYPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
