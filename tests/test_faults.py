@@ -27,10 +27,13 @@ from programs import FKP_TRACK, headless
 from tracker import Tracker
 from tracker.app.progress import Tally
 from tracker.app.run import run
+from tracker.batch.plan import find
 from tracker.errors import DataError, SinkError, SourceError
 from tracker.options import Options
 from tracker.sources.contract import Kind
 from tracker.sources.registry import open_film
+from tracker.support.atomic import open_partial
+from tracker.support.same_file import Sources
 from tracker.types import Tracked
 from train.data.kaggle import read_training
 
@@ -390,6 +393,62 @@ def test_a_stop_that_a_starting_module_calls_a_failure_is_a_stop() -> None:
     """Compiled modules wrap what is raised while they are imported: ONNX Runtime's does."""
     done = subprocess.run([sys.executable, "-c", STOPPED_WHILE_STARTING], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (143, "")
+
+
+SWALLOWED = """
+import signal
+from tracker.errors import SourceError
+from tracker.support.process import Stopped, run_program
+
+def app():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except Stopped:
+        pass
+    raise SourceError("cannot be read") from InterruptedError(4, "Interrupted system call")
+
+run_program(app, "fkp-track")
+"""
+
+
+def test_a_stop_that_a_library_swallows_is_a_stop() -> None:
+    """PyAV does while it waits for the writer of a pipe."""
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, "")
+
+
+REFUSALS = {
+    "a full disk": "raise OSError(28, 'No space left on device', 'x')",
+    "a dying disk": "raise OSError(5, 'Input/output error')",
+    "no memory for a picture": "bytearray(1 << 62)",
+    "no memory for a library": "raise ImportError('x.so: failed to map segment from shared object', name='x')",
+    "no current folder": "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); os.getcwd()",
+}
+
+
+@posix
+@pytest.mark.parametrize("fault", REFUSALS)
+def test_what_the_system_refuses_is_one_message(fault: str, tmp_path: Path) -> None:
+    code = f"from tracker.support.process import run_program as run; run(lambda: exec({REFUSALS[fault]!r}), 'fkp')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"fkp: .+\n", done.stderr)
+
+
+@posix
+def test_links_that_lead_to_themselves_are_failures_of_their_own(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.mp4", "b.mp4"):
+        Path(name).symlink_to({"a.mp4": "b.mp4", "b.mp4": "a.mp4"}[name])
+    shutil.copy(film, "c.mp4")
+    assert sorted(name for _, name in find([tmp_path], outputs=())) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert not Sources([Path("a.mp4")]).are_replaced_by(Path("c.mp4"))
+    with pytest.raises(SourceError, match="Too many levels of symbolic links"):
+        open_film(Path("a.mp4"))
+    with pytest.raises(SinkError, match="leads to itself"):
+        open_partial(Path("a.mp4"), overwrite=True)
 
 
 def catches(pid: int, number: signal.Signals) -> bool:

@@ -19,7 +19,7 @@ from tracker.sinks.keypoints.registry import FORMATS, FormatName
 from tracker.sources.contract import existing
 from tracker.sources.images import OTHERS, SUFFIXES, tell_left_out
 from tracker.support.atomic import PARTIAL_STEM
-from tracker.support.same_file import Sources, folded
+from tracker.support.same_file import Sources, folded, real
 
 FILMS = frozenset(
     {".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265", ".hevc", ".insv"}
@@ -102,7 +102,7 @@ def find(sources: Sequence[Path], *, outputs: Collection[Path]) -> list[tuple[Pa
     found: dict[Path, tuple[Path, str]] = {}
     for source in sources:
         for film, name in _films_of(source, outputs):
-            found.setdefault(film.resolve(), (film, name))
+            found.setdefault(real(film), (film, name))
     return list(found.values())
 
 
@@ -130,12 +130,12 @@ def tree_of(
                 f"{path} looks like one file, but several films need a folder; "
                 f"try --{option} {path.with_suffix('')}, or --{option} '{path.with_suffix('')}/{SLOT}{path.suffix}'"
             )
-        return Tree(option, path.resolve(), SLOT if option == "out" else SLOT + FORMATS[format].suffixes[0])
+        return Tree(option, real(path), SLOT if option == "out" else SLOT + FORMATS[format].suffixes[0])
     index = next(index for index, part in enumerate(path.parts) if SLOT in part)
     pattern = "/".join(path.parts[index:])
     if pattern.count(SLOT) > 1 or PurePosixPath(pattern).suffix.lower() not in suffixes:
         raise SinkError(f"{path}: expected one {SLOT} and a name that ends in one of {', '.join(sorted(suffixes))}")
-    return Tree(option, path.parents[len(path.parts) - 1 - index].resolve(), pattern)
+    return Tree(option, real(path.parents[len(path.parts) - 1 - index]), pattern)
 
 
 def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, str]]:
@@ -150,7 +150,7 @@ def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, s
         return [(film, film.relative_to(source).as_posix()) for film in films]
     if not any(is_picture(item) for item in source.iterdir()):
         raise SourceError(f"{source} contains neither films nor pictures; give another folder, or name the files")
-    return [(source, source.resolve().name)]
+    return [(source, real(source).name)]
 
 
 def _tell_left_out(folder: Path, films: Sequence[Path]) -> None:
@@ -164,7 +164,7 @@ def _shown(folder: Path) -> list[Path]:
 
 
 def _refuse_among_films(folder: Path, outputs: Collection[Path]) -> None:
-    if folder.resolve() in outputs:
+    if real(folder) in outputs:
         raise SinkError(
             f"the next run would track the annotated films in {folder} too; "
             f"choose another folder, e.g. {folder / 'annotated'}"
@@ -181,7 +181,7 @@ def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
         if item.name.startswith(".") or item.name == THUMBNAILS:
             continue
         if item.is_dir():
-            if not item.is_symlink() and item.resolve() not in outputs:
+            if not item.is_symlink() and real(item) not in outputs:
                 yield from _below(item, outputs)
         elif item.suffix.lower() in FILMS and not PARTIAL_STEM.fullmatch(item.stem) and not is_special(item):
             yield item
@@ -197,7 +197,7 @@ def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]
     index = next(index for index, part in enumerate(pattern.parts) if _WILD.search(part))
     base, wild = pattern.parents[len(pattern.parts) - 1 - index], _of_any_python(pattern.parts[index:])
     _refuse_among_films(base, outputs)
-    inside = [place for place in outputs if base.resolve() in place.parents]
+    inside = [place for place in outputs if real(base) in place.parents]
     spelt = "" if _WILD.search(pattern.suffix) else pattern.suffix.lower()
     films = [
         (path, path.relative_to(base).as_posix())
@@ -206,7 +206,7 @@ def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]
         and (path.suffix.lower() == spelt or path.suffix.lower() in FILMS)
         and not path.name.startswith(".")
         and not PARTIAL_STEM.fullmatch(path.stem)
-        and not any(place in path.resolve().parents for place in inside)
+        and not any(place in real(path).parents for place in inside)
     ]
     if not films:
         raise SourceError(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tracker.errors import PipeClosed, SinkError
 from tracker.support.lock import try_lock
+from tracker.support.same_file import real
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,9 @@ def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
     Raises SinkError when `target` exists without `overwrite`, is a folder, or its folder is missing or read-only.
     """
     if os.path.islink(target):
-        target = target.resolve()  # what the link stands for is replaced, not the link
+        target = real(target)  # what the link stands for is replaced, not the link
+        if os.path.islink(target):
+            raise SinkError(f"{target} is a link that leads to itself; choose another name")
     refuse_existing(target, overwrite=overwrite)
     if len(os.fsencode(target.name)) > LONGEST_NAME:
         raise SinkError(f"cannot write {target}: its name has more than {LONGEST_NAME} bytes; choose a shorter one")

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import io
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 from tracker.errors import FkpError, PipeClosed
 from tracker.support.printable import printable
 
+log = logging.getLogger(__name__)
+
 HANGUP = {"win32": "SIGBREAK"}.get(sys.platform, "SIGHUP")
 """The signal of a closed terminal or a lost connection."""
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.Signals[HANGUP])
@@ -26,6 +29,8 @@ PATIENCE_S = 3.0
 
 NO_LIBRARY = ("cannot open shared object file", "DLL load failed", "Library not loaded")
 """Error texts of Linux, Windows and macOS when a compiled module misses a system library."""
+NO_MEMORY = ("failed to map segment", "annot allocate memory")
+"""The same where there is no room for a library that is there."""
 _LIBRARIES = {
     "linux": "that belongs to a desktop: apt-get install libgl1 libglib2.0-0, or without windows: "
     "pip install --force-reinstall --no-deps opencv-python-headless",
@@ -36,9 +41,13 @@ _LIBRARIES = {
 class Stopped(BaseException):
     """One of `STOPS` arrived.  Not an `Exception`, so that no handler of failures catches it."""
 
+    latest: "Stopped | None" = None
+    """Compiled libraries may swallow what is raised while they run, and say instead that they were interrupted."""
+
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+        Stopped.latest = self
 
 
 def run_program(app: Callable[[], object], name: str, *, extra: str | None = None) -> None:
@@ -57,12 +66,13 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
     except PipeClosed as quiet:
         sys.exit(quiet.exit_code)
     except FkpError as error:
+        if Stopped.latest is not None and isinstance(error.__cause__, InterruptedError):
+            sys.exit(Stopped.latest.exit_code)
         _tell(name, str(error))
         sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
-            raise
-        _tell(name, f"too many open files ({error}); allow more of them: ulimit -n 1024")
+    except (OSError, MemoryError) as error:
+        log.debug("refused here", exc_info=True)
+        _tell(name, _refusal(error))
         sys.exit(FkpError.exit_code)
     except ImportError as error:
         if isinstance(error.__cause__, Stopped):  # compiled modules say so when a signal arrives while they start
@@ -88,10 +98,25 @@ def _occupy_standard_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def _refusal(error: OSError | MemoryError) -> str:
+    """What the operating system did not grant, and what to do."""
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({str(error) or 'none left'}); close other programs"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many open files ({error}); allow more of them: ulimit -n 1024"
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return "the current folder was deleted or may not be entered; change to another one"
+    return f"the system refused: {error}"
+
+
 def _way_out(error: ImportError, extra: str | None) -> str:
     """What to install; raises other import failures again, because they are bugs."""
     if any(says in str(error) for says in NO_LIBRARY):
         return _LIBRARIES.get(sys.platform, "install that library")
+    if any(says in str(error) for says in NO_MEMORY):
+        return "there is not enough memory; close other programs"
     ours = (error.name or "").partition(".")[0] in ("tracker", "train", "weights")
     if extra is None or ours or not isinstance(error, ModuleNotFoundError):
         raise error
