@@ -1,9 +1,11 @@
 """Injects faults into real runs and counts what is lost; the table goes into tests/FAULTS.md.
 
-    python tests/manual/faults.py [--kills 40] [--disks 20] [--crashes 5] [--seed 0]
+    python tests/manual/faults.py [--kills 40] [--disks 20] [--crashes 5] [--clocks 6] [--trainings 20] [--rays 0]
 
 A run "held" if no output has its final name unless it is whole, what was written until then can be used, and the same
-command afterwards makes everything.  Needs Linux; the small disks are tmpfs in a namespace of their own.
+command afterwards makes everything; of a training, if `--resume` ends with the same bytes as a run that nobody kills.
+Needs Linux; small disks are tmpfs in a namespace of their own, clocks need a C compiler, trainings `test-all`, and
+`--rays` the extra `ray`.
 """
 
 import json
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -43,6 +45,8 @@ class Kind(NamedTuple):
     words: tuple[str, ...]
     made: tuple[str, ...]
     """Its outputs, films and JSON Lines."""
+    frames: int = FRAMES
+    """In each of them."""
 
 
 FILM = Kind(
@@ -55,6 +59,8 @@ BATCH = Kind(
     ("films", "--out", "made", "--keypoints", "points", "--jobs", "2"),
     (*(f"made/{name}" for name in FILMS), *(f"points/{name[0]}.jsonl" for name in FILMS)),
 )
+
+LIVE = Kind("live", ("--demo", "--keypoints", "out.jsonl", "--no-show"), ("out.jsonl",), 300)
 
 
 class Count:
@@ -75,7 +81,15 @@ class Count:
         return f"| {self.fault} | {self.tried} | {self.tried - len(self.lost)} | {'; '.join(self.lost) or 'nothing'} |"
 
 
-def main(kills: int = 40, disks: int = 20, crashes: int = 5, seed: int = 0) -> None:
+def main(
+    kills: int = 40,
+    disks: int = 20,
+    crashes: int = 5,
+    clocks: int = 6,
+    trainings: int = 20,
+    rays: int = 0,
+    seed: int = 0,
+) -> None:
     """Inject, count, print the table; exit code 1 if something was lost."""
     draw = random.Random(seed)
     with TemporaryDirectory() as folder:
@@ -86,6 +100,9 @@ def main(kills: int = 40, disks: int = 20, crashes: int = 5, seed: int = 0) -> N
             killed(BATCH, kills // 2, inputs, Path(folder), draw),
             filled(FILM, disks, inputs, Path(folder)),
             crashed(crashes, inputs, Path(folder), draw),
+            *(jumped(kind, clocks // 3, inputs, Path(folder)) for kind in (FILM, BATCH, LIVE)),
+            trained(trainings, Path(folder), draw),
+            killed_by_ray(rays, inputs, Path(folder), draw),
         ]
     print("| fault | tried | held | lost |\n|---|---|---|---|")
     for count in counts:
@@ -110,9 +127,9 @@ def fresh(inputs: Path, folder: Path) -> Path:
     return here
 
 
-def start(kind: Kind, here: Path) -> "subprocess.Popen[str]":
+def start(kind: Kind, here: Path, **variables: str) -> "subprocess.Popen[str]":
     command = [*FKP_TRACK, *kind.words, "--backend", "cpu"]
-    return subprocess.Popen(command, cwd=here, env=headless(), stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=here, env=headless() | variables, stderr=subprocess.PIPE, text=True)
 
 
 def killed(kind: Kind, times: int, inputs: Path, folder: Path, draw: random.Random) -> Count:
@@ -188,6 +205,148 @@ def crashed(times: int, inputs: Path, folder: Path, draw: random.Random) -> Coun
     return count
 
 
+CLOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+
+int clock_gettime(clockid_t which, struct timespec *now)
+{
+    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    struct timespec steady;
+    int result = real(which, now);
+    if (which == CLOCK_REALTIME && real(CLOCK_MONOTONIC, &steady) == 0) {
+        unsigned long tenth = steady.tv_sec * 10 + steady.tv_nsec / 100000000;
+        now->tv_sec += (long)(tenth * 2654435761u % 800) * 86400 - 400L * 86400;
+    }
+    return result;
+}
+"""
+"""The time of day, moved ten times a second by up to 400 days."""
+
+
+def jumped(kind: Kind, times: int, inputs: Path, folder: Path) -> Count:
+    """A time of day that jumps back and forth all the time: the points are those of a run with a good clock."""
+    count = Count(f"the clock jumps ten times a second, {kind.name}")
+    library = folder / "clock.so"
+    build = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library), "-ldl"]
+    subprocess.run(build, input=CLOCK, text=True, check=True)
+    whole = fresh(inputs, folder)
+    assert start(kind, whole).wait() == 0
+    for _ in range(times):
+        here = fresh(inputs, folder)
+        process = start(kind, here, LD_PRELOAD=str(library))
+        _, told = process.communicate()
+        found = losses(kind, here) if process.returncode == 0 else [f"exit code {process.returncode}: {told[-200:]}"]
+        other = [name for name in kind.made if name.endswith(".jsonl") and points(here / name) != points(whole / name)]
+        count.note([*found, *(f"{name} has other points" for name in other)])
+        shutil.rmtree(here)
+    return count
+
+
+def points(path: Path) -> list[object]:
+    """Times and faces of every frame; nothing if the file is missing."""
+    lines = lines_of(path) if path.exists() else []
+    return [(line["time"], line["faces"]) for line in lines[1:] if isinstance(line, dict)]
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+from test_train_cli import FitConfig, rebuild, small
+
+print("ready", flush=True)
+data, out = map(Path, sys.argv[1:])
+for _ in rebuild(small(data, out, fit=FitConfig(steps=30, seed=4), resume=out.exists())):
+    pass
+"""
+
+
+def trained(kills: int, folder: Path, draw: random.Random) -> Count:
+    """SIGKILL to a training of tiny networks again and again; `resume` ends with the bytes of a run without a kill."""
+    count = Count("SIGKILL at a random moment, training")
+    if not kills:
+        return count
+    from conftest import write_training_csv
+
+    data = write_training_csv(folder / "training.csv", "A" * 16 + "B" * 10 + "C" * 12)
+    began, process = train(data, folder / "whole")
+    assert process.wait() == 0
+    length_s, out = time.monotonic() - began, folder / "killed-0"
+    weights = list((folder / "whole").glob("*.onnx"))
+    while count.tried < kills:
+        _, process = train(data, out)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0, length_s / 2))
+        process.kill()
+        if process.wait() == 0:
+            out = folder / f"killed-{count.tried}"
+        elif process.returncode == -signal.SIGKILL:
+            early = [path.name for path in weights if (out / path.name).exists() and is_other(out, path)]
+            count.note([f"{name} before its end" for name in early])
+        else:
+            count.note([f"--resume failed with exit code {process.returncode}"])
+            return count
+    assert train(data, out)[1].wait() == 0
+    for each in folder.glob("killed-*"):
+        count.lost += [f"{path.name} is not that of a run without a kill" for path in weights if is_other(each, path)]
+    return count
+
+
+def train(data: Path, out: Path) -> "tuple[float, subprocess.Popen[str]]":
+    """A training that has begun to read its data, and since when."""
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path[:1], os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAINING, data, out],
+        env=variables | {"XDG_CACHE_HOME": str(data.parent / "cache")}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return time.monotonic(), process
+
+
+def is_other(folder: Path, weights: Path) -> bool:
+    """Whether the folder has no such weights, or not byte for byte the same."""
+    ours = folder / weights.name
+    return not ours.exists() or ours.read_bytes() != weights.read_bytes()
+
+
+def killed_by_ray(times: int, inputs: Path, folder: Path, draw: random.Random) -> Count:
+    """SIGKILL to a worker of Ray on this machine: the film is begun again and the batch ends well."""
+    count = Count("SIGKILL at a random moment, a worker of Ray")
+    if not times:
+        return count
+    from ray_cluster import free_port, started
+
+    with ExitStack() as stack:
+        address = f"127.0.0.1:{(port := free_port())}"
+        node = started(stack, "--head", "--port", str(port), "--include-dashboard", "false")
+        kind = BATCH._replace(words=("films", "--out", "made", "--keypoints", "points", "--ray", address))
+        for _ in range(times):
+            here = fresh(inputs, folder)
+            process = start(kind, here)
+            worker = worker_of_ray(node.pid)
+            time.sleep(draw.uniform(0, 1.5))
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+            _, told = process.communicate()
+            failed = [f"exit code {process.returncode}: {told[-200:]}"] if process.returncode else []
+            count.note([*failed, *losses(kind, here), *losses_of_a_second_run(kind, here)])
+            shutil.rmtree(here)
+    return count
+
+
+def worker_of_ray(session: int) -> int:
+    """The process of this session in which Ray tracks a film."""
+    while True:
+        for command in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                number = int(command.parent.name)
+                if command.read_bytes().startswith(b"ray::") and os.getsid(number) == session:
+                    return number
+        time.sleep(0.05)
+
+
 def first_worker(parent: int) -> int:
     """The first worker of a batch, once it tracks."""
     while True:
@@ -202,7 +361,7 @@ def first_worker(parent: int) -> int:
 
 def losses(kind: Kind, here: Path) -> list[str]:
     """Outputs that have their final names and are not whole, and partial ones that cannot be used."""
-    told = [f"{name} is not whole" for name in kind.made if (here / name).exists() and not is_whole(here / name)]
+    told = [f"{name} is not whole" for name in kind.made if (here / name).exists() and not is_whole(kind, here / name)]
     for partial in here.rglob("*.partial-*"):
         usable = plays if partial.suffix == ".mp4" else has_whole_lines
         if partial.stat().st_size > 100_000 and not usable(partial):
@@ -216,15 +375,15 @@ def losses_of_a_second_run(kind: Kind, here: Path) -> list[str]:
     _, told = process.communicate()
     if process.returncode != 0:
         return [f"the next run failed: {told.strip().rpartition(chr(10))[2]}"]
-    missing = [f"{name} is missing or not whole" for name in kind.made if not is_whole(here / name)]
+    missing = [f"{name} is missing or not whole" for name in kind.made if not is_whole(kind, here / name)]
     return missing + [f"{path.name} is left" for path in here.rglob("*.partial-*")]
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(kind: Kind, path: Path) -> bool:
     """Whether an output holds every frame."""
     if path.suffix == ".mp4":
-        return path.exists() and frames_of(path) == FRAMES
-    return path.exists() and len(lines_of(path)) == 1 + FRAMES
+        return path.exists() and frames_of(path) == kind.frames
+    return path.exists() and len(lines_of(path)) == 1 + kind.frames
 
 
 def plays(path: Path) -> bool:
