@@ -1,6 +1,6 @@
 """Films whose picture and sound tell which moment they are, for tests of times and sync."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,15 @@ def write_part(
     options: dict[str, str] | None = None,
     aspect: Fraction = Fraction(1),
     form: str | None = None,
+    at: Sequence[int] | None = None,
 ) -> Path:
-    """A film of one gray whose sound is `noise(seed)`."""
+    """A film of one gray whose sound is `noise(seed)`; `at` has the times of its pictures if there are gaps."""
     with av.open(str(path), "w", format=form) as container:
         frames = container.add_stream(picture, rate=RATE, options=options or {})
         frames.width, frames.height, frames.pix_fmt = *size, "yuv420p"
         frames.codec_context.sample_aspect_ratio = aspect
         tone = None if sound is None else container.add_stream(sound, rate=rate_hz, layout=layout)
-        for index in range(round(seconds * RATE)):
+        for index in range(round(seconds * RATE)) if at is None else at:
             image = np.full((size[1], size[0], 3), gray, np.uint8)
             image[:16, : 8 + 2 * (index % 32)] = 255 - gray
             frame = av.VideoFrame.from_ndarray(image, format="bgr24")
@@ -82,6 +83,20 @@ def remuxed(source: Path, target: Path, clock: Callable[[float], float]) -> Path
 def joined(target: Path, *parts: Path) -> Path:
     """The parts one after the other, byte by byte, as `cat` joins broadcasts."""
     target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+def appended(target: Path, first: Path, second: Path) -> Path:
+    """Two parts of 2 s in one container, which has the headers of the first one only."""
+    with av.open(str(first)) as one, av.open(str(second)) as other, av.open(str(target), "w") as whole:
+        copies = {stream.type: whole.add_stream_from_template(stream) for stream in one.streams}
+        for film, start_s in ((one, Fraction(0)), (other, 2 + Fraction(1, RATE))):
+            for packet in film.demux():
+                if packet.dts is not None and packet.pts >= 0:
+                    shift = round(start_s / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    packet.stream = copies[packet.stream.type]
+                    whole.mux(packet)
     return target
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 import pytest
-from films import RATE, WRAP_S, heard_at, joined, noise, pictures, remuxed, samples_of, write_part
+from films import RATE, WRAP_S, appended, heard_at, joined, noise, pictures, remuxed, samples_of, write_part
 
 from tracker.sinks.film import open_video
 from tracker.sources.film import Rising, open_film
@@ -17,6 +17,10 @@ from tracker.types import Tracked
 
 NOBODY = ((), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
 DARK, BRIGHT = 60, 180
+
+
+FLV_HEADER = 13
+"""Bytes before the first tag."""
 
 
 class Told(NamedTuple):
@@ -120,6 +124,13 @@ def test_pictures_of_an_avi_are_shown_in_their_order_at_even_steps(tmp_path: Pat
     assert out_of_step(told, 1, DARK) == pytest.approx(0, abs=0.06)
 
 
+def test_an_avi_with_gaps_and_b_frames_keeps_its_times(tmp_path: Path):
+    shown = [10 * second + index for second in range(4) for index in (0, 1, 2, 7, 8, 9)]
+    source = write_part(tmp_path / "in.avi", options={"bf": "3", "b-adapt": "0"}, sound=None, at=shown)
+    told = run(source, tmp_path / "out.mp4")
+    assert told.times == pytest.approx([index / RATE for index in shown], abs=1e-6)
+
+
 class Packet:
     """What a timeline looks at."""
 
@@ -192,3 +203,25 @@ def test_a_sound_that_is_lost_altogether_is_said(tmp_path: Path, caplog: pytest.
     source.write_bytes(content)
     run(source, tmp_path / "out.mp4")
     assert "sound" in caplog.text
+
+
+@pytest.mark.parametrize(("layout", "decodes"), [("mono", True), ("5.1", False)])
+def test_aac_that_changes_without_a_new_header_is_decoded_or_its_gap_is_said(
+    tmp_path: Path, layout: str, decodes: bool, caplog: pytest.LogCaptureFixture
+):
+    first = write_part(tmp_path / "1.mp4", gray=DARK)
+    second = write_part(tmp_path / "2.mp4", seed=2, gray=BRIGHT, layout=layout)
+    told = run(appended(tmp_path / "in.mp4", first, second), tmp_path / "out.mp4")
+    if decodes:
+        assert in_step(told)
+    else:
+        assert "of its 188 packets cannot be decoded" in caplog.text
+        assert out_of_step(told, 1, DARK) == pytest.approx(0, abs=0.022)
+
+
+@pytest.mark.parametrize(("layout", "rate_hz"), [("mono", 44_100), ("5.1", 48_000)])
+def test_aac_that_changes_with_a_new_header_stays_in_step(tmp_path: Path, layout: str, rate_hz: int):
+    first = write_part(tmp_path / "1.flv", gray=DARK, rate_hz=44_100)
+    second = write_part(tmp_path / "2.flv", seed=2, gray=BRIGHT, layout=layout, rate_hz=rate_hz)
+    (tmp_path / "in.flv").write_bytes(first.read_bytes() + second.read_bytes()[FLV_HEADER:])
+    assert in_step(run(tmp_path / "in.flv", tmp_path / "out.mp4"))

@@ -45,6 +45,11 @@ PATIENCE_S = 60.0
 class _Track(Protocol):
     """One sound on its way: packets of the source in, packets of the output out."""
 
+    @property
+    def lost(self) -> int:
+        """Packets that could not be decoded; silence takes their place."""
+        ...
+
     def take(self, packet: Any) -> Iterator[Any]:
         """What one packet of the source gives.  Raises FFmpeg's errors and ValueError where it gives nothing more."""
         ...
@@ -81,10 +86,13 @@ class _Carried:
                 log.warning("%s ends at %.2f s: %s", self.name, self._reached_s, self.failure)
 
     def tell_loss(self) -> None:
-        """Warn if there was sound and nothing of it arrived."""
+        """Warn if there was sound and nothing or only a part of it arrived."""
         if self.seen and not self.written:
             why = self.failure or f"none of its {self.seen} packets can be decoded"
             log.warning("%s is lost completely: %s", self.name, why)
+        elif self._track.lost:
+            told = "%s has gaps: %d of its %d packets cannot be decoded"
+            log.warning(told, self.name, self._track.lost, self.seen)
 
 
 class Sound:
@@ -223,7 +231,7 @@ class _Copied:
 
     Each lasts until the next one where its container does not say how long: Matroska does not, and the last packet of a
     fragment would have no length.  Broadcast AAC has a header in each packet, AAC in a file has one for all: if the
-    headers change in mid-film, the rest is encoded again.
+    headers, or what the packets begin with, change in mid-film, the rest is encoded again.
     """
 
     def __init__(self, stream: Any, target: Any) -> None:
@@ -256,15 +264,16 @@ class _Copied:
         if self._held is not None:
             yield self._held
 
+    @property
+    def lost(self) -> int:
+        return 0 if self._again is None else self._again.lost
+
     def _has_changed(self, packet: Any) -> bool:
         """Whether AAC is coded in another way from this packet on than it was at first."""
-        if self._without_headers is None:
-            is_first, self._kind = self._kind is None, b""
-            return not is_first and packet.has_sidedata("new_extradata")
-        header = bytes(memoryview(packet)[2:4])
-        kind = bytes((header[0] & 0xFD, header[1] & 0xC0)) if len(header) == 2 else b""  # profile, rate, channels
-        self._kind = self._kind or kind
-        return kind != self._kind
+        is_first = self._kind is None
+        kind = _adts_kind(packet) if self._without_headers is not None else _raw_kind(packet)
+        self._kind = self._kind or kind or b""
+        return not is_first and (kind not in (b"", self._kind) or packet.has_sidedata("new_extradata"))
 
     def _lasting(self, packets: Iterator[Any] | Sequence[Any]) -> Iterator[Any]:
         for packet in packets:
@@ -278,6 +287,18 @@ class _Copied:
             self._held = packet
 
 
+def _adts_kind(packet: Any) -> bytes:
+    """Profile, rate and channels by the header of an AAC packet of a broadcast; empty if it has none."""
+    header = bytes(memoryview(packet)[2:4])
+    return bytes((header[0] & 0xFD, header[1] & 0xC0)) if len(header) == 2 else b""
+
+
+def _raw_kind(packet: Any) -> bytes:
+    """What an AAC packet without header begins with: one channel (0) or a pair (1); empty if with something else."""
+    head = bytes(memoryview(packet)[:1])
+    return bytes((head[0] >> 5,)) if head and head[0] >> 5 in (0, 1) else b""
+
+
 def _start(packet: Any) -> Any:
     return packet.dts * packet.time_base
 
@@ -287,6 +308,7 @@ class _Encoded:
 
     def __init__(self, encoder: Any, encode: Callable[[Any], Sequence[Any]] | None = None) -> None:
         """`encode` is that of the output's own encoder, which opens like `encoder`; without it `encoder` encodes."""
+        self.lost = 0
         self._encoder = encoder
         self._encode = encode or encoder.encode
         self._graph = _filling_gaps(encoder)
@@ -325,13 +347,17 @@ class _Encoded:
 
     def _decoded(self, packet: Any) -> Iterator[Any]:
         """The frames, each with a time; a corrupt packet gives none, and its gap is filled later."""
-        with suppress(av.InvalidDataError):
-            for frame in packet.decode():
-                if frame.pts is None:
-                    frame.pts = self._next_pts  # as decoders leave the last ones
-                if frame.pts is not None:
-                    self._next_pts = frame.pts + round(frame.samples / frame.sample_rate / frame.time_base)
-                    yield frame
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            self.lost += 1
+            return
+        for frame in frames:
+            if frame.pts is None:
+                frame.pts = self._next_pts  # as decoders leave the last ones
+            if frame.pts is not None:
+                self._next_pts = frame.pts + round(frame.samples / frame.sample_rate / frame.time_base)
+                yield frame
 
 
 def _aac_for(frame: Any) -> Any | None:

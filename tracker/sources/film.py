@@ -272,11 +272,14 @@ class Upright:
 
 
 class _DisplayTimes:
-    """The times of an AVI's pictures.  Its packets say when they are decoded only, and pictures with B-frames come in
-    another order: the first one shown takes the first time, and so on."""
+    """The times of an AVI's pictures.  Its packets only say when they are decoded, and pictures with B-frames come in
+    another order: the first one shown takes the first time, and so on.  As many times at the beginning as the decoder
+    holds pictures back are no picture's: with them, the film would lag behind its gaps."""
 
     def __init__(self) -> None:
         self._waiting: list[int] = []
+        self._delay: int | None = None
+        """How much later pictures are decoded than shown, in the film's unit."""
 
     def coming(self, packet: Any) -> None:
         """A packet goes into the decoder."""
@@ -291,13 +294,21 @@ class _DisplayTimes:
 
     def give(self, picture: Any) -> None:
         """Set the time of a picture that comes out."""
-        if self._waiting:
-            picture.pts = heapq.heappop(self._waiting)
-        while self._waiting and picture.dts is not None and self._is_stale(picture):
-            picture.pts = heapq.heappop(self._waiting)
+        if self._delay is None:
+            self._delay = self._skipped(picture)
+        due = None
+        while self._waiting:
+            due = heapq.heappop(self._waiting)
+            if picture.dts is None or (picture.dts - due) * picture.time_base <= LONGEST_DELAY_S:
+                break
+        picture.pts = None if due is None else due - self._delay
 
-    def _is_stale(self, picture: Any) -> bool:
-        return (picture.dts - picture.pts) * picture.time_base > LONGEST_DELAY_S
+    def _skipped(self, first: Any) -> int:
+        """Drop the times before that of the packet with which the first picture came out; returns how many ticks."""
+        begin = self._waiting[0] if self._waiting else 0
+        while first.dts is not None and self._waiting and self._waiting[0] < first.dts:
+            heapq.heappop(self._waiting)
+        return self._waiting[0] - begin if self._waiting else 0
 
 
 class _Decoder:
