@@ -228,13 +228,17 @@ def _send(listener: socket.socket, content: bytes) -> None:
                     time.sleep(0.002)
 
 
-@pytest.mark.slow
-def test_the_command_line_and_python_take_addresses(camera: Server, tmp_path: Path):
-    url = str(camera.url("/video.mjpg"))
-    results = track_video(url, backend="cpu")
+def test_python_takes_addresses(camera: Server):
+    results = track_video(str(camera.url("/video.mjpg")), backend="cpu")
     assert next(results).frame.image.shape == (240, 320, 3)
     results.close()
-    command = [*FKP_TRACK, url, "--keypoints", "-", "--backend", "cpu"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["--camera"]])
+def test_the_command_line_takes_addresses(camera: Server, tmp_path: Path, words: list[str]):
+    url = str(camera.url("/video.mjpg"))
+    command = [*FKP_TRACK, *words, url, "--keypoints", "-", "--backend", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=headless(), cwd=tmp_path, text=True) as process:
         assert process.stdout is not None
         header, *records = (json.loads(process.stdout.readline()) for _ in range(4))

@@ -18,7 +18,7 @@ from tracker.detectors.registry import DetectorName
 from tracker.drawing.style_names import StyleName
 from tracker.sinks.keypoints.registry import FormatName
 from tracker.sinks.registry import OUTPUTS
-from tracker.support.address import LOOPBACK, Address, StreamUrl, parse_address
+from tracker.support.address import LOOPBACK, Address, StreamUrl, parse_address, stream_url
 
 ApiName = Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"]
 Privacy = Literal["blur", "pixelate", "hide"]
@@ -87,6 +87,14 @@ def detect_size(text: str) -> int | Literal["auto"]:
     raise ValueError(f"{text} is neither a number of pixels nor auto")
 
 
+def camera_place(text: str) -> int | StreamUrl:
+    """A camera, as typed.  Raises ValueError."""
+    place = int(text) if text.isdecimal() else stream_url(text)
+    if place is None:  # the message does not repeat what may hold a password
+        raise ValueError("expected the number of a camera or a URL such as rtsp://HOST/PATH")
+    return place
+
+
 def listening_address(text: str) -> Address:
     """Where to listen, as typed; without a host, only this machine can connect.  Raises ValueError."""
     return parse_address(text, host=LOOPBACK, lowest_port=0)
@@ -105,11 +113,12 @@ class Options:
     """A film, a picture, a folder of pictures or a stream; None for the camera or the demo."""
     called: str | None = None
     """What the outputs call the source, if not `source`."""
-    camera: int | None = option(
+    camera: int | StreamUrl | None = option(
         None,
-        "Use camera number N.",
+        "Use camera number N, or the network camera at a URL.",
         INPUT,
-        metavar="N",
+        metavar="N_OR_URL",
+        parse=camera_place,
         least=0,
         usual="0 if you name no source",
         shapes=False,

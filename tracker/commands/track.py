@@ -104,13 +104,15 @@ def command(**words: Any) -> None:
     if words["list_cameras"]:
         _print_cameras()
         raise typer.Exit
-    named = tuple(words["sources"] or ())
+    named: tuple[Any, ...] = tuple(words["sources"] or ())
     try:
         options = Options(**values(Options, words))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     _refuse_outputs_as_sources(named)
     _refuse_two_sources(named, options)
+    if isinstance(options.camera, StreamUrl):
+        named, options = (options.camera,), replace(options, camera=None)
     _refuse_idle_lead(named, options)
     _refuse_camera_options(named, options)
     from tracker.batch.run import is_batch
