@@ -100,6 +100,20 @@ def test_a_damaged_index_costs_only_what_lies_behind_it(tmp_path: Path, caplog: 
     assert "disk" not in caplog.text
 
 
+@pytest.mark.parametrize(("name", "picture", "sound"), [("in.mkv", "libx264", "aac"), ("in.avi", "mpeg4", "mp2")])
+def test_a_film_that_ends_before_its_header_says_is_told_as_cut_off(
+    tmp_path: Path, name: str, picture: str, sound: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    film = write_part(tmp_path / name, picture=picture, sound=sound, seconds=4)
+    with open_film(film) as whole:
+        count = sum(1 for _ in whole)
+    assert "header says" not in caplog.text
+    film.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
+    with open_film(film) as cut:
+        assert 0 < sum(1 for _ in cut) < 0.8 * count
+    assert "but its header says 4.0 s; if it is cut off, get a complete copy" in caplog.text
+
+
 def test_the_case_of_a_damaged_index_gives_every_frame_before_it(shared: Path) -> None:
     with open_film(shared / "cases" / "films" / "damaged_index.avi") as film:
         assert len(list(film)) == 35

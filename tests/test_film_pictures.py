@@ -82,6 +82,30 @@ def test_a_first_picture_of_pixels_that_are_not_square_gives_the_frame_its_shape
     assert [roundness(frames[index].image, Fraction(2)) for index in (2, -1)] == pytest.approx([1, 1], abs=0.08)
 
 
+def test_a_rotation_told_at_a_key_frame_holds_until_the_next(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    upright = write_part(tmp_path / "1.ts", sound=None, seconds=0.5)
+    lying = told_to_turn(write_part(tmp_path / "lying.ts", sound=None, seconds=0.5), tmp_path / "2.ts")
+    frames = read(joined(tmp_path / "in.ts", upright, lying))
+    assert len(frames) == 20
+    bars = [np.argwhere(frame.image[..., 1] > 130) for frame in frames]  # bright, at the left of the upper edge
+    assert all(each[:, 0].max() < 20 for each in bars[:10])
+    assert all(each[:, 0].max() > 100 and each[:, 1].min() > 20 for each in bars[10:])
+    assert caplog.text.count("its pictures change to 120x160") == 1
+
+
+def told_to_turn(source: Path, target: Path) -> Path:
+    """The film with a quarter turn, counter-clockwise, written into its H.264 where key frames are."""
+    with av.open(str(source)) as film, av.open(str(target), "w") as copy:
+        stream = film.streams.video[0]
+        turning = av.BitStreamFilterContext("h264_metadata=display_orientation=insert:rotate=90", stream)
+        turned = copy.add_stream_from_template(stream)
+        for packet in film.demux(stream):
+            for each in turning.filter(packet if packet.size else None):
+                each.stream = turned
+                copy.mux(each)
+    return target
+
+
 @pytest.mark.parametrize(("width", "height"), [(3, 500), (500, 3), (1, 1), (160, 120)])
 def test_any_size_fits_into_any_frame(width: int, height: int):
     image = np.full((height, width, 3), 200, np.uint8)

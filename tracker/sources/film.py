@@ -233,7 +233,7 @@ class Upright:
         self._shapes: tuple[Any, Fraction, Fraction | None] | None = None
         """A stream, the shape of its pixels, and what its decoder said of it at that time."""
         self._turned: tuple[int, Orientation] | None = None
-        """The rotation of the last picture, degrees, and what it means."""
+        """The rotation of the last key frame, degrees, and what it means."""
 
     def __call__(self, stream: Any, picture: Any, time_s: float) -> NDArray[np.uint8]:
         """A picture that the decoder of `stream` gave -> (H, W, 3)."""
@@ -257,14 +257,14 @@ class Upright:
         return self._tone_map(picture)
 
     def _view(self, stream: Any, picture: Any) -> _View:
-        """What the container says of the shape of pixels holds until a key frame says something new: what the decoder
-        knows then may already be about pictures to come."""
+        """What is said of the shape of pixels and of rotation holds until a key frame says something else.  What the
+        decoder knows between them may be about pictures to come, and H.264 tells rotation at key frames only."""
         coded = stream.codec_context.sample_aspect_ratio
         if self._shapes is None or self._shapes[0] is not stream:
             self._shapes = stream, stream.sample_aspect_ratio or Fraction(1), coded
         elif picture.key_frame and coded != self._shapes[2]:
             self._shapes = stream, coded or Fraction(1), coded
-        if self._turned is None or self._turned[0] != picture.rotation:
+        if self._turned is None or (picture.key_frame and self._turned[0] != picture.rotation):
             # Only then: a PyAV frame that was asked for its side data is in a circle with it, and stays in memory.
             self._turned = picture.rotation, Orientation.of(picture)
         aspect, orientation = self._shapes[1], self._turned[1]

@@ -37,6 +37,10 @@ JOIN_S = 1.0
 WRAP_S = float(Fraction(1 << 33, 90_000))
 """After this time the 33-bit clock of MPEG wraps to 0."""
 
+MISSING_S = 1.0
+MISSING_SHARE = 0.02
+"""A film that ends earlier than its header says by this time and this share of its length counts as cut off."""
+
 TOLD = 3
 """Number of breaks that are reported individually; the others are counted at the end."""
 
@@ -110,6 +114,14 @@ class Timeline:
         """Tell how many breaks were not reported one by one."""
         if self.told is not None and self.told > TOLD:
             log.warning("%s: its clock breaks %d more times", self.name, self.told - TOLD)
+
+    def tell_end(self, promised_s: float | None) -> None:
+        """Tell that the film ended before the time that its header says, s."""
+        end_s = max((each.next_s for each in self._progress.values()), default=0.0)
+        whole = promised_s is None or promised_s - end_s < max(MISSING_S, MISSING_SHARE * promised_s)
+        if self.told is not None and not whole and len(self.offsets_s) == 1:
+            told = "%s: it ends at %.1f s, but its header says %.1f s; if it is cut off, get a complete copy"
+            log.warning(told, self.name, end_s, promised_s)
 
     def tell_damage(self) -> None:
         """Tell that nothing can be read from here on."""
@@ -191,6 +203,19 @@ class Reader:
     gave_up: bool = False
     """Whether nothing could be read before the end had come."""
 
+    @property
+    def _promised_s(self) -> float | None:
+        """When the film ends by its header; None if that does not say it, or counts other streams too."""
+        if self.timeline.breaks:
+            return None
+        lengths = [max(each.duration or 0, each.frames) for each in self.streams]  # an AVI counts frames only
+        if all(lengths):
+            begun = zip(self.streams, lengths, strict=True)
+            ends_s = [float(((each.start_time or 0) + length) * each.time_base) for each, length in begun]
+            return max(ends_s) - self.timeline.zero_s
+        alone = len(self.streams) == len(self.container.streams)
+        return self.container.duration / av.time_base if alone and self.container.duration else None
+
     def __iter__(self) -> Iterator[Any]:
         """Yields PyAV's packets, and at the end an empty one per stream.  Raises SourceError when the disk fails."""
         in_a_row = 0
@@ -201,6 +226,7 @@ class Reader:
                     self.timeline.place(packet)
                     yield packet
                 self.timeline.close()
+                self.timeline.tell_end(self._promised_s)
                 return
             except IndexError:  # PyAV 18, at the very end: a stream that showed up while reading is unknown to it
                 return
