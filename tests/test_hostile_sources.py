@@ -6,8 +6,10 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -74,6 +76,7 @@ def claiming(width: int, height: int) -> bytes:
 
 
 TELLS_ITS_PEAK = """
+from fractions import Fraction
 from pathlib import Path
 from tracker.commands.track import main
 try:
@@ -87,6 +90,25 @@ finally:
 def test_a_picture_that_claims_gigabytes_is_skipped_by_its_size(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(claiming(30_000, 30_000))
     command = [sys.executable, "-c", TELLS_ITS_PEAK, "bomb.png", "--keypoints", "x.csv"]
+    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows (200 million" in done.stderr
+    assert int(done.stdout) < 500_000  # kB
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory in /proc")
+@pytest.mark.parametrize("header", [64, 30_000])
+def test_a_film_that_claims_gigabytes_is_refused(tmp_path: Path, header: int) -> None:
+    bomb = tmp_path / "bomb.mov"
+    with av.open(str(bomb), "w") as film:
+        stream = film.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
+        film.start_encoding()
+        packet = av.Packet(claiming(30_000, 30_000))
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 25)
+        film.mux(packet)
+    bomb.write_bytes(bomb.read_bytes().replace(struct.pack(">HH", 64, 64), struct.pack(">HH", header, header)))
+    command = [sys.executable, "-c", TELLS_ITS_PEAK, "bomb.mov", "--keypoints", "x.csv"]
     done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows (200 million" in done.stderr

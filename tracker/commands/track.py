@@ -104,15 +104,13 @@ def command(**words: Any) -> None:
     if words["list_cameras"]:
         _print_cameras()
         raise typer.Exit
-    named: tuple[Any, ...] = tuple(words["sources"] or ())
+    named = tuple(words["sources"] or ())
     try:
         options = Options(**values(Options, words))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     _refuse_outputs_as_sources(named)
     _refuse_two_sources(named, options)
-    if isinstance(options.camera, StreamUrl):
-        named, options = (options.camera,), replace(options, camera=None)
     _refuse_idle_lead(named, options)
     _refuse_camera_options(named, options)
     from tracker.batch.run import is_batch
@@ -152,7 +150,8 @@ def _print_cameras() -> None:
 
 def _refuse_camera_options(sources: Sequence[Path], options: Options) -> None:
     given = [name for name in ("width", "height", "fps", "backend_api") if getattr(options, name) is not None]
-    if given and (options.demo or (sources and STDIN not in sources)):
+    other = options.demo or isinstance(options.camera, StreamUrl) or (sources and STDIN not in sources)
+    if given and other:
         raise typer.BadParameter(
             "works only with cameras and frames on standard input", param_hint=f"--{given[0].replace('_', '-')}"
         )

@@ -15,6 +15,9 @@ from tracker.types import Frame
 Kind = Literal["film", "camera", "images", "demo"]
 """How frames are related: from one film or camera, or unrelated pictures."""
 
+TOO_LARGE = "it has more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows (200 million unless you set it)"
+"""Why a picture or a film that would fill the memory is refused."""
+
 SourceT = TypeVar("SourceT", bound="Source")
 
 

@@ -25,7 +25,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
-from tracker.sources.contract import Source, SourceInfo, existing
+from tracker.sources.contract import TOO_LARGE, Source, SourceInfo, existing
 from tracker.sources.fit import fitted
 from tracker.sources.hdr import ToneMap, is_hdr
 from tracker.sources.timeline import open_reader
@@ -49,6 +49,9 @@ LONGEST_DELAY_S = 0.5
 LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """A title that is no UTF-8 must not cost the film; since version 19 PyAV sees to that itself."""
 
+
+MOST_PIXELS = {"max_pixels": os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"]}
+"""FFmpeg's option for decoders: a film that claims larger pictures must not fill the memory."""
 
 _NOT_FILMS = {"concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 """Formats that name other files or hosts: a film from a stranger must not decide what else is read."""
@@ -104,7 +107,8 @@ def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -
         frames = decoder.frames()
         first = next(frames, None)
         if first is None:
-            raise SourceError(f"{name}: no frame could be decoded; the film is damaged, get another copy")
+            reasons = f"the film is damaged, get another copy, or {TOO_LARGE}"
+            raise SourceError(f"{name}: no frame could be decoded; {reasons}")
     except BaseException:
         decoder.close()
         raise
@@ -387,7 +391,7 @@ def open_container(path: Path) -> Any:
     """The film as a PyAV container, whatever its name and title.  Raises SourceError when it is missing or no film."""
     try:
         # The prefix keeps FFmpeg from taking a name like concat:a or http:b for another protocol than a file.
-        return av.open(f"file:{existing(path)}", options={"format_whitelist": _films_only()}, **LENIENT)
+        return av.open(f"file:{existing(path)}", options={"format_whitelist": _films_only()} | MOST_PIXELS, **LENIENT)
     except av.FFmpegError as error:
         raise SourceError(f"{path} cannot be read as a film: {_reason(path, error)}") from error
 
@@ -440,6 +444,7 @@ def chosen_picture(path: Path, container: Any, number: int | None) -> Any:
             _listed([chosen]),
             _listed(others),
         )
+    chosen.codec_context.options = MOST_PIXELS
     return chosen
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
-from tracker.sources.film import Orientation, open_container
+from tracker.sources.film import Orientation, chosen_picture, open_container
 
 MOST_STREAMS = 2
 """A picture and its transparency or its thumbnail; if there are more, they are tiles of one picture."""
@@ -40,7 +40,7 @@ def _by_ffmpeg(path: Path) -> NDArray[np.uint8]:
         with open_container(path) as container:
             if len(container.streams.video) > MOST_STREAMS:
                 raise SourceError('it is cut into tiles, as phones do it; to read those, pip install "fkp[heic]"')
-            picture = next(container.decode(container.streams.video[0]))
+            picture = next(container.decode(chosen_picture(path, container, 0)))
             image = picture.to_ndarray(format="bgr24")
     except (av.FFmpegError, IndexError, StopIteration) as error:
         raise SourceError(_BROKEN) from error

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
-from tracker.sources.contract import Source, SourceInfo, existing
+from tracker.sources.contract import TOO_LARGE, Source, SourceInfo, existing
 from tracker.types import Frame
 
 log = logging.getLogger(__name__)
@@ -157,14 +157,13 @@ def _decode(path: Path) -> Picture:
         if suffix in PAGED and picture is not None and (pages := cv2.imcount(str(path))) > 1:
             log.warning("%s holds %d pictures; only the first one is tracked", path, pages)
     except (OSError, cv2.error) as error:
-        told = _TOO_LARGE if "CV_IO_MAX_IMAGE_" in str(error) else getattr(error, "strerror", None)
+        told = TOO_LARGE if "CV_IO_MAX_IMAGE_" in str(error) else getattr(error, "strerror", None)
         raise SourceError(told or _NO_PICTURE) from error
     if picture is None:
         raise SourceError(_NO_PICTURE)
     return picture
 
 
-_TOO_LARGE = "it has more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows (200 million unless you set it)"
 _NO_PICTURE = "it is no picture that OpenCV can read; check that its content is one, e.g. JPEG or PNG"
 
 

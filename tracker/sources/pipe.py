@@ -12,7 +12,7 @@ import av
 
 from tracker.errors import SourceError
 from tracker.sources.contract import Source
-from tracker.sources.film import LENIENT, chosen_picture, film_of
+from tracker.sources.film import LENIENT, MOST_PIXELS, chosen_picture, film_of
 
 DEFAULT_RATE = 30.0
 """Frames per second of bare pictures."""
@@ -32,7 +32,7 @@ def open_pipe(width: int | None, height: int | None, fps: float | None, stream: 
         container = av.open(
             f"pipe:{sys.stdin.fileno()}",
             format="rawvideo" if bare else None,
-            options=options | {"protocol_whitelist": "pipe"},
+            options=options | {"protocol_whitelist": "pipe"} | MOST_PIXELS,
             **LENIENT,
         )
     except av.FFmpegError as error:

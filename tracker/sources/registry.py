@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 def open_source(
     source: Path | StreamUrl | None,
     *,
-    camera: int = 0,
+    camera: int | StreamUrl = 0,
     demo: bool = False,
     wish: "Wish | None" = None,
     stream: int | None = None,
 ) -> Source:
-    """The demo if requested; else the stream, film, picture or folder at `source`; else camera number `camera`.
+    """The demo if requested; else the stream, film, picture or folder at `source`; else camera `camera`.
 
     `wish` says how a camera should send its pictures, `stream` which picture of a film with several is meant.
     """
     if demo:
         return open_demo()
     if source is None:
-        return open_camera(camera, wish)
+        if not isinstance(camera, StreamUrl):
+            return open_camera(camera, wish)
+        source = camera
     if isinstance(source, StreamUrl):
         from tracker.sources.stream import open_stream
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo
-from tracker.sources.film import LENIENT, Upright, chosen_picture, film_of
+from tracker.sources.film import LENIENT, MOST_PIXELS, Upright, chosen_picture, film_of
 from tracker.sources.live import Live, Shot, arrived
 from tracker.support.address import StreamUrl
 
@@ -163,7 +163,7 @@ _NOTHING = _Nothing()
 
 def _connect(url: StreamUrl, *, low_delay: bool = True) -> Any:
     """Raises SourceError, without the user's password.  With `low_delay` the beginning may be lost."""
-    options = {"protocol_whitelist": PROTOCOLS[url.scheme]} | (LOW_DELAY if low_delay else {})
+    options = {"protocol_whitelist": PROTOCOLS[url.scheme]} | MOST_PIXELS | (LOW_DELAY if low_delay else {})
     if url.scheme in ("rtsp", "rtsps"):
         options["rtsp_transport"] = "tcp"  # over UDP lost packets smear the picture
     try:
