@@ -146,15 +146,23 @@ def make_training_csv() -> Callable[..., Path]:
 
 
 def write_training_csv(path: Path, schemes: str) -> Path:
-    """Kaggle's training.csv with the portrait, a row per letter: lips apart in A, together in B, four points in C."""
+    """Kaggle's training.csv with the portrait, a row per letter: lips apart in A, together in B, four points in C.
+
+    Clouds, different in each row, keep the rows from being copies of each other.
+    """
+    import cv2
+
+    random = np.random.default_rng(len(schemes))
     c_columns = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
     lines = [",".join([*COLUMNS, "Image"])]
     for image, face, scheme in zip(*cut_faces(len(schemes)), schemes, strict=True):
         if scheme == "B":
             face[INDEX["mouth_center_top_lip"]] = face[INDEX["mouth_center_bottom_lip"]] - [0, 1]
+        cloud = cv2.resize(random.normal(0, 20, (8, 8)), image.shape, interpolation=cv2.INTER_CUBIC)
+        clouded = (image + cloud).clip(0, 255).astype(np.uint8)
         labels = dict(zip(COLUMNS, face.reshape(-1), strict=True))
         known = [f"{x:.3f}" if scheme != "C" or name in c_columns else "" for name, x in labels.items()]
-        lines.append(",".join([*known, " ".join(map(str, image.reshape(-1)))]))
+        lines.append(",".join([*known, " ".join(map(str, clouded.reshape(-1)))]))
     path.write_text("\n".join(lines) + "\n")
     return path
 

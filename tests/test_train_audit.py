@@ -13,7 +13,7 @@ import torch
 from tracker.errors import DataError, SinkError
 from tracker.spec import INDEX
 from train.data.kaggle import Faces, read_training
-from train.data.split import folds, hold_out
+from train.data.split import folds
 from train.judge.audit import Audit, Folds, audit_by_folds, audit_by_weights, forget_folds, refuse_audit, write_audit
 from train.learn.loop import Fit, FitConfig
 from train.learn.model import NetConfig
@@ -48,7 +48,7 @@ def done(faces: Faces, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 def test_a_wrong_label_is_the_first_suspect(faces: Faces) -> None:
     """Judged by our own weights, which know such a face."""
-    held = np.flatnonzero(hold_out(faces.group, faces.scheme))
+    held = np.flatnonzero(faces.held)
     points = faces.points.copy()
     points[held[1], INDEX["nose_tip"]] += [12, -9]
     audit = audit_by_weights(replace(faces, points=points), None)

@@ -16,7 +16,6 @@ from programs import fkp_train
 
 from tracker.support.process import Stopped
 from train.data.kaggle import Faces, read_training
-from train.data.split import hold_out
 from train.metrics import kaggle_weighted
 from train.recipes.compare import Options, chosen_recipes, compare
 from train.recipes.comparison_table import COLUMNS, Board, Row
@@ -155,7 +154,7 @@ def test_recipes_never_see_the_faces_that_judge_them(data: Path, tmp_path: Path)
     options = Options(data=data, index=index, out=tmp_path, recipes=(Recipe("watched", watched),), budget_minutes=1)
     row = compare(options).rows["watched"]
     faces = read_training(data, index=index)
-    held = hold_out(faces.group, faces.scheme)
+    held = faces.held
     assert seen[0].row.tolist() == np.flatnonzero(~held & ~faces.problem).tolist()
     judges = faces.only(held & ~faces.problem)
     predicted = np.stack([np.nanmean(seen[0].points, 0)] * len(judges.images))

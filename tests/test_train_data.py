@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tracker.errors import DataError
-from tracker.geometry import MEAN_SHAPE, SIDE_IOD
-from tracker.spec import COLUMNS, INDEX, KEYPOINTS
+from tracker.geometry import MEAN_SHAPE, SIDE_IOD, cut, frame_from_unit, unit_from_frame
+from tracker.spec import COLUMNS, INDEX, KEYPOINTS, crop_from_unit
+from tracker.types import Region
 from train.data import archive, duplicates, schemes
 from train.data.faces68 import IBUG, keypoints_from_68, read_faces68
 from train.data.kaggle import KNOWN_PROBLEMS, SCHEMES, Faces, read_test, read_training
@@ -341,6 +342,45 @@ def test_shifted_or_mirrored_picture_is_another(portrait: NDArray[np.uint8]) -> 
     gray = cv2.cvtColor(portrait, cv2.COLOR_BGR2GRAY)
     images = np.array([gray[60:156, 170:266], gray[60:156, 173:269], gray[60:156, 170:266][:, ::-1]])
     assert duplicates.groups(images).tolist() == [0, 1, 2]
+
+
+def test_near_copies_are_found_however_they_are_cropped_and_exposed(portrait: NDArray[np.uint8]) -> None:
+    """The portrait as taken, tighter and turned, brighter with more contrast, mirrored; noise that lies where its eyes
+    do."""
+    gray = cv2.cvtColor(portrait, cv2.COLOR_BGR2GRAY)
+    face = Region(220, 130, 150, 0)
+    keypoints = frame_from_unit(MEAN_SHAPE, face)
+    regions = [face, Region(224, 127, 130, 0.15), Region(216, 131, 160, -0.05)]
+    images = [cut(gray, [region])[0, 0] for region in regions]
+    points = [crop_from_unit(unit_from_frame(keypoints, region)) for region in regions]
+    images[2] = (images[2] * 0.6 + 90).astype(np.uint8)
+    noise = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (96, 96), np.uint8), (0, 0), 3)
+    images += [images[0][:, ::-1], cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX)]  # type: ignore[call-overload]
+    points += [crop_from_unit(MEAN_SHAPE)] * 2
+    assert duplicates.groups(np.array(images)).tolist() == [0, 1, 2, 3, 4]
+    for others in ([0], [1], [2]):
+        chosen = ~np.isin(np.arange(5), others)
+        found = duplicates.have_near_copy(np.array(images), np.array(points, np.float32), chosen)
+        assert np.flatnonzero(found).tolist() == [i for i in range(3) if i not in others]
+
+
+def test_faces_without_labels_are_nobodys_near_copies() -> None:
+    images = np.zeros((3, 96, 96), np.uint8)
+    nothing = np.full((3, 15, 2), np.nan, np.float32)
+    assert not duplicates.have_near_copy(images, nothing, np.array([True, True, False])).any()
+
+
+def test_no_near_copy_of_a_judge_is_learned_from(tmp_path: Path, make_training_csv: Callable[..., Path]) -> None:
+    """Each row once more, brighter: exact copies lie in one group of the index, so these are in others."""
+    lines = make_training_csv(tmp_path / "once.csv", "A" * 20).read_text().splitlines()
+    brighter = [" ".join(str(min(255, int(x) + 9)) for x in line.split(",")[-1].split()) for line in lines[1:]]
+    again = [",".join([*line.split(",")[:-1], image]) for line, image in zip(lines[1:], brighter, strict=True)]
+    (tmp_path / "training.csv").write_text("\n".join([*lines, *again]))
+    faces = read_training(tmp_path / "training.csv")
+    drawn = hold_out(faces.group, faces.scheme)
+    alone = [i for i in np.flatnonzero(drawn) if drawn[(i + 20) % 40]]
+    assert drawn.sum() == 4
+    assert np.flatnonzero(faces.held).tolist() == alone
 
 
 def test_split_keeps_groups_together_and_schemes_even() -> None:

@@ -15,6 +15,7 @@ from tracker.errors import DataError
 from tracker.spec import INDEX, MIRROR, SIZE
 from train.data.kaggle import Faces
 from train.data.schemes import BEYOND_C, C_KEYPOINTS, A, B, C
+from train.data.split import hold_out
 from train.judge.evaluate import predicted_labels
 from train.learn.model import layer_macs
 from train.recipes import RECIPES, augment, cnn, labels, ours, transfer
@@ -39,7 +40,7 @@ def faces(make_faces: MakeFaces) -> Faces:
     points[COMPLETE:, BEYOND_C] = np.nan
     rows = np.arange(len(images))
     scheme = np.repeat([A, B, C], [3, 3, FOUR]).astype(np.uint8)
-    return Faces(images, points, scheme, rows, rows, rows < 0, "0" * 64, "training.csv")
+    return Faces(images, points, scheme, rows, rows, hold_out(rows, scheme), rows < 0, "0" * 64, "training.csv")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,6 +15,7 @@ from tracker.spec import INDEX, KEYPOINTS
 from train.data.faces68 import HIDDEN, IBUG, MACHINE, Crops68
 from train.data.kaggle import SCHEMES, Faces
 from train.data.schemes import BEYOND_C, C_KEYPOINTS
+from train.data.split import hold_out
 from train.learn.model import HEADS
 from train.learn.targets import (
     CANVAS,
@@ -47,7 +48,9 @@ def faces(*schemes: int, problems: tuple[int, ...] = ()) -> Faces:
     rows = np.arange(count)
     images = np.zeros((count, 96, 96), np.uint8)
     images[:] = rows[:, None, None]
-    return Faces(images, points, scheme, rows, rows, np.isin(rows, problems), "", "training.csv")
+    return Faces(
+        images, points, scheme, rows, rows, hold_out(rows, scheme), np.isin(rows, problems), "", "training.csv"
+    )
 
 
 def everyone(data: Faces) -> NDArray[np.bool_]:

@@ -34,7 +34,7 @@ from tracker.errors import DataError, SinkError
 from tracker.spec import HALF_PX
 from train.data.faces68 import Crops68, read_faces68
 from train.data.kaggle import SCHEMES, Faces, read_training
-from train.data.split import SPLIT_SEED, hold_out, judges_turned
+from train.data.split import SPLIT_SEED, judges_turned
 from train.export.from_onnx import net_of
 from train.export.onnx import SCHEMES_FILE, write_weights
 from train.judge.evaluate import Outputs, hold_out_sha256, judged, second_look
@@ -151,7 +151,11 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
     extra = [read_faces68(path) for path in options.extra]
     unlabelled = [read_faces68(path) for path in options.unlabelled]
     start = net_of(load(options.start)) if options.start else None
-    judges = hold_out(faces.group, faces.scheme)
+    judges = faces.held
+    if not judges.any():
+        raise DataError(
+            f"no row of {faces.name} can judge, since all have copies among the others; give more of the data"
+        )
     labelled = {"kaggle": kaggle_bank(faces, ~judges)} | _extra_banks(extra, unlabelled)
     judge = _Judge(faces, judges & ~faces.problem)
     if crew.leads:
@@ -307,7 +311,8 @@ class _Run:
                 "teach": asdict(options.teach),
             },
             "metrics": {
-                "split": f"hold-out: {self._judge.count} rows, a tenth of the duplicate groups, seed {SPLIT_SEED}, "
+                "split": f"hold-out: {self._judge.count} rows, a tenth of the duplicate groups without those that "
+                f"have near copies among the others, seed {SPLIT_SEED}, "
                 "single net, no test-time averaging, rows known to be bad left out",
                 **self._judge(answers.net).to_json(),
                 "second_look": _in_short(self._judge.twice(answers.net)),

@@ -17,6 +17,7 @@ from tracker.spec import COLUMNS, KEYPOINTS, SIZE
 from train.data import archive, duplicates, schemes
 from train.data.kaggle_csv import Table, read_table
 from train.data.sanity import refuse_nonsense
+from train.data.split import hold_out
 
 SCHEMES = schemes.SCHEMES
 """Names of the label conventions; `Faces.scheme` is an index into them."""
@@ -56,6 +57,8 @@ class Faces:
     """(N,) row of Kaggle's training.csv counted from 0 where known, else of the file read."""
     group: NDArray[np.int64]
     """(N,) equal for images that show the same picture; a split keeps a group together."""
+    held: NDArray[np.bool_]
+    """(N,) the hold-out: nearly a tenth, which training never sees, nor near copies of them."""
     problem: NDArray[np.bool_]
     """(N,) known to be bad: mislabelled, several faces, no face."""
     sha256: str
@@ -67,7 +70,7 @@ class Faces:
     def fingerprint(self) -> str:
         """sha256 of the file's own and of all that was read from it or said of it by an index."""
         content = hashlib.sha256(self.sha256.encode())
-        for array in (self.points, self.scheme, self.row, self.group, self.problem):
+        for array in (self.points, self.scheme, self.row, self.group, self.held, self.problem):
             content.update(array.tobytes())
         return content.hexdigest()
 
@@ -80,6 +83,7 @@ class Faces:
             scheme=self.scheme[chosen],
             row=self.row[chosen],
             group=self.group[chosen],
+            held=self.held[chosen],
             problem=self.problem[chosen],
         )
 
@@ -98,7 +102,19 @@ def read_training(path: Path, *, index: Path | None = None) -> Faces:
     images, points = table.images, _points(table, place)
     refuse_nonsense(points, place)
     row, group, scheme, problem = _without_index(images, points) if index is None else _with_index(index, points)
-    return Faces(images, points, scheme, row, group, problem, table.sha256, source.name)
+    held = _held(images, points, group, hold_out(group, scheme))
+    return Faces(images, points, scheme, row, group, held, problem, table.sha256, source.name)
+
+
+def _held(
+    images: NDArray[np.uint8], points: NDArray[np.float32], group: NDArray[np.int64], drawn: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Of the groups `drawn` (N,) for the hold-out, those without a near copy among the others.
+
+    Nothing joins the hold-out for the sake of its copies, so it can also judge networks from before near copies were
+    known.
+    """
+    return drawn & ~np.isin(group, group[duplicates.have_near_copy(images, points, drawn)])
 
 
 def read_test(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -20,7 +20,6 @@ from tracker.geometry import cut, frame_from_units, region_from_keypoints, unit_
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.types import Region
 from train.data.kaggle import SCHEMES, Faces
-from train.data.split import hold_out
 from train.export.onnx import SCHEMES_FILE, schemes_entry
 from train.learn.model import HEADS
 from train.learn.targets import labels_from_heads, sigma_from_heads
@@ -60,7 +59,7 @@ def held_out(faces: Faces, weights: Weights) -> NDArray[np.bool_]:
             weights.path,
             faces.name,
         )
-    return hold_out(faces.group, faces.scheme)
+    return faces.held
 
 
 def is_own_data(weights: Weights, faces: Faces) -> bool:
@@ -77,7 +76,7 @@ def is_own_data(weights: Weights, faces: Faces) -> bool:
 
 def hold_out_sha256(faces: Faces) -> str:
     """Tells one hold-out of a file from another."""
-    return hashlib.sha256(np.packbits(hold_out(faces.group, faces.scheme)).tobytes()).hexdigest()
+    return hashlib.sha256(np.packbits(faces.held).tobytes()).hexdigest()
 
 
 def predicted_labels(

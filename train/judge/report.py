@@ -29,7 +29,6 @@ from tracker.support.atomic import refuse_existing, write_whole
 from train import metrics
 from train.data.kaggle import Faces
 from train.data.schemes import SCHEMES
-from train.data.split import hold_out
 from train.judge import charts
 from train.judge.evaluate import held_out, is_own_data, outputs, read_by_scheme
 from train.learn.augment import Augmentation, draw
@@ -242,7 +241,7 @@ def _augmentation(named: Mapping[str, Any]) -> tuple[Augmentation, bool]:
 
 
 def _augmented_faces(faces: Faces, settings: Augmentation) -> Iterable[str]:
-    bank = kaggle_bank(faces, ~hold_out(faces.group, faces.scheme))
+    bank = kaggle_bank(faces, ~faces.held)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         crops, targets, weights, *_ = draw(bank, AUGMENTED, settings)

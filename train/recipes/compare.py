@@ -22,7 +22,7 @@ import torch
 
 from tracker.errors import DataError, FkpError
 from train.data.kaggle import SCHEMES, Faces, read_training
-from train.data.split import SPLIT_SEED, hold_out
+from train.data.split import SPLIT_SEED
 from train.learn.parallel import chosen_device
 from train.metrics import kaggle_weighted, rmse, rmse_by_scheme
 from train.recipes import RECIPES
@@ -64,7 +64,7 @@ def compare(options: Options) -> Board:
     _refuse_missing_modules(options.recipes)
     device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
-    held = hold_out(faces.group, faces.scheme)
+    held = faces.held
     learn_from, judges = faces.only(~held & ~faces.problem), faces.only(held & ~faces.problem)
     if not (len(learn_from.images) and len(judges.images)):
         raise DataError(f"{faces.name} leaves no face to learn from or none to judge by; give more of the download")
