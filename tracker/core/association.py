@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from typing import NamedTuple
 
 import cv2
@@ -57,6 +56,7 @@ SAME_PERSON = 0.8
 one pair in a hundred exceeds 0.75; the same face a frame later has 0.97 and more."""
 
 _EACH_ALIKE = np.full(len(KEYPOINTS), 1 / len(KEYPOINTS), np.float32)
+QUARTER_TURN = math.pi / 2
 NOBODY_YET = -1
 """The id of a candidate that is not yet a face."""
 
@@ -118,8 +118,8 @@ class Identity:
         self._seen_whole_from = seen_whole_from
         self._known: list[Known] = []
         self._lost: list[Known] = []
-        self._sought: list[Known] = []
-        """The known face of each face that was handed out."""
+        self._sought: list[tuple[Known, int]] = []
+        """Each known face, and how many crops of it were handed out."""
         self._next_id = 0
         self._cuts = Cuts()
         self._before_cut: Frame | None = None
@@ -138,23 +138,25 @@ class Identity:
 
     def expect(self, frame: Frame) -> Followed:
         """Start a new frame: the expected places of the faces, and how certain they are."""
-        last, self._frame = self._frame, frame
-        self._period_s = 0.0 if last is None else frame.timestamp - last.timestamp
+        last, self._frame, now = self._frame, frame, frame.timestamp
+        self._period_s = 0.0 if last is None else now - last.timestamp
         self._suspected, self._overlooks = (), False
+        in_doubt, turns = self._unsure, set()
         for known in self._known:
-            known.foresee(frame.timestamp)
+            known.foresee(now)
+            in_doubt = in_doubt or self._needs_look(known)
+            if known.shown:
+                turns.add(round(known.region.roll / QUARTER_TURN) % 4)
         if self._cuts(frame):
             self._before_cut = last
-        in_doubt = self._unsure or any(self._needs_look(known) for known in self._known)
-        shown = [known for known in self._known if known.shown]
         return Followed(
-            regions=tuple(known.region for known in self._known),
+            regions=tuple([known.region for known in self._known]),
             in_doubt=in_doubt,
-            is_sure=bool(shown) and not self._lost and not in_doubt,
-            rested_s=_since(self._looked_at, frame.timestamp),
-            close_rested_s=_since(self._looked_closely_at, frame.timestamp),
+            is_sure=bool(turns) and not self._lost and not in_doubt,
+            rested_s=_since(self._looked_at, now),
+            close_rested_s=_since(self._looked_closely_at, now),
             period_s=self._period_s,
-            turns=tuple(sorted({round(known.region.roll / (math.pi / 2)) % 4 for known in shown})) or (0,),
+            turns=tuple(sorted(turns)) or (0,),
             begins_shot=self._first_look_at is None or self._before_cut is not None,
             thumbnail=self._cuts.thumbnail,
         )
@@ -164,39 +166,40 @@ class Identity:
         self._cut(frame, () if seen is None else seen.detections)
         if seen is not None:
             self._look(seen, frame)
-        self._drop(_twins(self._known))
-        crops = [(known, *crop) for known in self._known for crop in known.crops()]
-        self._sought = [known for known, _, _ in crops]
-        return tuple(
-            Face(NOBODY_YET if known.id is None else known.id, region, known.moved_box(), known.score, fresh)
-            for known, region, fresh in crops
-        )
+        if len(self._known) > 1:
+            self._drop(_twins(self._known))
+        faces, self._sought = _crops(self._known)
+        return faces
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
         """Update each face from the raw points, and return those that are believed to be faces."""
         assert self._frame is not None
         now, shape = self._frame.timestamp, self._frame.image.shape
         chosen = _learn(self._sought, faces, points, shape, now)
-        self._unsure = any(known.is_unsure() for known in self._known)
-        gone = [known for known in self._known if known.is_lost(self._max_doubt)]
+        self._unsure, gone = False, []
+        for known in self._known:
+            self._unsure = self._unsure or known.is_unsure()
+            if known.is_lost(self._max_doubt):
+                gone.append(known)
         self._drop(gone)
-        for known in list(self._known):
+        for known in tuple(self._known):
             known.believe()
             if known.id is None and known.shown:
                 self._name(known, gone)
-        shown = sorted((known.id, known) for known in self._known if known.id is not None and known.shown)
-        rows = [chosen[id(known)] for _, known in shown]
-        unseen = bool(gone) and self._looked_at != now
+        shown, suspected, may_be_turned = [], [*self._suspected], not self._known
+        for known in self._known:
+            if known.shown and known.id is not None:
+                shown.append((known.id, chosen[id(known)]))
+            elif _may_be_face(known, self._least_score):
+                suspected.append(known.as_detection())
+            may_be_turned = may_be_turned or self._may_be_turned(known)
+        shown.sort()
         if [face.id for face in faces] != [name for name, _ in shown]:
-            faces = tuple(replace(faces[row], id=name) for row, (name, _) in zip(rows, shown, strict=True))
+            rows = [row for _, row in shown]
+            faces = tuple(replace(faces[row], id=name) for name, row in shown)
             points = Points(points.keypoints[rows], points.sigma[rows])
-        return Settled(
-            faces,
-            points,
-            (*self._suspected, *(known.as_detection() for known in self._known if self._is_suspected(known))),
-            self._shot,
-            self._overlooks or unseen or self._may_be_turned(),
-        )
+        unseen = bool(gone) and self._looked_at != now
+        return Settled(faces, points, tuple(suspected), self._shot, self._overlooks or unseen or may_be_turned)
 
     def _needs_look(self, known: Known) -> bool:
         if known.refused >= REFUSED_OFTEN or not self._is_visible(known):
@@ -205,13 +208,9 @@ class Identity:
             return known.score >= self._least_score or known.sigma <= WEAK_BELIEVED
         return known.missed_at is not None or not known.shown
 
-    def _is_suspected(self, known: Known) -> bool:
-        return (known.id is None or not known.shown) and _may_be_face(known, self._least_score)
-
-    def _may_be_turned(self) -> bool:
-        """Whether a close look may have mistaken a rolled face for an upright one, or found no face at all."""
-        seen = [known for known in self._known if not known.followed and known.refused < REFUSED_OFTEN]
-        return not self._known or any(known.is_doubtful for known in seen)
+    def _may_be_turned(self, known: Known) -> bool:
+        """Whether a close look may have mistaken a rolled face for an upright one."""
+        return known.is_doubtful and not known.followed and known.refused < REFUSED_OFTEN
 
     def _is_visible(self, known: Known) -> bool:
         """Whether a look at the whole picture can show it."""
@@ -302,7 +301,7 @@ class EachAlone:
     def __init__(self, *, least_score: float = 0.0) -> None:
         self._least_score = least_score
         self._found: list[Known] = []
-        self._sought: list[Known] = []
+        self._sought: list[tuple[Known, int]] = []
         self._shape: tuple[int, ...] = ()
 
     def expect(self, frame: Frame) -> Followed:
@@ -313,9 +312,8 @@ class EachAlone:
     def __call__(self, frame: Frame, seen: Seen | None) -> tuple[Face, ...]:
         """The crops: one for every detection, and more if other views disagree."""
         self._found = [] if seen is None else [Known.born(each, frame.timestamp) for each in seen.detections]
-        crops = [(known, *crop) for known in self._found for crop in known.crops()]
-        self._sought = [known for known, _, _ in crops]
-        return tuple(Face(NOBODY_YET, region, known.box, known.score, fresh) for known, region, fresh in crops)
+        faces, self._sought = _crops(self._found)
+        return faces
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
         """Those that the network believes to be faces; nothing carries over to the next picture."""
@@ -344,18 +342,27 @@ def _may_be_face(known: Known, least_score: float) -> bool:
     return known.score >= least_score or known.sigma <= SUSPECTED
 
 
+def _crops(known: Sequence[Known]) -> tuple[tuple[Face, ...], list[tuple[Known, int]]]:
+    """The crops of all `known` faces, and how many each of them has."""
+    faces, sought = [], []
+    for each in known:
+        id, box, crops = NOBODY_YET if each.id is None else each.id, each.moved_box(), each.crops()
+        faces += [Face(id, region, box, each.score, fresh) for region, fresh in crops]
+        sought.append((each, len(crops)))
+    return tuple(faces), sought
+
+
 def _learn(
-    sought: Sequence[Known], faces: Sequence[Face], points: Points, shape: tuple[int, ...], now: float
+    sought: Sequence[tuple[Known, int]], faces: Sequence[Face], points: Points, shape: tuple[int, ...], now: float
 ) -> dict[int, int]:
     """Give each of `sought` the network's answer for its crops; returns the chosen row, by the object's `id`."""
     mean_px = (points.sigma @ _EACH_ALIKE).tolist()
-    crops = (face.region for face in faces)
-    answers = list(map(Answer.of, crops, points.keypoints, points.sigma, mean_px))
+    rows = zip(faces, points.keypoints, points.sigma, mean_px, strict=True)
+    answers = [Answer.of(face.region, *row) for face, *row in rows]
     chosen, row = {}, 0
-    for _, same in groupby(sought, key=id):
-        known, *others = same
-        chosen[id(known)] = row + known.learn(answers[row : row + 1 + len(others)], shape, now)
-        row += 1 + len(others)
+    for known, count in sought:
+        chosen[id(known)] = row + known.learn(answers[row : row + count], shape, now)
+        row += count
     return chosen
 
 
