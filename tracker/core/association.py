@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from tracker.core.cuts import Cuts, Thumbnail
 from tracker.core.known import DISBELIEVED, DOUBTFUL, Answer, Known
 from tracker.geometry import cut
-from tracker.spec import KEYPOINTS
 from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
 SAME_FACE_SIDES = 0.6
@@ -55,7 +54,6 @@ SAME_PERSON = 0.8
 """Correlation of a face's picture before and after a possible cut, above which it is no cut.  Of different people
 one pair in a hundred exceeds 0.75; the same face a frame later has 0.97 and more."""
 
-_EACH_ALIKE = np.full(len(KEYPOINTS), 1 / len(KEYPOINTS), np.float32)
 QUARTER_TURN = math.pi / 2
 NOBODY_YET = -1
 """The id of a candidate that is not yet a face."""
@@ -356,7 +354,7 @@ def _learn(
     sought: Sequence[tuple[Known, int]], faces: Sequence[Face], points: Points, shape: tuple[int, ...], now: float
 ) -> dict[int, int]:
     """Give each of `sought` the network's answer for its crops; returns the chosen row, by the object's `id`."""
-    mean_px = (points.sigma @ _EACH_ALIKE).tolist()
+    mean_px = [sum(sigma) / len(sigma) for sigma in points.sigma.tolist()]
     rows = zip(faces, points.keypoints, points.sigma, mean_px, strict=True)
     answers = [Answer.of(face.region, *row) for face, *row in rows]
     chosen, row = {}, 0

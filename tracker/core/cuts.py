@@ -19,6 +19,8 @@ ACROSS = 40
 CHANGE = 0.25
 """One minus the correlation, above which a frame may be the first of a new shot.  Of frames of 17 clips cut together
 at random 99.5 % exceed it; motion exceeds it where a head fills the picture, at 10 frames a second and fewer."""
+LITTLE = 0.5
+"""A difference of this share of the contrast cannot change the correlation by more than `CHANGE`."""
 UNRELATED = 0.5
 """... and above which it is one if the pictures are too plain to tell motion from a cut."""
 BLOCK, REACH = 5, 8
@@ -55,6 +57,7 @@ class Thumbnail(NamedTuple):
 class _View(NamedTuple):
     """A thumbnail prepared for comparison; blurred, so that fine patterns do not matter."""
 
+    raw: NDArray[np.uint8]
     points: NDArray[np.uint8]
     mean: float
     energy: float
@@ -64,7 +67,7 @@ class _View(NamedTuple):
     def of(cls, points: NDArray[np.uint8]) -> "_View":
         blurred: NDArray[np.uint8] = cv2.blur(points, (3, 3))
         mean, spread = cv2.meanStdDev(blurred)
-        return cls(blurred, mean.item(), spread.item() ** 2 * blurred.size)
+        return cls(points, blurred, mean.item(), spread.item() ** 2 * blurred.size)
 
     def unlike(self, other: "_View") -> float:
         """One minus the correlation: 0 for the same up to contrast, about 1 for unrelated pictures."""
@@ -81,24 +84,34 @@ class Cuts:
     def __init__(self) -> None:
         self.thumbnail: Thumbnail | None = None
         """Of the last frame."""
-        self._last: _View | None = None
-        """Of the last frame that was no flash."""
+        self._last: NDArray[np.uint8] | None = None
+        """The points of the last frame that was no flash."""
+        self._contrast = 0.0
+        """Lower limit of the norm of its differences from its mean."""
         self._flashes = 0
         """Consecutive frames after it."""
 
     def __call__(self, frame: Frame) -> bool:
         """Whether a new shot begins with this frame.  Neither the first frame nor one of another size begins one."""
         self.thumbnail = Thumbnail.of(frame.image)
-        now, last = _View.of(self.thumbnail.points), self._last
-        if last is None or last.points.shape != now.points.shape:
-            self._last = now
+        now, last = self.thumbnail.points, self._last
+        if last is None or last.shape != now.shape:
+            self._last, self._contrast = now, 0.0
             return False
-        change = now.unlike(last)
-        if change > CHANGE and self._flashes < FLASH_FRAMES and _is_flash(last, now):
+        apart = cv2.norm(now, last)
+        if apart <= LITTLE * self._contrast:
+            self._last, self._contrast, self._flashes = now, self._contrast - apart, 0
+            return False
+        return self._is_cut(_View.of(last), _View.of(now))
+
+    def _is_cut(self, before: _View, now: _View) -> bool:
+        """Whether another shot begins after a change that may be large."""
+        change = now.unlike(before)
+        if change > CHANGE and self._flashes < FLASH_FRAMES and _is_flash(before, now):
             self._flashes += 1
             return False
-        self._last, self._flashes = now, 0
-        return change > CHANGE and not _is_motion(last, now, change)
+        self._last, self._contrast, self._flashes = now.raw, math.sqrt(now.energy), 0
+        return change > CHANGE and not _is_motion(before, now, change)
 
 
 def _is_flash(before: _View, now: _View) -> bool:
