@@ -32,8 +32,8 @@ FEWEST_BLOCKS = 6
 ALIKE = 0.8
 """Correlation from which on a block is found again."""
 STAYS = 0.42
-"""Share of the blocks that are found again, together with a neighbour, from which on a change is motion.  Of motion at 5
-frames a second and more 0.48 is the least, of frames cut together 0.4 the most."""
+"""Share of the blocks that are found again, together with a neighbour, from which on a change is motion.  The least in
+motion at 5 frames a second and more is 0.48, the most of frames cut together 0.4."""
 BRIGHT, FLASH_SHARE, FLASH_FRAMES = 250, 0.4, 2
 """If this share of the points becomes as bright as this, it may be a photographer's flash; it lasts so many frames."""
 GRAIN = 4.0
@@ -115,7 +115,7 @@ class Cuts:
 
 
 def _is_flash(before: _View, now: _View) -> bool:
-    bright, were_bright = (np.count_nonzero(view.points >= BRIGHT) for view in (now, before))
+    bright, were_bright = (int(np.count_nonzero(view.points >= BRIGHT)) for view in (now, before))
     return bright - were_bright > FLASH_SHARE * now.points.size
 
 
