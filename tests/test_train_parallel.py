@@ -3,53 +3,63 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tracker.backends.weights import load
 from train.learn.parallel import ALONE, Crew
 
 TOGETHER = """
-import json, sys
+import hashlib, json, logging, sys
+from pathlib import Path
 import torch
-from train.learn.augment import Bank
+from train.cli import _train_and_show
+from train.learn.distill import TeachConfig
 from train.learn.loop import Fit, FitConfig
-from train.learn.model import HEADS, Net, NetConfig
-from train.learn.parallel import joined
+from train.learn.model import NetConfig
+from train.rebuild import Options
 
+logging.basicConfig(level=logging.INFO)
 torch.set_num_threads(1)
-with joined("cpu") as crew:
-    torch.manual_seed(0)
-    images = torch.randint(0, 256, (6, 1, 96, 96), dtype=torch.uint8)
-    targets, weights = torch.rand(6, len(HEADS), 2) - 0.5, torch.ones(6, len(HEADS))
-    bank = Bank(images, targets, weights, torch.arange(1, 7) / 6, weights, targets)
-    net = Net(NetConfig(stem=4, widths=(4, 6), depths=(0, 0), up_depths=(0,)))
-    fit = Fit(net, [bank], FitConfig(steps=4, batch=(4,)), torch.device("cpu"), crew=crew)
-    fit.run(3)
-    numbers = torch.cat([each.flatten() for each in [*net.parameters(), *fit.averaged.parameters()]])
-    with open(f"{sys.argv[1]}/{crew.rank}.json", "w") as file:
-        json.dump({"size": crew.size, "weights": numbers.tolist(), "drawn": float(torch.rand(1))}, file)
+data, out, notes = map(Path, sys.argv[1:])
+run = Fit.run
+
+def noted(fit, *more):
+    loss = run(fit, *more)
+    weights = torch.cat([each.flatten() for each in [*fit.net.parameters(), *fit.averaged.parameters()]])
+    state = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()
+    crew = fit._crew
+    note = {"size": crew.size, "steps": fit.step_count, "weights": weights.tolist(), "random": state}
+    (notes / f"{crew.rank}.json").write_text(json.dumps(note))
+    return loss
+
+Fit.run = noted
+tiny = NetConfig(stem=4, widths=(4, 6), inners=(4, 6), kernels=(3, 3), depths=(0, 1), up_depths=(0,))
+fit = FitConfig(steps=3, batch=(4,))
+_train_and_show(Options(data=data, out=out, device="cpu", report_every=2, net=tiny, fit=fit, teach=TeachConfig(0)))
 """
 
 
-def outcomes(folder: Path, processes: int) -> list[dict[str, Any]]:
-    """What each process ended with."""
-    folder.mkdir()
-    (folder / "together.py").write_text(TOGETHER)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [*torchrun, str(folder / "together.py"), str(folder)]
+@pytest.mark.slow
+def test_two_processes_train_one_network_on_different_faces_and_one_of_them_writes(
+    tmp_path: Path, make_training_csv: Callable[..., Path]
+) -> None:
+    data = make_training_csv(tmp_path / "training.csv", "A" * 16 + "B" * 10 + "C" * 12)
+    (tmp_path / "together.py").write_text(TOGETHER)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, tmp_path / "together.py", data, tmp_path / "out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
-
-
-@pytest.mark.slow
-def test_two_processes_stay_the_same_and_draw_different_faces(tmp_path: Path) -> None:
-    first, second = outcomes(tmp_path / "two", 2)
-    assert first["size"] == second["size"] == 2
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert (first["size"], first["steps"]) == (second["size"], second["steps"]) == (2, 3)
     assert first["weights"] == second["weights"]
-    assert first["drawn"] != second["drawn"]
+    assert first["random"] != second["random"]
+    assert load(tmp_path / "out").card["training"]["finished"] is True
+    history = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in history] == [2, 3]
+    assert done.stderr.count("weights in") == 1
 
 
 @pytest.mark.parametrize(("size", "batch"), [(1, (100, 28)), (3, (100, 28)), (4, (3, 2)), (8, (128,))])
