@@ -1,11 +1,16 @@
 """Our programs as tests start them: `fkp-track` as a process of its own, `fkp-train` in this one, which has torch."""
 
+import atexit
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,17 +20,51 @@ from train import cli
 FKP_TRACK = (sys.executable, "-m", "tracker.commands.track")
 
 
-def fkp_track(*args: str | Path, cwd: Path, timeout: float | None = 60, **how: object) -> subprocess.CompletedProcess:
+def fkp_track(*args: str | Path, cwd: Path, timeout: float = 60, **how: object) -> subprocess.CompletedProcess:
     """Run it to its end on a machine without a display; `how` goes to `subprocess.run`."""
-    command = [*FKP_TRACK, *map(str, args)]
+    words, environment = [*map(str, args)], headless()
+    if not how and hasattr(os, "fork") and environment == _environment():
+        return _forked(words, cwd, timeout)
+    command = [*FKP_TRACK, *words]
     return subprocess.run(
-        command, cwd=cwd, env=headless(), capture_output=True, text=True, timeout=timeout, check=False, **how
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False, **how
     )
+
+
+def _forked(words: list[str], cwd: Path, timeout: float) -> subprocess.CompletedProcess:
+    """The run as a child of the nursery, which is left to itself if the run takes too long."""
+    nursery = _nursery()
+    with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+        run = {"words": words, "cwd": str(cwd), "out": out.name, "err": err.name}
+        print(json.dumps(run), file=nursery.stdin, flush=True)
+        if not select.select([nursery.stdout], [], [], timeout)[0]:
+            os.killpg(nursery.pid, signal.SIGKILL)
+            _nursery.cache_clear()
+            raise subprocess.TimeoutExpired(words, timeout)
+        code = int(nursery.stdout.readline())
+        said = (Path(file.name).read_text() for file in (out, err))
+        return subprocess.CompletedProcess(words, code, *said)
+
+
+@cache
+def _nursery() -> subprocess.Popen:
+    command = [sys.executable, Path(__file__).with_name("nursery.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    nursery = subprocess.Popen(command, env=_environment(), start_new_session=True, **pipes)
+    atexit.register(nursery.communicate)  # it ends with its stdin
+    return nursery
+
+
+@cache
+def _environment() -> dict[str, str]:
+    """That of the first run, in which the nursery starts."""
+    return headless()
 
 
 def headless() -> dict[str, str]:
     """The environment without a display."""
-    return {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "PYTEST_CURRENT_TEST")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 def wait_until(true: Callable[[], bool], minutes: int = 2) -> None:
