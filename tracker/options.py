@@ -380,7 +380,7 @@ def _fits(value: Any, kind: Any, said: Declared) -> bool:
         return isinstance(value, kind)
     return (
         value is not None and value is not True and not isinstance(value, int | float)
-    )  # a place: whoever opens it judges
+    )  # a place: its opener judges it
 
 
 def _expected(kinds: tuple[Any, ...], said: Declared) -> list[str]:

@@ -26,9 +26,9 @@ class Frame:
     profile: bytes = b""
     """ICC profile of the image's colours, if its file has one."""
     aspect: float = 1.0
-    """Width of a px as it is meant to be shown, in heights."""
+    """Width of a px as it is meant to be shown, in units of its height."""
     captured: float | None = None
-    """Time of day of a live picture, Unix time in s, as this machine's clock has it."""
+    """Time of day of a live picture, Unix time in s, by this machine's clock."""
     stored: "Frame | None" = None
     """The frame as its source gave it, where this one was brought to square pixels."""
 

@@ -75,7 +75,7 @@ def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search,
 
 
 def smallest_covered(options: Options, longest: int) -> float:
-    """Px between the eyes from which on faces are found in pictures whose long side is `longest`."""
+    """Smallest distance between the eyes, px, at which faces are found if the long side of the picture is `longest`."""
     return 0.0 if options.detect_size == "auto" else seen_from(options.detect_size, longest) / SIDE_IOD
 
 

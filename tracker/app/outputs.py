@@ -80,7 +80,7 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
         for row, place in asked:
             if (row, place) not in kept:  # whoever listens may be waited for, and Ctrl-C ends that
                 use(row, place)
-        with undisturbed():  # a file that is begun is one that will be closed
+        with undisturbed():  # a file that is opened will be closed
             for row, place in kept:
                 use(row, place)
         stack.callback(afterwards.enter_context, undisturbed())  # the first thing done at the end

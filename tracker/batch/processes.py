@@ -126,7 +126,7 @@ def _report(connection: Connection, tally: Tally, done: threading.Event) -> None
     while True:
         over = done.wait(BEAT_S)
         frames = tally.frames
-        with suppress(OSError):  # nobody listens any more: the worker is being ended
+        with suppress(OSError):  # nobody listens: the worker is being ended
             connection.send(frames - told)
         told = frames
         if over:

@@ -101,9 +101,9 @@ def perform(task: Task, each: Options, tally: Tally) -> Outcome:
 
 
 def facts_of(source: Path) -> dict[str, Any]:
-    """Size and date of a film, or of the pictures in a folder: what shows that it is still the same.
+    """Size and date of a film, or of the pictures in a folder: they show whether it is still the same.
 
-    Empty where there is nothing, or it cannot be looked up: what was made before still is what was asked for.
+    Empty if there is nothing or it cannot be looked up: then earlier outputs still count.
     """
     looked_at = filter(is_picture, source.iterdir()) if source.is_dir() else [source]
     facts = [fact for fact in map(_looked_up, looked_at) if fact is not None]

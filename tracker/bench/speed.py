@@ -381,7 +381,7 @@ def _command(settings: Settings, film: Path) -> list[str]:
 def _peak_mb(pid: int) -> float | None:
     """The largest resident memory of a running process so far; None without /proc.
 
-    Not the rusage after its end: that counts from the fork and so includes this process's memory.
+    The rusage after its end would count from the fork and so include this process's memory.
     """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -460,7 +460,7 @@ def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> d
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """The results for a person, on stdout."""
+    """Print the results as tables on stdout."""
     machine, settings = results["machine"], results["settings"]
     table = Table("ms", "p50", "p95", "p99", title=f"{settings['source']} {settings['width']}x{settings['height']}")
     rows = {"frame to keypoints": results["frame_to_keypoints_ms"], **results["stages_ms"]}

@@ -96,7 +96,7 @@ MODES = (
     _mode(1.0, left_eyebrow_inner_end=(0, -1, 0), left_eyebrow_outer_end=(0, -0.8, 0)),  # raised or knit brows
 )
 """Movements of expressions, which must not move the head.  Without them a lower lip that drops by 30 mm brings a
-head at half a metre 52 mm nearer, with them 4 mm, for 1.2 times the noise of the distance.  Eyes and nose alone leak
+head at half a metre 52 mm nearer, with them 4 mm, for 1.2 times the noise of the distance.  Only eyes and nose leak
 nothing either, but are up to 2.6 times as noisy.  Larger spreads leak no less and pass more noise."""
 NOISE_EYES = 0.012
 """Standard deviation of a keypoint, in distances between the eyes, against which the modes' spreads are weighed."""

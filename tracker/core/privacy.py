@@ -115,7 +115,7 @@ def concealed(
     hold_s: float = HOLD_S,
     stretches: Stretches | None = None,
 ) -> Iterable[Tracked]:
-    """`results` in the same order with every head covered, on black, or (None) as they are.
+    """`results` in the same order: with every head covered, on black, or unchanged (None).
 
     With heads to cover, they come `ahead_s` late.  `hold_s` is 0 for unrelated pictures.  `stretches` collects the
     parts that a person should check.

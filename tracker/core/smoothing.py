@@ -50,7 +50,7 @@ class OneEuro:
         self._velocity = [0j] * len(self._points)
 
     def __call__(self, points: Sequence[complex], elapsed_s: float, trust: Sequence[float]) -> list[complex]:
-        """The K filtered points; `trust`, 0..1, slows the cutoffs of points that are badly known."""
+        """The K filtered points; `trust`, 0..1, slows the cutoffs of points whose sigma is large."""
         # A low-pass of c Hz moves by 1 / (1 + tau / elapsed) = turn c / (turn c + 1) towards its input.
         turn = 2 * math.pi * elapsed_s
         faster = turn * self._derivative_cutoff_hz / (turn * self._derivative_cutoff_hz + 1)

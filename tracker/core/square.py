@@ -69,7 +69,7 @@ def _resized(image: Image, width: int, height: int) -> Image:
 
 
 def _scaled(tracked: Tracked, frame: Frame, across: float, down: float) -> Tracked:
-    """The same faces where a px is `across` times as narrow and `down` times as low."""
+    """The same faces in px that are `across` times as narrow and `down` times as low."""
     size = math.sqrt(across * down)
     return replace(
         tracked,

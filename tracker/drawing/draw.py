@@ -60,7 +60,7 @@ SIGMA_DOT_SIZE = 0.5
 
 SIGMAS = 2.0
 """Radius of the uncertainty drawn, in `sigma`: the point lies inside six times in seven, 1 - exp(-2), if both of its
-coordinates err independently.  A circle, because the network gives one sigma for both."""
+coordinates err independently.  A circle, because the network gives one sigma for x and y."""
 
 SHIFT = 4
 """Fractional bits of the coordinates given to OpenCV: strokes move by 1/16 px instead of jumping by whole pixels."""

@@ -270,7 +270,7 @@ def _look_like(path: Path, info: SourceInfo, container: Any, stream: Any, *, ano
         stream.codec_context.color_primaries = BT709 if hdr else source.codec_context.color_primaries
         stream.codec_context.color_trc = BT709 if hdr else source.codec_context.color_trc
         if source.codec_context.colorspace == UNSPECIFIED:
-            # It was decoded by BT.601 like all unmarked films; a player that guesses otherwise shall guess so for both.
+            # It was decoded by BT.601 like all unmarked films; a player that guesses otherwise guesses so for both.
             stream.codec_context.colorspace = UNSPECIFIED
         if not anonymous:
             container.metadata.update({key: text for key, text in film.metadata.items() if key.lower() in TOLD})

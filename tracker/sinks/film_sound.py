@@ -121,7 +121,7 @@ class Sound:
             self._write(packet)
 
     def finish(self, picture_end_s: float, period_s: float) -> None:
-        """Write the rest: all of it where the picture has run to the film's end, else none past the picture."""
+        """Write the rest: all of it if the picture reached the film's end, else nothing after the picture."""
         self.write_until(picture_end_s)
         held = []
         for packet in self._packets:
@@ -165,7 +165,7 @@ def silence() -> Sound:
 
 
 def open_sound(film: Path, picture: int, output: Any, suffix: str) -> Sound:
-    """Add the film's audio streams to `output`, a PyAV container not yet begun with `suffix`, the main one first.
+    """Add the film's audio streams, the main one first, to `output`, a PyAV container with `suffix` before its start.
 
     `picture` is the number of the stream that is tracked.  Without an audio stream, or where it cannot be read, the
     answer is silent, with a warning in the second case.
@@ -363,7 +363,7 @@ class _Encoded:
 def _aac_for(frame: Any) -> Any | None:
     """An AAC encoder for sound like that of `frame`; None where no layout works.
 
-    It is not the output's own: that one opens only with the first packet, when it cannot be left out any more.
+    It is not the output's own: that one opens only with the first packet, when it is too late to leave it out.
     """
     for name in _layouts(frame.layout):
         with suppress(av.FFmpegError, ValueError):  # the second where a damaged film has no channels or rate

@@ -257,7 +257,7 @@ def _silent_opencv() -> Iterator[None]:
 
 
 def _silent(index: int) -> str:
-    return f"opens but sends no picture; close other programs that use it, try another one than --camera {index}"
+    return f"opens but sends no picture; close other programs that use it, or choose another --camera than {index}"
 
 
 def _absent(index: int) -> str:

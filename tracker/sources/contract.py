@@ -40,7 +40,7 @@ class SourceInfo:
     stream: int | None = None
     """Film: FFmpeg's number of the picture that is read."""
     sample_aspect: Fraction = Fraction(1)
-    """Width of a px of the upright picture as it is meant to be shown, in heights."""
+    """Width of a px of the upright picture as it is meant to be shown, in units of its height."""
     started: datetime | None = None
     """Time of day at timestamp 0, with its zone: of a camera or stream; of a film when it was made, if it says so."""
     clock_zero: float | None = None

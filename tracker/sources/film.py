@@ -60,8 +60,8 @@ _NOT_FILMS = {"concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "
 class Film(Source):
     """A film being decoded; `skipped` counts its corrupt packets.
 
-    Time 0 is where the container starts, as for a player, so that a picture that sets in after the sound stays in
-    step with it: subtract the container's `start_time` from the sound's timestamps too.
+    Time 0 is where the container starts, as for a player, so that a picture that starts after the sound stays in step
+    with it: subtract the container's `start_time` from the sound's timestamps too.
     """
 
     def __init__(self, info: SourceInfo, decoder: "_Decoder", frames: Generator[Frame, None, None]) -> None:
@@ -388,7 +388,7 @@ class _Decoder:
 
 
 def open_container(path: Path) -> Any:
-    """The film as a PyAV container, whatever its name and title.  Raises SourceError when it is missing or no film."""
+    """The film as a PyAV container, whatever its name and title.  Raises SourceError if it is missing or not a film."""
     try:
         # The prefix keeps FFmpeg from taking a name like concat:a or http:b for another protocol than a file.
         return av.open(f"file:{existing(path)}", options={"format_whitelist": _films_only()} | MOST_PIXELS, **LENIENT)

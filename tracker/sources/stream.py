@@ -72,7 +72,7 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
         raise
     if image is None:
         container.close()
-        raise SourceError(f"{url.shown}: not one picture of what it sends can be decoded")
+        raise SourceError(f"{url.shown}: none of the pictures that it sends can be decoded")
     first = arrived(image)
     height, width = image.shape[:2]
     info = SourceInfo(

@@ -201,7 +201,7 @@ class Reader:
     skipped: int = 0
     """Places where the container could not be read."""
     gave_up: bool = False
-    """Whether nothing could be read before the end had come."""
+    """Whether the film ended before anything could be read."""
 
     @property
     def _promised_s(self) -> float | None:

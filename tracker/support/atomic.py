@@ -110,7 +110,7 @@ class PartialFile:
 
 @contextmanager
 def all_or_none() -> Iterator[None]:
-    """Files that are begun and delivered in this block get their names at its end; if it fails, none of them does.
+    """Files that are opened and delivered in this block get their names at its end; if it fails, none of them does.
 
     A failure is any Exception except PipeClosed: a run that was stopped, or whose reader has gone, still delivers.
     Raises SinkError if a file cannot be moved; the others are moved.

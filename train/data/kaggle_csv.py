@@ -33,7 +33,7 @@ _LEVELS = {str(level) for level in range(256)}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """What a csv said, row by row; row i stands in line i + 2."""
+    """The content of a csv, row by row; row i stands in line i + 2."""
 
     images: NDArray[np.uint8]
     """(N, 96, 96) gray."""

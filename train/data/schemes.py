@@ -27,7 +27,7 @@ BEYOND_C = [INDEX[name] for name in KEYPOINTS if name not in C_KEYPOINTS]
 OUTER_LIPS = 0.2
 """Distance of the two lip points over the mouth's width that best separates A (median 0.34) from B (0.05).
 
-Alone it is right for 96.0 % of the A and B rows; the rest are B with an open mouth or A with pressed lips.
+By itself it is right for 96.0 % of the A and B rows; the rest are B with an open mouth or A with pressed lips.
 """
 
 _DOUBT = 0.15

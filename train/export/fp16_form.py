@@ -12,7 +12,7 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 HALF_OPS = ("Conv", "Selu", "Resize", "Add")
-"""What may be half between the first convolution and the last."""
+"""Operators that may use half precision between the first convolution and the last."""
 
 
 def in_half(content: bytes) -> bytes:

@@ -57,7 +57,7 @@ def _head(graph: onnx.GraphProto, level: int, feature: str, output: str) -> list
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Forget the weights that no node reads any more."""
+    """Remove the weights that no node reads."""
     used = {name for node in graph.node for name in node.input}
     kept = [value for value in graph.initializer if value.name in used]
     del graph.initializer[:]

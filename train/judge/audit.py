@@ -60,7 +60,7 @@ class Folds:
     """How the nets of an audit are trained."""
 
     out: Path
-    """Where what is done is kept."""
+    """The folder for finished work."""
     count: int = 5
     device: torch.device
     checkpoint_every: int = 250

@@ -138,7 +138,7 @@ def published_scores(report: Report) -> str:
 
 
 def shares_within_sigma(report: Report) -> str:
-    """Share of errors within 1 and 2 sigma, by keypoint and scheme, with the band that is asked for."""
+    """Share of errors within 1 and 2 sigma, by keypoint and scheme, with the required band."""
     from matplotlib.ticker import MultipleLocator
 
     with _drawing(1, 2, (11, 5.2), sharey=True) as (figure, panels):

@@ -167,7 +167,7 @@ def _learning(path: Path) -> str:
 
 
 def _sampling(report: metrics.Report) -> str:
-    """How far chance alone moves a share: the standard error of the smaller one, coordinates taken as independent."""
+    """How far pure chance moves a share: the standard error of the smaller one, coordinates taken as independent."""
     normal = metrics.NORMAL[0]
     errors = {
         scheme: np.sqrt(normal * (1 - normal) / (2 * count))
@@ -175,7 +175,7 @@ def _sampling(report: metrics.Report) -> str:
         if count
     }
     listed = ", ".join(f"{error:.1%} in scheme {scheme}" for scheme, error in errors.items())
-    return f"Chance alone moves a keypoint's share within one sigma by {listed} (standard error)."
+    return f"Pure chance moves a keypoint's share within one sigma by {listed} (standard error)."
 
 
 def _worst_summary(judged: Judged, worst: NDArray[np.intp]) -> str:

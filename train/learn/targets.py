@@ -94,7 +94,7 @@ def kaggle_bank(faces: Faces, chosen: NDArray[np.bool_]) -> Bank:
 def faces68_bank(crops: Sequence[Crops68]) -> Bank:
     """All faces of some 68-landmark sets, each on a canvas around the region that its landmarks give.
 
-    Faces with too few landmarks to tell that region are left out; raises DataError when none is left.
+    Faces with too few landmarks to tell that region are left out; raises DataError if none is left.
     """
     faces = list(_framed(crops))
     by_head = np.array(

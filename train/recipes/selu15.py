@@ -2,7 +2,7 @@
 
 Published: SELU, predict the missing keypoints, add them, train again; rotation; mean squared error.  Not published: the
 layers, how far it rotates (here 10 degrees), the epochs, how often it fills (here once, after half of them), whether
-training began anew (here it goes on).  Its scores were published as pictures only.
+training started again (here it continues).  Its scores were published as pictures only.
 """
 
 import time

@@ -60,7 +60,7 @@ class Transfer(nn.Module):
 
 
 def fit(faces: Faces, terms: Terms, *, backbone: str, labels: str) -> Fitted:
-    """Train one backbone, pretrained where its weights are at hand or may be fetched, on rows so treated."""
+    """Train one backbone, on rows treated like this; pretrained if its weights are cached or may be downloaded."""
     treat, _ = LABELS[labels]
     features, channels, note = _features(backbone, download=terms.download)
     return fit_network(Transfer(features, channels), treat(faces), terms, COURSE, (note,))
@@ -82,9 +82,10 @@ def _features(backbone: str, *, download: bool) -> tuple[nn.Module, int, str]:
 
 
 def pretrained(url: str, *, download: bool) -> Mapping[str, Tensor] | None:
-    """Weights from torch's cache, or from `url` where that is allowed; None where they are not to be had.
+    """Weights from torch's cache, or from `url` if that is allowed; None if they are not available.
 
-    Their names end in the beginning of their sha256.  Raises DataError when it is another, or nothing can be fetched.
+    Their names end with the first digits of their sha256.  Raises DataError if they have another one, or if they cannot
+    be downloaded.
     """
     name = Path(urlparse(url).path)
     kept = Path(torch.hub.get_dir()) / "checkpoints" / name.name
@@ -110,7 +111,7 @@ def _fetch(url: str, place: Path) -> None:
 def import_torchvision() -> ModuleType:
     """torchvision, also where its compiled operators do not fit torch.
 
-    Its wheels are made for CUDA; beside a torch for the CPU alone they register gradients and shapes of operators that
+    Its wheels are made for CUDA; beside a torch for the CPU they register gradients and shapes of operators that
     do not exist then.  No network here uses them, so declaring them suffices.
     """
     try:

@@ -85,7 +85,7 @@ def fetched(
 ) -> T | None:
     """What `load` makes of the content cached under `name`, or of what `make` gives where there is none that fits.
 
-    A cached one that `load` refuses, by None, is made again; None where it refuses the new one too.
+    If `load` returns None for a cached one, it is made again; None where it refuses the new one too.
     """
     with cache.alone(name):
         cached = cache.read(name, facts)

@@ -105,7 +105,7 @@ class Device:
         self._driver.call("cuGraphLaunch", graph, self.stream)
 
     def wait(self) -> None:
-        """Until everything enqueued is done.  Raises BackendError where some of it failed, or the GPU is lost."""
+        """Until everything enqueued is done.  Raises BackendError if some of it failed, or the GPU is lost."""
         self._driver.call("cuStreamSynchronize", self.stream)
 
     def close(self) -> None:

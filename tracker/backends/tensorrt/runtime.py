@@ -116,7 +116,7 @@ class TensorRT:
 
     @contextmanager
     def _in_use(self) -> Iterator[Device]:
-        """The GPU, as that of the calling thread."""
+        """The GPU, made current for the calling thread."""
         if self._device is None:
             raise ValueError("this backend is closed")
         try:
@@ -168,7 +168,7 @@ class TensorRT:
         return self._head + crops.stage(image, patches, faces, self._staged[self._head :])
 
     def _run(self, device: Device, lane: Lane) -> None:
-        """Enqueue what a frame needs after its upload: as a graph, recorded at the first time, where that can be."""
+        """Enqueue what a frame needs after its upload: as a graph recorded the first time, if possible."""
         if lane.batch not in self._graphs:
             try:
                 self._graphs[lane.batch] = device.graph(lambda: self._cut_and_infer(device, lane))
@@ -265,7 +265,7 @@ def _kernels_label(recipe: Recipe, gpu: Gpu) -> tuple[str, Facts]:
 def open_runtime(recipe: Recipe, gpu: Gpu, device: int, cache: Cache) -> TensorRT:
     """Load the recipe's engine, built where `cache` has none, onto the GPU `device`.
 
-    Raises BackendUnavailable with the reason where any part of that fails; nothing stays behind on the GPU then.
+    Raises BackendUnavailable with the reason where any part of that fails; then nothing remains on the GPU.
     """
     name = f"{recipe.title}, {gpu.name}"
     with refused_where_it_fails(name):

@@ -139,7 +139,7 @@ class Output:
     def write(self, content: str | bytes) -> int:
         """Append one piece, text as UTF-8, in one write where the system takes it.
 
-        Raises SinkError when the disk is full, what was written before stays; PipeClosed when nobody reads any more.
+        Raises SinkError if the disk is full (earlier records stay), PipeClosed if nobody reads any longer.
         """
         piece = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
         rest = memoryview(piece)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
 
 LEDGER = "fkp-batch.ndjson"
-"""Where a batch writes down of which film each of its files is; see `tracker.batch.ledger`."""
+"""Where a batch records which film each of its files belongs to; see `tracker.batch.ledger`."""
 
 POSE_PARTS = ("yaw", "pitch", "roll", "x", "y", "z")
 BOX = tuple(f"box_{side}" for side in ("left", "top", "right", "bottom"))
