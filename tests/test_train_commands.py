@@ -185,6 +185,7 @@ def test_photographs_judge_the_whole_tracker(faces68: Path, capsys: pytest.Captu
     assert (judged["faces"], judged["missed"]) == (3, 0)
     assert 0 < judged["error_without_offsets_percent"] < judged["error_percent"] < 10
     assert fkp_train("wild", "--faces", faces68, "--weights", "nowhere.onnx") == 4
+    assert fkp_train("wild", "--faces", faces68, "--peer-model", "face_landmarker.task") == 2
 
 
 def test_the_hold_out_of_turned_photographs_is_a_tenth_of_the_persons(
@@ -243,3 +244,22 @@ def test_weights_are_judged_by_the_data_of_their_run(
     assert "does not say where its data lies; add --data .../kaggle" in message(capsys)
     assert fkp_train("evaluate") == 2
     assert "give --data PATH, or --weights" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.slow
+def test_sigma_of_finished_weights_is_fitted_again(
+    data: Path, faces68: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["calibrate", "--data", data, "--out", tmp_path / "out"]
+    assert fkp_train(*command, "--extra", faces68) == 7
+    assert "too few labelled points" in message(capsys)
+    assert fkp_train(*command, *(["--extra", faces68] * 3)) == 0
+    before, after = load(), load(tmp_path / "out")
+    images = read_training(data).images
+    (points, sigma), (same, others) = (outputs(images, each) for each in (before, after))
+    np.testing.assert_allclose(points, same, atol=1e-5)
+    assert np.abs(np.log(others / sigma)).max() > 0.01
+    assert after.noted("calibration", "doubt_fitted_on")["photographs"] == 3 * 2 * 45
+    assert after.card["training"] == before.card["training"]
+    assert after.card["metrics"] != before.card["metrics"]
+    assert fkp_train(*command, "--extra", faces68) == 6

@@ -431,6 +431,32 @@ def export(
         _compile(finished, precision)
 
 
+@app.command(cls=PlainCommand, short_help="Fit sigma of finished weights again.")
+def calibrate(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the weights.")],
+    extra: Annotated[
+        list[Path],
+        typer.Option(metavar="PATH", help="Faces with 68 landmarks that the weights learned from; may be repeated."),
+    ],
+    data: Annotated[Path | None, JUDGED_DATA] = None,
+    index: Annotated[Path | None, JUDGED_INDEX] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights in DIR.")] = False,
+) -> None:
+    """Fit sigma again to faces as a tracker sees them, as a training with --extra does at its end.
+
+    Points stay as they are.  Give the data that the weights learned from; what judges is left out by itself.
+    """
+    from tracker.backends.weights import load
+    from train.rebuild import open_folder, refit_sigma
+
+    refuse_existing(out / "fkp.onnx", overwrite=overwrite)
+    finished, faces = load(weights), _judged_faces(weights, data, index)
+    open_folder(out)
+    refit_sigma(finished, faces, extra, out)
+    log.info("weights in %s", out)
+
+
 def _judged_faces(weights: Path | None, data: Path | None, index: Path | None) -> "Faces":
     """The data that is given, or that of the run whose weights are judged."""
     from train.data.kaggle import read_training

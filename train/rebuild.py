@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from tracker import __version__
-from tracker.backends.weights import load
+from tracker.backends.weights import Weights, load
 from tracker.errors import DataError, SinkError
 from tracker.spec import HALF_PX
 from train.data.faces68 import Crops68, read_faces68
@@ -37,12 +37,13 @@ from train.data.kaggle import SCHEMES, Faces, read_training
 from train.data.split import SPLIT_SEED, judges_turned
 from train.export.from_onnx import net_of
 from train.export.onnx import SCHEMES_FILE, write_weights
-from train.judge.evaluate import Outputs, hold_out_sha256, judged, second_look
+from train.judge.evaluate import Outputs, held_out, hold_out_sha256, judged, second_look
 from train.judge.places import note_places
 from train.judge.report import HISTORY, try_report
 from train.learn.augment import Bank
 from train.learn.calibrate import Calibrated, calibrated
 from train.learn.distill import TeachConfig, taught
+from train.learn.doubt import with_doubt_fitted
 from train.learn.loop import Fit, FitConfig
 from train.learn.model import Net, NetConfig, predicted
 from train.learn.parallel import ALONE, Crew, chosen_device
@@ -148,7 +149,7 @@ def rebuild(
 def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, None, None]:
     device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
-    extra = [read_faces68(path) for path in options.extra]
+    extra = [_learned_from(read_faces68(path)) for path in options.extra]
     unlabelled = [read_faces68(path) for path in options.unlabelled]
     start = net_of(load(options.start)) if options.start else None
     judges = faces.held
@@ -165,7 +166,7 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
         if not options.resume:  # files of an earlier run must not be taken for this run's
             for path in (options.out / HISTORY, *_checkpoints(options.out)):
                 path.unlink(missing_ok=True)
-    run = _Run(options, faces, judge, ~judges & ~faces.problem, device, crew, start, watch)
+    run = _Run(options, faces, extra, judge, ~judges & ~faces.problem, device, crew, start, watch)
     banks = labelled
     teachers = [] if start is None else [start]
     for stage in options.teach.stages:
@@ -178,6 +179,23 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
     if crew.leads:
         run.clear()
         try_report(options.out, faces)
+
+
+def refit_sigma(weights: Weights, faces: Faces, extra: Sequence[Path], out: Path) -> None:
+    """Fit sigma of finished weights once more, as a training does at its end, and write them to `out`.
+
+    `faces` and `extra` are what they learned from.  Raises WeightsError, DataError and SinkError.
+    """
+    torch.set_flush_denormal(True)
+    judges = held_out(faces, weights)
+    crops = [_learned_from(read_faces68(path)) for path in extra]
+    fitted = with_doubt_fitted(net_of(weights), faces.only(~judges & ~faces.problem), crops)
+    if not fitted.fitted_on:
+        raise DataError("too few labelled points in the faces of --extra; give those that the weights learned from")
+    metrics = _Judge(faces, judges & ~faces.problem).metrics(fitted.net)
+    calibration = {"doubt_fitted_on": fitted.fitted_on}
+    changed = {"metrics": weights.noted("metrics") | metrics, "calibration": weights.noted("calibration") | calibration}
+    write_weights(fitted.net, out, {**weights.card, **changed})
 
 
 class _Judge:
@@ -200,6 +218,10 @@ class _Judge:
         images = self._images[:, 0].numpy()
         return judged(*second_look(images, ask(images), ask), self._points, self._scheme)
 
+    def metrics(self, net: Net) -> dict[str, object]:
+        """What the card says of it."""
+        return {**self(net).to_json(), "second_look": _in_short(self.twice(net))}
+
 
 class _Run:
     """Trains the networks of one rebuild, with checkpoints, history and export."""
@@ -208,6 +230,7 @@ class _Run:
         self,
         options: Options,
         faces: Faces,
+        extra: Sequence[Crops68],
         judge: _Judge,
         learned: NDArray[np.bool_],
         device: torch.device,
@@ -216,7 +239,7 @@ class _Run:
         watch: Watch,
     ) -> None:
         """`learned` (N,) is true for the faces to train on; `start` is the network to start from."""
-        self._options, self._faces, self._judge, self._learned = options, faces, judge, learned
+        self._options, self._faces, self._extra, self._judge, self._learned = options, faces, extra, judge, learned
         self._device, self._crew, self._start = device, crew, start
         self._watch = watch
         self._files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
@@ -249,7 +272,10 @@ class _Run:
         self._seconds += fit.seconds
         if name == NET:
             answers = self.calibrated(fit.averaged)
-            write_weights(answers.net, options.out, self._facts(fit, answers))
+            fitted = with_doubt_fitted(answers.net, self._faces.only(self._learned), self._extra)
+            facts = self._facts(fit, answers._replace(net=fitted.net))
+            facts["calibration"]["doubt_fitted_on"] = fitted.fitted_on
+            write_weights(fitted.net, options.out, facts)
         return fit.averaged
 
     def clear(self) -> None:
@@ -314,8 +340,7 @@ class _Run:
                 "split": f"hold-out: {self._judge.count} rows, a tenth of the duplicate groups without those that "
                 f"have near copies among the others, seed {SPLIT_SEED}, "
                 "single net, no test-time averaging, rows known to be bad left out",
-                **self._judge(answers.net).to_json(),
-                "second_look": _in_short(self._judge.twice(answers.net)),
+                **self._judge.metrics(answers.net),
             },
             "calibration": {
                 "fitted_on": "the rows of the training data that are not held out",
@@ -366,10 +391,15 @@ def _only_run(out: Path) -> Iterator[None]:
         os.close(folder)
 
 
+def _learned_from(crops: Crops68) -> Crops68:
+    """Without the turned faces that judge."""
+    return crops if crops.seen is None else crops.only(~judges_turned(crops))
+
+
 def _extra_banks(extra: Sequence[Crops68], unlabelled: Sequence[Crops68]) -> dict[str, Bank]:
     """Banks of faces with 68 landmarks, without the faces that are kept for judging."""
     plain = [crops for crops in extra if crops.seen is None]
-    turned = [crops.only(~judges_turned(crops)) for crops in extra if crops.seen is not None]
+    turned = [crops for crops in extra if crops.seen is not None]
     banks = {"landmarks": faces68_bank(plain)} if plain else {}
     if turned:
         banks |= {"turned": turned_bank(turned), "faceless": faceless_bank([*plain, *unlabelled, *turned])}

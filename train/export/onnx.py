@@ -39,7 +39,7 @@ FORMS = {"fp16": in_half, "cpu": blocked}
 
 
 def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
-    """Write the networks and their card to a folder; `facts` is what the card says beyond the files.
+    """Write the networks and their card to a folder; `facts` is what the card says beyond the files, or an older card.
 
     The card comes last, so a folder whose writing was cut short is refused instead of half believed.  Raises SinkError
     when a file cannot be written.
@@ -59,8 +59,8 @@ def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
         "contract": CONTRACT,
         **{kind: entry for kind, (entry, _) in forms.items()},
         "schemes": schemes_entry(networks[SCHEMES_FILE]),
-        **facts,
     }
+    card |= {name: fact for name, fact in facts.items() if name not in card}
     _replace_all({folder / name: content for name, content in (networks | {"fkp.json": _json(card)}).items()})
 
 

@@ -91,7 +91,7 @@ def sigma_scales(
     for head, mirrored in enumerate(HEAD_MIRROR):
         seen = np.concatenate([ratio[own[:, i], i].ravel() for i in {head, mirrored}])
         if len(seen) >= FEWEST:
-            scales[head] = _best_scale(seen)
+            scales[head] = best_scale(seen)
     return scales
 
 
@@ -103,12 +103,15 @@ def with_sigma_scaled(net: Net, scales: NDArray[np.floating]) -> Net:
     return scaled
 
 
-def _best_scale(ratio: NDArray[np.floating]) -> float:
+def best_scale(ratio: NDArray[np.floating], weight: NDArray[np.floating] | None = None) -> float:
     """The factor of sigma that keeps both promised shares of `ratio` (M,), error over sigma, as well as possible.
 
+    Each error counts by its `weight` (M,); without weights, all count alike.
     Errors of labels have heavier tails than a normal distribution, so no factor keeps both shares exactly.
     """
     reach = np.outer(WITHIN, _CANDIDATES)
-    share = np.searchsorted(np.sort(ratio, axis=None), reach, side="right") / ratio.size
+    order = np.argsort(ratio)
+    below = np.concatenate([[0.0], np.cumsum(np.ones(len(ratio)) if weight is None else weight[order])])
+    share = below[np.searchsorted(ratio[order], reach, side="right")] / below[-1]
     off = np.abs(share - np.array(NORMAL)[:, None]) / np.array(TOLERANCE)[:, None]
     return float(_CANDIDATES[off.max(0).argmin()])

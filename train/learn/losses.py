@@ -36,7 +36,7 @@ def loss(points: Tensor, sigma: Tensor, logits: Tensor, axis: Tensor, wanted: Dr
     blur = (_cross_entropy(logits.float(), axis, targets, config.heat_px / HALF_PX) * weights).sum()
     off_label_px = ((points - labels) * HALF_PX).detach()
     seen_px = torch.where(doubts[..., None] < 0, config.faceless_px, off_label_px)
-    doubt = (_student_t(seen_px, sigma * HALF_PX).sum(2) * doubts.abs()).sum()
+    doubt = (student_t(seen_px, sigma * HALF_PX).sum(2) * doubts.abs()).sum()
     return (off + config.heat * blur + config.sigma * doubt) / total
 
 
@@ -55,7 +55,7 @@ def _cross_entropy(logits: Tensor, axis: Tensor, targets: Tensor, width: float) 
     return torch.logsumexp(logits.flatten(2), -1) - expected
 
 
-def _student_t(error: Tensor, sigma: Tensor, freedom: float = 5.0) -> Tensor:
+def student_t(error: Tensor, sigma: Tensor, freedom: float = 5.0) -> Tensor:
     """Negative log likelihood per coordinate up to a constant; heavy tails keep a bad label from inflating sigma.
 
     68 % of the errors are below sigma, as in a normal distribution.  For Student's t with 5 degrees of freedom, that is

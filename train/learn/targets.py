@@ -96,7 +96,7 @@ def faces68_bank(crops: Sequence[Crops68]) -> Bank:
 
     Faces with too few landmarks to tell that region are left out; raises DataError if none is left.
     """
-    faces = list(_framed(crops))
+    faces = list(framed(crops))
     by_head = np.array(
         [
             unit_from_frame(np.stack([face.points[scheme][keypoint] for scheme, keypoint in HEADS]), face.region)
@@ -109,7 +109,7 @@ def faces68_bank(crops: Sequence[Crops68]) -> Bank:
 
 def turned_bank(crops: Sequence[Crops68]) -> Bank:
     """Faces whose table says what is visible.  They teach scheme A's points, and sigma for hidden points."""
-    faces = list(_framed(crops))
+    faces = list(framed(crops))
     targets = np.array([unit_from_frame(face.points["A"], face.region)[_HEAD_KEYPOINT] for face in faces])
     of_a = _HEAD_SCHEME == SCHEMES.index("A")
     weights = np.array([_trust_of_seen(face.seen)[_HEAD_KEYPOINT] * of_a for face in faces])
@@ -122,20 +122,20 @@ def faceless_bank(crops: Sequence[Crops68], seed: int = 0) -> Bank:
     """Crops without an upright face, one for every face: the face turned by 90 or 180 degrees, or a piece of the
     picture that is too small to hold a face."""
     random = np.random.default_rng(seed)
-    images = np.array([_faceless(face, random) for face in _framed(crops)])
+    images = np.array([_faceless(face, random) for face in framed(crops)])
     nothing = np.zeros((len(images), len(HEADS), 2))
     return _bank(images, nothing, nothing[..., 0], np.ones(len(images)), np.full(nothing.shape[:2], -1.0))
 
 
 def unlabelled_bank(crops: Sequence[Crops68]) -> Bank:
     """Faces without targets: their landmarks are too coarse to learn from, and only say where the face is."""
-    canvases = _canvases(list(_framed(crops)))
+    canvases = _canvases(list(framed(crops)))
     nothing = np.zeros((len(canvases), len(HEADS), 2))
     return _bank(canvases, nothing, nothing[..., 0], np.ones(len(canvases)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Framed:
+class Framed:
     """A face with 68 landmarks and the region that they give."""
 
     image: NDArray[np.uint8]
@@ -148,7 +148,7 @@ class _Framed:
     """Degrees; 0 where unknown."""
 
 
-def _framed(crops: Sequence[Crops68]) -> Iterator[_Framed]:
+def framed(crops: Sequence[Crops68]) -> Iterator[Framed]:
     """Every face that has the landmarks which all keypoints need."""
     empty = True
     for crop_set in crops:
@@ -158,13 +158,13 @@ def _framed(crops: Sequence[Crops68]) -> Iterator[_Framed]:
         for i in np.flatnonzero(np.isfinite(points["A"]).all((1, 2))):
             region = region_from_keypoints(points["A"][i])
             by_scheme = {name: each[i] for name, each in points.items()}
-            yield _Framed(crop_set.images[i], region, by_scheme, by[i], float(yaw[i]))
+            yield Framed(crop_set.images[i], region, by_scheme, by[i], float(yaw[i]))
             empty = False
     if empty:
         raise DataError("no face of the 68-landmark data has the landmarks that all keypoints need")
 
 
-def _canvases(faces: Sequence[_Framed]) -> NDArray[np.uint8]:
+def _canvases(faces: Sequence[Framed]) -> NDArray[np.uint8]:
     """(N, 1, CANVAS, CANVAS)"""
     wide = [replace(face.region, side=face.region.side * CANVAS / SIZE) for face in faces]
     return np.array([cut(face.image, [region], CANVAS)[0] for face, region in zip(faces, wide, strict=True)])
@@ -176,7 +176,7 @@ def _trust_of_seen(seen: NDArray[np.uint8]) -> NDArray[np.float64]:
     return trust if HUMAN in seen else np.where(seen == HIDDEN, TRUST_COVERED, trust)
 
 
-def _faceless(face: _Framed, random: np.random.Generator) -> NDArray[np.uint8]:
+def _faceless(face: Framed, random: np.random.Generator) -> NDArray[np.uint8]:
     """(1, 96, 96)"""
     region = face.region
     if random.random() < TURNED_SHARE:

@@ -1,0 +1,73 @@
+"""Sigma is fitted once more to faces as a tracker sees them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from tracker.backends.weights import load
+from tracker.geometry import cut, unit_from_frame
+from tracker.spec import INDEX
+from train.data.faces68 import HIDDEN, HUMAN, IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, Crops68
+from train.data.kaggle import Faces
+from train.export.from_onnx import net_of
+from train.learn.doubt import SHOWN, with_doubt_fitted
+from train.learn.model import predicted
+from train.learn.targets import framed
+
+torch.set_num_threads(1)
+
+COUNT = 16
+OFF_PX = 6.0
+
+
+def labelled(images: np.ndarray, points: np.ndarray) -> Crops68:
+    """Faces whose labels lie some px off, so that every sigma is too small."""
+    landmarks = np.full((len(points), LANDMARKS, 2), np.nan)
+    landmarks[:, LEFT_EYE] = points[:, None, INDEX["left_eye_center"]]
+    landmarks[:, RIGHT_EYE] = points[:, None, INDEX["right_eye_center"]]
+    for name, ibug in IBUG.items():
+        landmarks[:, ibug] = points[:, INDEX[name]]
+    landmarks += np.random.default_rng(0).normal(0, OFF_PX, landmarks.shape)
+    return Crops68(list(images), landmarks.astype(np.float32), [f"{i}.png" for i in range(len(points))])
+
+
+def test_sigma_learns_how_far_off_points_are_and_the_points_stay(
+    make_faces: Callable[..., tuple[np.ndarray, np.ndarray]],
+) -> None:
+    images, points = make_faces(COUNT)
+    points = points.astype(np.float32)
+    row = np.arange(COUNT)
+    rows = Faces(images, points, np.zeros(COUNT, np.uint8), row, row, row < 0, "0", "training.csv")
+    crops = labelled(images, points)
+    net = net_of(load()).eval()
+    faces = list(framed([crops]))
+    told = torch.from_numpy(np.array([cut(face.image, [face.region])[0] for face in faces]))
+    truth = np.array([unit_from_frame(face.points["A"], face.region) for face in faces])
+    before, sigma_before = predicted(net, told)
+    fitted = with_doubt_fitted(net, rows, [crops])
+    assert fitted.fitted_on == {"kaggle": 15 * COUNT, "photographs": 2 * 15 * COUNT, "seen": 0, "hidden": 0}
+    after, sigma_after = predicted(fitted.net, told)
+    np.testing.assert_array_equal(before, after)
+    others = [i for i in range(sigma_before.shape[1]) if i not in SHOWN]
+    np.testing.assert_array_equal(sigma_before[:, others], sigma_after[:, others])
+    off = np.abs(before[:, SHOWN] - truth)
+    within = [float((off <= sigma[:, SHOWN, None]).mean()) for sigma in (sigma_before, sigma_after)]
+    assert within[0] < 0.25
+    assert within[1] > 1.5 * within[0]
+    seen = np.full((COUNT, LANDMARKS), HUMAN, np.uint8)
+    seen[:, LEFT_EYE] = HIDDEN
+    turned = Crops68(crops.images, crops.landmarks, crops.names, seen, np.full(COUNT, 50, np.float32))
+    hidden = with_doubt_fitted(net, rows, [turned]).fitted_on
+    assert hidden["photographs"] == 0
+    assert hidden["seen"] > 4 * hidden["hidden"] > 0
+
+
+def test_too_few_faces_change_nothing(make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> None:
+    images, points = make_faces(3)
+    row = np.arange(3)
+    rows = Faces(images, points.astype(np.float32), np.zeros(3, np.uint8), row, row, row < 0, "0", "training.csv")
+    net = net_of(load()).eval()
+    fitted = with_doubt_fitted(net, rows, [labelled(images, points)])
+    assert fitted.net is net
+    assert fitted.fitted_on == {}
