@@ -258,6 +258,15 @@ def test_a_backbone_starts_from_its_pretrained_weights(monkeypatch: pytest.Monke
     assert torch.equal(features[0].weight, state["conv1.weight"])
 
 
+def test_a_backbone_from_a_package_needs_no_download(faces: Faces) -> None:
+    """Its weights tell pictures apart, which a start from scratch does not: stem filters are smooth, not noise."""
+    net = transfer._lite0()
+    stem = net.features.net._conv_stem.weight.detach()
+    alike = torch.nn.functional.cosine_similarity(stem[..., :-1].flatten(1), stem[..., 1:].flatten(1)).abs().mean()
+    assert alike > 0.3
+    assert net(torch.rand(2, 1, 96, 96)).shape == (2, 30)
+
+
 def test_pretrained_weights_are_fetched_only_when_that_is_allowed_and_always_checked(tmp_path: Path) -> None:
     torch.hub.set_dir(tmp_path / "hub")
     torch.save({"x": torch.ones(1)}, tmp_path / "net.pth")

