@@ -107,9 +107,29 @@ def test_a_part_reports_in_frame_px_and_only_what_is_in_it(search: Search, portr
         np.testing.assert_allclose(unit_from_frame(eyes, found[0].region), EYE_MIDPOINT, atol=0.15)
 
 
-@pytest.mark.parametrize(("gain", "noise"), [(0.05, 1.0), (0.03, 0.5)])
-def test_a_face_in_the_dark_is_found(portrait: np.ndarray, gain: float, noise: float) -> None:
-    dark = cv2.resize(portrait[:300, 90:360], (270, 300)) * gain
-    image = np.clip(dark + np.random.default_rng(0).normal(0, noise, dark.shape), 0, 255).astype(np.uint8)
+@pytest.mark.parametrize(
+    ("gain", "offset", "noise"),
+    [(0.05, 0, 1.0), (0.03, 0, 0.5), (0.15, 0, 12), (1.0, 0, 50), (0.05, 170, 1.4), (0.06, 60, 1.0), (3.0, 0, 2)],
+    ids=["dark", "darker", "dark and noisy", "noisy", "bright fog", "dark fog", "overexposed"],
+)
+def test_a_face_in_bad_light_is_found(portrait: np.ndarray, gain: float, offset: float, noise: float) -> None:
+    lit = turned(portrait, 0)[0] * gain + offset
+    image = np.clip(lit + np.random.default_rng(0).normal(0, noise, lit.shape), 0, 255).astype(np.uint8)
     with Tracker(backend="cpu") as tracker:
         assert len(tracker.image(image).faces) == 1
+
+
+def test_a_turned_face_in_the_dark_is_found(portrait: np.ndarray) -> None:
+    image, eyes = turned(portrait, 90)
+    dark = np.clip(image * 0.05 + np.random.default_rng(0).normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+    with Tracker(backend="cpu") as tracker:
+        tracked = tracker.image(dark)
+    assert len(tracked.faces) == 1
+    found = tracked.keypoints[0, [INDEX["left_eye_center"], INDEX["right_eye_center"]]]
+    np.testing.assert_allclose(found, eyes, atol=0.15 * math.dist(*eyes))
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_an_even_picture_shows_nothing_in_any_light(level: int) -> None:
+    with Tracker(backend="cpu") as tracker:
+        assert not tracker.image(np.full((480, 640, 3), level, np.uint8)).faces

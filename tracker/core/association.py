@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.cuts import Cuts, Thumbnail
-from tracker.core.known import DISBELIEVED, DOUBTFUL, Answer, Known
+from tracker.core.known import BELIEVED_WEAK, DISBELIEVED, Answer, Known
 from tracker.geometry import cut
 from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
@@ -42,10 +42,9 @@ ONE_FACE_SIDES = 0.35
 REPLACES_SIDES = 2.0
 REPLACES_RATIO = 1.35
 """A new face this near and this similar in size is the one that was lost in the same frame."""
-WEAK_BELIEVED = 0.04
-"""Mean sigma, sides, up to which a detection below the detector's threshold is a face, when it is seen twice."""
 SUSPECTED = 0.12
-"""... and up to which it may be one.  Masked faces have 0.05 to 0.09."""
+"""Mean sigma, sides, up to which a detection below the detector's threshold may be a face.  Masked faces have 0.05 to
+0.09."""
 MOST_WEAK = 8
 """New detections below the detector's threshold that are looked at per frame, the best first."""
 REFUSED_OFTEN = 3
@@ -203,7 +202,7 @@ class Identity:
         if known.refused >= REFUSED_OFTEN or not self._is_visible(known):
             return False
         if known.id is None:
-            return known.score >= self._least_score or known.sigma <= WEAK_BELIEVED
+            return known.score >= self._least_score or known.sigma <= BELIEVED_WEAK
         return known.missed_at is not None or not known.shown
 
     def _may_be_turned(self, known: Known) -> bool:
@@ -258,7 +257,7 @@ class Identity:
         assert self._frame is not None
         weak, first = known.score < self._least_score, self._first_look_at == self._frame.timestamp
         certain = known.score >= self._certain_score or first or not self._is_visible(known)
-        if (known.detections == 1 and (weak or not certain)) or (weak and known.sigma > WEAK_BELIEVED):
+        if (known.detections == 1 and (weak or not certain)) or (weak and known.sigma > BELIEVED_WEAK):
             return
         others = [other for other in self._known if other.id is not None and other.followed]
         others = [other for other in others if other.sigma > DISBELIEVED or _is_on(other, known)]
@@ -318,7 +317,7 @@ class EachAlone:
         chosen = _learn(self._sought, faces, points, self._shape, now=0.0)
         for known in self._found:
             known.believe()
-        shown = [known for known in self._found if self._is_face(known)]
+        shown = [known for known in self._found if known.shown]
         rows = [chosen[id(known)] for known in shown]
         return Settled(
             tuple(replace(faces[row], id=id) for id, row in enumerate(rows)),
@@ -326,13 +325,10 @@ class EachAlone:
             tuple(
                 known.as_detection()
                 for known in self._found
-                if known not in shown and _may_be_face(known, self._least_score)
+                if not known.shown and _may_be_face(known, self._least_score)
             ),
             needs_closer_look=not self._found or any(known.is_doubtful for known in self._found),
         )
-
-    def _is_face(self, known: Known) -> bool:
-        return known.shown and (known.score >= self._least_score or known.sigma <= DOUBTFUL)
 
 
 def _may_be_face(known: Known, least_score: float) -> bool:

@@ -6,7 +6,7 @@ it gets the picture turned by quarter turns, in full resolution part by part, or
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.detectors.contract import Detector
+from tracker.detectors.light import is_bad, relit
 from tracker.types import ALL_TURNS, EVERY_PART_TURNED, Box, Detection, Region
 
 Image = NDArray[np.uint8]
@@ -30,8 +31,8 @@ AFAR_SIDE, AFAR_SCORE = 0.8, 0.6
 """... and then only faces count that are this large, in short sides of the picture, and this certain: a cover over half
 of the picture needs a reason."""
 GRAY = 127
-DARK, BRIGHT = 60, 190
-"""If nothing is found and the mean gray is outside of these, the picture is also searched with its contrast spread."""
+CERTAIN = 0.6
+"""Score of a detection that makes other light unnecessary."""
 
 
 LEAST_PX, MOST_PX = 320, 640
@@ -60,27 +61,49 @@ class Search:
         turns: Sequence[int] = (0,),
         part: int | None = None,
     ) -> list[Detection]:
-        """The faces in `image`, best first, one per face; see `types.Look` for the rest."""
+        """The faces in `image`, best first, one per face; see `types.Look` for the rest.
+
+        If nothing is found with certainty, a picture in bad light is shown again in a better one, and by a search (all
+        turns) any picture as a whole: it may be noisy.
+        """
+        found = self._look(image, smallest, turns, part)
+        is_certain = bool(found) and found[0].score >= CERTAIN
+        if not is_certain and (is_bad(image) or (tuple(turns) == ALL_TURNS and part is None)):
+            found = _one_per_face([*found, *self._look(image, smallest, turns, part, relit)])
+        return found
+
+    def close(self) -> None:
+        self._detector.close()
+
+    def _look(
+        self,
+        image: Image,
+        smallest: float | None,
+        turns: Sequence[int],
+        part: int | None,
+        light: Callable[[Image], Image] | None = None,
+    ) -> list[Detection]:
         if part is None:
-            return _one_per_face(self._turned(image, smallest, turns))
-        found = self._turned(image, None, turns) if part < 0 else []
+            return _one_per_face(self._turned(image, smallest, turns, light))
+        found = self._turned(image, None, turns, light) if part < 0 else []
         parts = parts_of(image.shape[1], image.shape[0])
         for left, top, shrink in parts if part < 0 else [parts[part % len(parts)]]:
             reach = PART_PX * shrink
             piece = image[top : top + reach, left : left + reach]
+            piece = piece if light is None else light(piece)
             for turn in turns if part == EVERY_PART_TURNED else (0,):
                 seen = self._detector(np.ascontiguousarray(np.rot90(piece, turn)), size=PART_PX)
                 found += [_moved(_turned_back(each, turn, piece.shape), left, top) for each in seen]
         return _one_per_face(found)
 
-    def close(self) -> None:
-        self._detector.close()
-
-    def _turned(self, image: Image, smallest: float | None, turns: Sequence[int]) -> list[Detection]:
-        if tuple(turns) == (0,):
-            return self._detector(image, smallest, size=self._whole(image)) or self._relit(image)
+    def _turned(
+        self, image: Image, smallest: float | None, turns: Sequence[int], light: Callable[[Image], Image] | None
+    ) -> list[Detection]:
+        if tuple(turns) == (0,) and light is None:
+            return self._detector(image, smallest, size=self._whole(image))
         small, across, down = self._shrunk(image)
-        found = self._from_afar(image) if tuple(turns) == ALL_TURNS else []
+        small = small if light is None else light(small)
+        found = self._from_afar(image) if tuple(turns) == ALL_TURNS and light is None else []
         for turn in turns:
             seen = self._detector(np.ascontiguousarray(np.rot90(small, turn)), size=self._whole(image))
             found += [_scaled(_turned_back(each, turn, small.shape), across, down) for each in seen]
@@ -98,16 +121,6 @@ class Search:
         found = [_scaled(each, across * small.shape[1] / width, down * small.shape[0] / height) for each in seen]
         least_side = AFAR_SIDE * min(image.shape[:2])
         return [each for each in found if each.score >= AFAR_SCORE and each.region.side > least_side]
-
-    def _relit(self, image: Image) -> list[Detection]:
-        """The faces in a picture of extreme exposure, with its contrast spread; none in any other."""
-        step = max(1, max(image.shape[:2]) // 80)
-        mean = float(image[::step, ::step, 1].mean())
-        if DARK <= mean <= BRIGHT:
-            return []
-        small, across, down = self._shrunk(image)
-        found = self._detector(with_spread_contrast(small), size=self._whole(image))
-        return [_scaled(each, across, down) for each in found]
 
     def _whole(self, image: Image) -> int:
         """The long side of the picture that the detector sees."""
@@ -163,14 +176,6 @@ def _starts(length: int, shrink: int) -> Iterator[int]:
     count = max(1, math.ceil((length - overlap) / (reach - overlap)))
     last = max(0, length - reach)
     return (round(last * i / max(1, count - 1)) for i in range(count))
-
-
-def with_spread_contrast(image: Image) -> Image:
-    """A BGR image with equalised brightness."""
-    luma, *chroma = cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb))
-    spread = cv2.createCLAHE(clipLimit=8.0, tileGridSize=(4, 4)).apply(cv2.equalizeHist(luma))
-    spread_image: Image = cv2.cvtColor(cv2.merge([spread, *chroma]), cv2.COLOR_YCrCb2BGR)
-    return spread_image
 
 
 def _one_per_face(found: Iterable[Detection]) -> list[Detection]:
