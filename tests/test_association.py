@@ -533,7 +533,7 @@ def test_a_false_face_is_suspected_but_never_shown_and_calls_for_few_looks() -> 
     assert len(detector.looks) < RATE
 
 
-@pytest.mark.parametrize(("score", "sides"), [(0.95, 0.05), (0.8, 0.043), (0.62, 0.028), (0.4, 0.028)])
+@pytest.mark.parametrize(("score", "sides"), [(0.95, 0.05), (0.8, 0.045), (0.62, 0.035), (0.4, 0.028)])
 def test_the_fainter_the_detection_the_surer_the_network_must_be(score: float, sides: float) -> None:
     for sigma, count in ((sides, 1), (sides + 0.01, 0)):
         assert len(Scene(EachAlone(least_score=0.6))([seen(HERE, score)], sigma_px=sigma * HERE.side)) == count

@@ -42,9 +42,11 @@ ONE_FACE_SIDES = 0.35
 REPLACES_SIDES = 2.0
 REPLACES_RATIO = 1.35
 """A new face this near and this similar in size is the one that was lost in the same frame."""
-SUSPECTED = 0.12
-"""Mean sigma, sides, up to which a detection below the detector's threshold may be a face.  Masked faces have 0.05 to
-0.09."""
+SUSPECTED, SUSPECTED_LARGE = 0.12, 0.07
+"""Mean sigma, sides, up to which a detection below the detector's threshold may be a face, small and large.  Masked
+faces have 0.05 to 0.1.  Two of three false ones have more than 0.07, and a large one covers half of the picture."""
+LARGE_SHARE = 0.1
+"""The smallest side of a large face, in short sides of the picture."""
 MOST_WEAK = 8
 """New detections below the detector's threshold that are looked at per frame, the best first."""
 REFUSED_OFTEN = 3
@@ -187,7 +189,7 @@ class Identity:
         for known in self._known:
             if known.shown and known.id is not None:
                 shown.append((known.id, chosen[id(known)]))
-            elif _may_be_face(known, self._least_score):
+            elif _may_be_face(known, self._least_score, shape):
                 suspected.append(known.as_detection())
             may_be_turned = may_be_turned or self._may_be_turned(known)
         shown.sort()
@@ -325,15 +327,16 @@ class EachAlone:
             tuple(
                 known.as_detection()
                 for known in self._found
-                if not known.shown and _may_be_face(known, self._least_score)
+                if not known.shown and _may_be_face(known, self._least_score, self._shape)
             ),
             needs_closer_look=not self._found or any(known.is_doubtful for known in self._found),
         )
 
 
-def _may_be_face(known: Known, least_score: float) -> bool:
+def _may_be_face(known: Known, least_score: float, shape: tuple[int, ...]) -> bool:
     """Whether a rejected detection still counts as a possible face."""
-    return known.score >= least_score or known.sigma <= SUSPECTED
+    is_large = known.region.side > LARGE_SHARE * min(shape[:2])
+    return known.score >= least_score or known.sigma <= (SUSPECTED_LARGE if is_large else SUSPECTED)
 
 
 def _crops(known: Sequence[Known]) -> tuple[tuple[Face, ...], list[tuple[Known, int]]]:

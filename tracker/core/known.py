@@ -21,10 +21,10 @@ from tracker.types import Box, Detection, Region
 BELIEVED, BELIEVED_WEAK = 0.055, 0.03
 """Mean sigma, sides, up to which a new detection is a face, for scores from `CERTAIN_SCORE` on and up to `WEAK_SCORE`.
 True faces have 0.006 to 0.03, and up to 0.05 if they are overexposed, very noisy or 7 px between the eyes.  Of 720
-pictures without faces, 70 detections score 0.6 or more; 3 of these are believed, two of them drawings of faces."""
-CERTAIN_SCORE, WEAK_SCORE = 0.9, 0.65
-DISBELIEVED = 0.07
-"""Mean sigma, sides, above which a face is no longer shown."""
+pictures without faces, 70 detections score 0.6 or more; 5 of these are believed, two of them drawings of faces."""
+CERTAIN_SCORE, WEAK_SCORE = 0.9, 0.5
+DISBELIEVED = 0.08
+"""Mean sigma, sides, above which a face is no longer shown.  One of 7 px between the eyes has 0.02 to 0.07."""
 DOUBTFUL = 0.035
 """Above this, other rolls and crops are tried for the face; this applies to one true face in twenty."""
 NEW_DOUBTFUL = 0.024
