@@ -10,7 +10,7 @@ import pytest
 
 from tracker.sinks.film import open_video
 from tracker.sources.film import open_film
-from tracker.sources.hdr import HLG, PQ, WHITE_NITS, standard_from_hdr
+from tracker.sources.hdr import HLG, LUMINANCE, PQ, WHITE_NITS, ToneMap, standard_from_hdr
 from tracker.types import Tracked
 
 NOBODY = ((), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
@@ -42,6 +42,23 @@ def test_gray_is_as_bright_as_the_curve_says_and_stays_gray(tmp_path: Path, tran
     (expected,) = standard_from_hdr(np.full((1, 3), white * share), transfer) * 255
     assert np.ptp(image) <= 2
     assert image[40, 80].tolist() == pytest.approx(expected.tolist(), abs=3)
+
+
+@pytest.mark.parametrize("transfer", [HLG, PQ])
+@pytest.mark.parametrize("form", ["yuv420p10le", "yuv422p12le"])
+def test_every_colour_of_a_picture_is_that_of_the_curve_on_average(transfer: int, form: str):
+    colour = np.array([0.53, 0.38, 0.31])
+    luma = colour @ LUMINANCE
+    blue, red = (colour[2] - luma) / 1.8814, (colour[0] - luma) / 1.4746  # ITU-R BT.2020
+    frame = av.VideoFrame(161, 97, form)
+    unit = 4 if "12" in form else 1
+    for plane, value in zip(frame.planes, (64 + 876 * luma, 512 + 896 * blue, 512 + 896 * red), strict=True):
+        plane.update(np.full(plane.buffer_size // 2, round(unit * value), np.uint16).tobytes())
+    frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range = transfer, 9, 9, 1
+    image = ToneMap()(frame)
+    (expected,) = standard_from_hdr(colour[None], transfer) * 255
+    assert image.shape == (97, 161, 3)
+    assert image.mean((0, 1))[::-1] == pytest.approx(expected, abs=3)
 
 
 @pytest.mark.parametrize(("transfer", "white"), [(HLG, 0.75), (PQ, 0.5807)])

@@ -242,8 +242,7 @@ class Upright:
     def __call__(self, stream: Any, picture: Any, time_s: float) -> NDArray[np.uint8]:
         """A picture that the decoder of `stream` gave -> (H, W, 3)."""
         view = self._view(stream, picture)
-        bgr = self._reformatter.reformat(self._standard(picture), format="bgr24", threads=1)
-        image = view.orientation.apply(_pixels(bgr))
+        image = view.orientation.apply(self._bgr(picture))
         if self._first is None or self._last is None:
             self._first = self._last = view
             self._size, self.aspect = (image.shape[1], image.shape[0]), view.aspect
@@ -253,11 +252,11 @@ class Upright:
         self._last = view
         return image if view == self._first else fitted(image, *self._size, shape=view.aspect / self.aspect)
 
-    def _standard(self, picture: Any) -> Any:
-        """The picture in standard range."""
+    def _bgr(self, picture: Any) -> NDArray[np.uint8]:
+        """(H, W, 3), of standard range."""
         if not is_hdr(picture):
-            return picture
-        self._tone_map = self._tone_map or ToneMap(picture.color_trc)
+            return _pixels(self._reformatter.reformat(picture, format="bgr24", threads=1))
+        self._tone_map = self._tone_map or ToneMap()
         return self._tone_map(picture)
 
     def _view(self, stream: Any, picture: Any) -> _View:
