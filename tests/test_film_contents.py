@@ -78,7 +78,8 @@ def test_all_sounds_with_their_languages_chapters_title_and_time_come_along(
         assert float(chapters[1][0]) == pytest.approx(1, abs=0.03)
         assert film.metadata["title"] == "Interview 7"
         assert film.metadata["creation_time"].startswith("2024-05-01T10:00:00")
-        assert "left out of the annotated film: 1 subtitle" in caplog.text
+        left_out = "left out of the annotated film: 1 subtitle (.mkv keeps it)" in caplog.text
+        assert left_out == (suffix != ".mkv") == (not film.streams.subtitles)
     for track in (0, 1):
         assert heard_at(samples_of(made, track=track), noise(track + 1, 1.5)) == pytest.approx(0, abs=0.03)
 
@@ -95,6 +96,45 @@ def test_no_film_says_where_it_was_taken_and_an_anonymous_one_not_what_it_is(
         assert "2024" not in told
         assert not film.chapters()
         assert len(film.streams.audio) == 2
+        assert not film.streams.subtitles
+
+
+@pytest.mark.parametrize(
+    ("codec", "text", "suffix"), [("subrip", b"Hello", ".mkv"), ("mov_text", b"\0\5Hello", ".mp4")]
+)
+def test_subtitles_stay_at_their_time_where_the_container_holds_them(
+    tmp_path: Path, codec: str, text: bytes, suffix: str
+):
+    source = tmp_path / f"in{suffix}"
+    with av.open(str(source), "w") as film:
+        picture = film.add_stream("libx264", rate=20)
+        picture.width, picture.height, picture.pix_fmt = 160, 120, "yuv420p"
+        titles = film.add_mux_stream(codec)
+        titles.metadata["language"] = "fra"
+        for index in range(30):
+            frame = av.VideoFrame.from_ndarray(np.full((120, 160, 3), 90, np.uint8), format="bgr24")
+            frame.pts, frame.time_base = index + 20, Fraction(1, 20)  # the film starts at 1 s
+            film.mux(picture.encode(frame))
+        film.mux(picture.encode(None))
+        for content, at_ms, length_ms in ((b"\0\0", 1000, 500), (text, 1500, 700)):  # MP4 has no gaps between texts
+            title = av.Packet(content)
+            title.stream, title.pts, title.dts, title.duration = titles, at_ms, at_ms, length_ms
+            title.time_base = Fraction(1, 1000)
+            film.mux(title)
+    start_s, (at_s, length_s, _) = title_of(source, "fra")
+    _, kept = title_of(run(source, tmp_path / f"out{suffix}"), "fra")
+    assert kept[:2] == pytest.approx((at_s - start_s, length_s), abs=0.002)
+    assert kept[2] == text
+
+
+def title_of(path: Path, language: str) -> tuple[float, tuple[float, float, bytes]]:
+    """When the film starts, and when its only title is shown, for how long, and what it says."""
+    with av.open(str(path)) as film:
+        (titles,) = film.streams.subtitles
+        assert titles.metadata["language"] == language
+        (shown,) = [packet for packet in film.demux(titles) if packet.size > 2]
+        at_s, length_s = (float(ticks * titles.time_base) for ticks in (shown.pts, shown.duration))
+        return film.start_time / av.time_base, (at_s, length_s, bytes(shown))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

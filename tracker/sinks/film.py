@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import SinkError
 from tracker.sinks.contract import Sink
-from tracker.sinks.film_sound import Sound, open_sound, silence
+from tracker.sinks.film_sound import Sound, is_text_for, open_sound, silence
 from tracker.sources.contract import SourceInfo
 from tracker.sources.film import open_container
 from tracker.sources.fit import fitted
@@ -177,9 +177,9 @@ class Video:
 def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool = False, mute: bool = False) -> Sink:
     """Begin a film of the source's size, timing and sound (unless `mute`) at `path`: .mp4, .mov or .mkv.
 
-    Title, chapters and time of creation come along unless it is `anonymous`; where it was filmed never does.  Odd sizes
-    get one more row or column, because yuv420p needs even sizes.  Raises SinkError when the suffix is another one,
-    `path` exists without `overwrite`, is the source itself or cannot be written, or when there is no encoder.
+    Title, chapters, subtitles and time of creation come along unless it is `anonymous`; where it was filmed never does.
+    Odd sizes get one more row or column, because yuv420p needs even sizes.  Raises SinkError when the suffix is another
+    one, `path` exists without `overwrite`, is the source itself or cannot be written, or when there is no encoder.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
@@ -197,8 +197,10 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
     if info.kind == "film" and info.path is None:
         log.warning("%s can be read only once: the film gets no sound", info.name)
     elif info.kind == "film" and info.path is not None:
+        texts = not (anonymous or mute)
         picture = _look_like(info.path, info, container, stream, anonymous=anonymous)
-        sound = silence() if mute else open_sound(info.path, picture, container, suffix)
+        _tell_of_the_rest(info.path, suffix, texts=texts)
+        sound = silence() if mute else open_sound(info.path, picture, container, suffix, texts=texts)
     return Video(container, stream, sound, file, period_s=float(1 / rate))
 
 
@@ -275,7 +277,6 @@ def _look_like(path: Path, info: SourceInfo, container: Any, stream: Any, *, ano
         if not anonymous:
             container.metadata.update({key: text for key, text in film.metadata.items() if key.lower() in TOLD})
             container.set_chapters(_chapters(film))
-        _tell_of_the_rest(film)
         return int(source.index)
 
 
@@ -286,13 +287,16 @@ def _chapters(film: Any) -> list[Any]:
     return [each | {"start": each["start"] - shift, "end": each["end"] - shift} for each, shift in shifted]
 
 
-def _tell_of_the_rest(film: Any) -> None:
+def _tell_of_the_rest(path: Path, suffix: str, *, texts: bool) -> None:
     """Say which streams of the film do not come along; chapters are a stream of texts in some containers."""
-    left = Counter(
-        stream.type
-        for stream in film.streams
-        if stream.type not in ("video", "audio") and not (film.chapters() and stream.codec_tag == "text")
-    )
+    with open_container(path) as film:
+        left = Counter(
+            f"{stream.type} (.mkv keeps it)" if texts and is_text_for(".mkv", stream) else stream.type
+            for stream in film.streams
+            if stream.type not in ("video", "audio")
+            and not (film.chapters() and stream.codec_tag == "text")
+            and not (texts and is_text_for(suffix, stream))
+        )
     if left:
         log.info("left out of the annotated film: %s", ", ".join(f"{count} {kind}" for kind, count in left.items()))
 

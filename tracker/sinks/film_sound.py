@@ -1,7 +1,8 @@
-"""The sound of the source film, copied into the annotated one.
+"""Sound and subtitles of the source film, copied into the annotated one.
 
 In: the film's audio packets, on its common clock.  Out: the same packets if the new container can hold their codec,
-else AAC.  The decoded sound counts, not the container's claims: layout, rate and format may change at any packet.
+else AAC.  Subtitles that the container cannot hold are left out.  The decoded sound counts, not the container's claims:
+layout, rate and format may change at any packet.
 """
 
 import logging
@@ -28,6 +29,13 @@ CARRIED: dict[str, frozenset[str]] = {
     ".mkv": _COMMON | {"dts", "flac", "opus", "pcm_s16le", "pcm_s24le", "vorbis"},
 }
 """Codecs that are copied untouched, because common players expect them in that container; others become AAC."""
+
+TEXTS: dict[str, frozenset[str]] = {
+    ".mp4": frozenset({"mov_text"}),
+    ".mov": frozenset({"mov_text"}),
+    ".mkv": frozenset({"ass", "dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "subrip", "webvtt"}),
+}
+"""Subtitles that a container can hold."""
 
 AAC_MAX_RATE_HZ = 48_000
 AAC_BITS_PER_CHANNEL = 96_000
@@ -96,14 +104,20 @@ class _Carried:
 
 
 class Sound:
-    """Puts the film's audio packets between the picture's, as far as the picture has come."""
+    """Puts the film's audio packets and subtitles between the picture's, as far as the picture has come."""
 
     def __init__(
-        self, reader: Reader | None, tracks: dict[int, _Carried], picture: int, mux: Callable[[Any], None]
+        self,
+        reader: Reader | None,
+        tracks: dict[int, _Carried],
+        texts: dict[int, Any],
+        picture: int,
+        mux: Callable[[Any], None],
     ) -> None:
-        """`tracks` by the source's stream numbers; `picture` is that of the picture."""
+        """`tracks` and the output's `texts` by the source's stream numbers; `picture` is that of the picture."""
         self._reader = reader
         self._tracks = tracks
+        self._texts = texts
         self._picture = picture
         self._mux = mux
         self._picture_s = -math.inf
@@ -142,7 +156,8 @@ class Sound:
             self._reader.container.close()
 
     def _write(self, packet: Any) -> None:
-        self._reached_s = float(packet.dts * packet.time_base)
+        if packet.stream.type == "audio":
+            self._reached_s = float(packet.dts * packet.time_base)
         self._mux(packet)
 
     def _read(self) -> Iterator[Any]:
@@ -153,6 +168,9 @@ class Sound:
                         self._picture_s = max(self._picture_s, float(packet.dts * packet.time_base))
                 elif packet.size and packet.stream_index in self._tracks:
                     yield from self._tracks[packet.stream_index].take(packet)
+                elif packet.stream_index in self._texts and packet.size and (packet.pts or 0) >= 0:
+                    packet.stream = self._texts[packet.stream_index]
+                    yield packet
         except SourceError as error:
             log.warning("the sound ends: %s", error)
         for track in self._tracks.values():
@@ -161,14 +179,14 @@ class Sound:
 
 def silence() -> Sound:
     """For sources without sound."""
-    return Sound(None, {}, -1, lambda packet: None)
+    return Sound(None, {}, {}, -1, lambda packet: None)
 
 
-def open_sound(film: Path, picture: int, output: Any, suffix: str) -> Sound:
+def open_sound(film: Path, picture: int, output: Any, suffix: str, *, texts: bool) -> Sound:
     """Add the film's audio streams, the main one first, to `output`, a PyAV container with `suffix` before its start.
 
-    `picture` is the number of the stream that is tracked.  Without an audio stream, or where it cannot be read, the
-    answer is silent, with a warning in the second case.
+    With `texts` its subtitles follow.  `picture` is the number of the stream that is tracked.  Without an audio stream,
+    or where it cannot be read, the answer is silent, with a warning in the second case.
     """
     try:
         source = open_container(film)
@@ -185,7 +203,18 @@ def open_sound(film: Path, picture: int, output: Any, suffix: str) -> Sound:
         track = _track(film, stream, output, suffix, name)
         if track is not None:
             tracks[stream.index] = _Carried(name, track)
-    return Sound(open_reader(source, str(film), streams, tell=False), tracks, picture, output.mux)
+    held = [stream for stream in source.streams.subtitles if texts and is_text_for(suffix, stream)]
+    copies = {stream.index: output.add_stream_from_template(stream) for stream in held}
+    for stream in held:
+        _name_alike(stream, copies[stream.index])
+    reader = open_reader(source, str(film), streams, tell=False, texts=held)
+    return Sound(reader, tracks, copies, picture, output.mux)
+
+
+def is_text_for(suffix: str, stream: Any) -> bool:
+    """Whether the stream is a subtitle that such an output can hold."""
+    context = stream.codec_context
+    return stream.type == "subtitle" and context is not None and context.codec.canonical_name in TEXTS[suffix]
 
 
 def _track(film: Path, stream: Any, output: Any, suffix: str, name: str) -> _Track | None:

@@ -102,13 +102,14 @@ class Timeline:
             progress = self._progress[packet.stream_index] = self._begun(claimed_s)
         elif not self._follows(claimed_s, progress, DISORDER_S if by_display or progress.by_display else BACK_S):
             progress.stretch = self._other_stretch(claimed_s, progress)
-        offset_s = self.offsets_s[progress.stretch]
-        at_s = claimed_s + offset_s
+        at_s = claimed_s + self.offsets_s[progress.stretch]
         progress.step_s, progress.last_s = at_s - progress.last_s, at_s
         progress.next_s, progress.by_display = at_s + length_s, by_display
-        shift = round(offset_s / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts + shift
-        packet.dts = None if packet.dts is None else packet.dts + shift
+        _move(packet, self.offsets_s[progress.stretch])
+
+    def carry(self, packet: Any) -> None:
+        """Move a packet of another stream, such as a subtitle, by the clock that the film has where it lies."""
+        _move(packet, self.offsets_s[-1] if self.offsets_s else -self.zero_s)
 
     def close(self) -> None:
         """Tell how many breaks were not reported one by one."""
@@ -191,6 +192,12 @@ class Timeline:
                 log.warning("%s: %s", self.name, what)
 
 
+def _move(packet: Any, offset_s: float) -> None:
+    shift = round(offset_s / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts + shift
+    packet.dts = None if packet.dts is None else packet.dts + shift
+
+
 @dataclass(slots=True)
 class Reader:
     """The packets of some streams of a container, on the common clock; damage is skipped and counted."""
@@ -198,6 +205,8 @@ class Reader:
     container: Any
     streams: Sequence[Any]
     timeline: Timeline
+    texts: Sequence[Any] = ()
+    """Subtitles that are read too, and do not make the clock."""
     skipped: int = 0
     """Places where the container could not be read."""
     gave_up: bool = False
@@ -221,9 +230,9 @@ class Reader:
         in_a_row = 0
         while in_a_row < MAX_UNREADABLE:
             try:
-                for packet in self.container.demux(*self.streams):
+                for packet in self.container.demux(*self.streams, *self.texts):
                     in_a_row = 0
-                    self.timeline.place(packet)
+                    (self.timeline.carry if packet.stream in self.texts else self.timeline.place)(packet)
                     yield packet
                 self.timeline.close()
                 self.timeline.tell_end(self._promised_s)
@@ -243,8 +252,8 @@ class Reader:
         self.timeline.tell_damage()
 
 
-def open_reader(container: Any, name: str, streams: Sequence[Any], *, tell: bool) -> Reader:
-    """The packets of `streams`; with `tell`, faults of the clock are logged, each once."""
+def open_reader(container: Any, name: str, streams: Sequence[Any], *, tell: bool, texts: Sequence[Any] = ()) -> Reader:
+    """The packets of `streams` and `texts`; with `tell`, faults of the clock are logged, each once."""
     breaks = bool(container.format.flags & av.format.Flags.ts_discont.value)
     zero_s = (container.start_time or 0) / av.time_base
-    return Reader(container, streams, Timeline(name, zero_s, breaks, told=0 if tell else None))
+    return Reader(container, streams, Timeline(name, zero_s, breaks, told=0 if tell else None), texts)
