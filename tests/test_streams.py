@@ -24,6 +24,7 @@ from programs import FKP_TRACK, fkp_track, headless, wait_until
 
 from tracker import track_video
 from tracker.errors import SourceError
+from tracker.sinks.film import open_video
 from tracker.sources import stream as stream_module
 from tracker.sources.film import open_film
 from tracker.sources.registry import open_source
@@ -116,6 +117,14 @@ def test_a_network_camera_gives_its_newest_pictures(camera: Server):
     assert first.image.shape == (240, 320, 3)
     assert later.timestamp > 0.45
     assert later.index == 2
+
+
+def test_a_recorded_stream_says_that_it_has_no_sound(camera: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with open_stream(camera.url("/video.mjpg")) as source:
+        for mute in (True, False):
+            assert "without sound" not in caplog.text
+            open_video(tmp_path / "out.mp4", source.info, overwrite=False, mute=mute).close()
+    assert "out.mp4 gets its picture without sound" in caplog.text
 
 
 def test_a_stream_that_breaks_off_comes_back_and_time_goes_on(camera: Server, caplog: pytest.LogCaptureFixture):

@@ -194,9 +194,9 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
     rate = info.rate or Fraction(30)
     stream = _add_picture(container, encoder, (width, height), rate, info.sample_aspect)
     sound = silence()
-    if info.kind == "film" and info.path is None:
-        log.warning("%s can be read only once: the film gets no sound", info.name)
-    elif info.kind == "film" and info.path is not None:
+    if info.stream is not None and info.path is None and not mute:
+        log.warning("%s can be read only once: %s gets its picture without sound", info.name, path.name)
+    if info.kind == "film" and info.path is not None:
         texts = not (anonymous or mute)
         picture = _look_like(info.path, info, container, stream, anonymous=anonymous)
         _tell_of_the_rest(info.path, suffix, texts=texts)
