@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +74,7 @@ def learn(net: nn.Module, faces: Faces, terms: Terms, course: Course, stage: str
     first, started, told = run.step, time.monotonic(), time.monotonic()
     try:
         while run.step < run.steps and (run.step == first or terms.seconds_left() > 0):
-            with undisturbed():
+            with undisturbed(partial(_tell_stop, path)):
                 run.take_step()
             if time.monotonic() - told > KEEP_EVERY_S:
                 told = time.monotonic()
@@ -84,6 +85,10 @@ def learn(net: nn.Module, faces: Faces, terms: Terms, course: Course, stage: str
         if path:
             run.keep(path, before + time.monotonic() - started)
     return Learned(run.epochs, before)
+
+
+def _tell_stop(path: Path | None) -> None:
+    log.info("stopping%s", "; the same command continues" if path else "")
 
 
 class _Run:
