@@ -38,6 +38,14 @@ COLUMNS: tuple[str, ...] = tuple(f"{name}_{axis}" for name in KEYPOINTS for axis
 INDEX: dict[str, int] = {name: i for i, name in enumerate(KEYPOINTS)}
 """Keypoint name -> its row in every (15, 2) array."""
 
+SIGNALS: tuple[str, ...] = ("eye_open_left", "eye_open_right", "mouth_open")
+"""What the network says of a face beside its keypoints: how far its eyes and its mouth are open.
+
+0 is closed.  Of an eye it is the distance between the lids over the width of the eye (the "eye aspect ratio" of
+Soukupova and Cech 2016), of the mouth the distance between the inner lips over their width.  Both widths are those of
+the mean face at this face's size, so that they do not shrink as the head turns.
+"""
+
 SIZE = 96
 """Side of the square crop the network reads, px."""
 

@@ -116,13 +116,33 @@ class Face:
     """True if its region comes only from the detector: no keypoints have refined it yet."""
 
 
-class Points(NamedTuple):
-    """Keypoints of N faces in one frame, frame px."""
-
+class _Pair(NamedTuple):
     keypoints: NDArray[np.float32]
     """(N, 15, 2)"""
     sigma: NDArray[np.float32]
     """(N, 15), standard deviation of either coordinate."""
+
+
+class Points(_Pair):
+    """Keypoints of N faces in one frame, frame px: `keypoints, sigma = points`, and `points.signals`."""
+
+    signals: NDArray[np.float32] | None
+    """(N, 6), the fields of `Signals`; None if the network has none."""
+
+    def __new__(
+        cls,
+        keypoints: NDArray[np.float32],
+        sigma: NDArray[np.float32],
+        signals: NDArray[np.float32] | None = None,
+    ) -> "Points":
+        points = super().__new__(cls, keypoints, sigma)
+        points.signals = signals
+        return points
+
+    def only(self, rows: Sequence[int]) -> "Points":
+        """Those of the faces with these numbers."""
+        signals = None if self.signals is None else self.signals[rows]
+        return Points(self.keypoints[rows], self.sigma[rows], signals)
 
 
 class Settled(NamedTuple):
@@ -157,6 +177,18 @@ class Pose:
     """mm away from the camera."""
 
 
+class Signals(NamedTuple):
+    """How far a face's eyes and mouth are open: 0 is closed, see `spec.SIGNALS`.  Left and right are the subject's."""
+
+    eye_open_left: float
+    eye_open_right: float
+    mouth_open: float
+    eye_open_left_sigma: float
+    """Expected standard deviation."""
+    eye_open_right_sigma: float
+    mouth_open_sigma: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracked:
     """The tracker's answer for one frame.  N faces; none is an empty array, never None."""
@@ -169,6 +201,8 @@ class Tracked:
     """(N, 15) float32, frame px: standard deviation expected of either coordinate."""
     poses: tuple[Pose | None, ...] = ()
     """One per face, None if no head fits its keypoints; empty if poses were not requested."""
+    signals: tuple[Signals, ...] = ()
+    """One per face; empty if the network has none."""
     suspected: tuple[Detection, ...] = ()
     """Possible faces that are not believed to be faces: covered under privacy, and in no other output."""
     shot: int = 0

@@ -1,10 +1,9 @@
 """What a runtime of the network takes and returns.
 
-A backend is called with crops (N, 1, 96, 96) uint8 and returns (points (N, 15, 2) float32, sigma (N, 15) float32),
-both in unit space.  N may be 0 and varies from call to call.
+A backend is called with crops (N, 1, 96, 96) uint8 and returns an `Answer`.  N may be 0 and varies from call to call.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -14,10 +13,15 @@ from numpy.typing import NDArray
 from tracker.errors import BackendError, BackendUnavailable
 from tracker.geometry import cut
 from tracker.spec import KEYPOINTS
-from tracker.types import Region
+from tracker.types import Points, Region
 
-Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""points (N, 15, 2), sigma (N, 15), unit space."""
+Answer: TypeAlias = Points
+"""What the network says of N faces, in unit space."""
+
+NOBODY = Answer(np.empty((0, len(KEYPOINTS), 2), np.float32), np.empty((0, len(KEYPOINTS)), np.float32))
+
+Outputs: TypeAlias = Mapping[str, tuple[int, ...]]
+"""Name of each of the network's outputs, in their order -> its shape for one face."""
 
 Infer: TypeAlias = Callable[[NDArray[np.uint8], Sequence[Region]], Answer]
 """A BGR frame (H, W, 3) uint8 and the regions of N faces, frame px -> their answer."""
@@ -40,7 +44,7 @@ class Backend(Protocol):
         ...
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
-        """(N, 1, 96, 96) uint8 -> points (N, 15, 2) float32 unit, sigma (N, 15) float32 unit."""
+        """(N, 1, 96, 96) uint8 -> what the network says of them."""
         ...
 
     def close(self) -> None:
@@ -57,6 +61,11 @@ class FrameBackend(Protocol):
         ...
 
 
+def answer_of(points: NDArray[np.float32], sigma: NDArray[np.float32], *signals: NDArray[np.float32]) -> Answer:
+    """The network's outputs in their order -> its answer."""
+    return Answer(points, sigma, np.hstack(signals) if signals else None)
+
+
 def infer_frame(backend: Backend, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:
     """The answer for faces in a BGR frame by any backend; regions in frame px."""
     own: Infer | None = getattr(backend, "infer_frame", None)  # isinstance takes 10 us, at every frame
@@ -65,12 +74,15 @@ def infer_frame(backend: Backend, image: NDArray[np.uint8], regions: Sequence[Re
 
 def in_batches(count: int, infer: Callable[[int, slice], Answer], batches: Sequence[int] = BATCHES) -> Answer:
     """The answer for `count` faces; `infer(batch, some)` answers for some of them in a batch of that size."""
-    answers = [(np.empty((0, len(KEYPOINTS), 2), np.float32), np.empty((0, len(KEYPOINTS)), np.float32))]
+    answers = []
     for start in range(0, count, batches[-1]):
         faces = slice(start, min(start + batches[-1], count))
         answers.append(infer(next(each for each in batches if each >= faces.stop - start), faces))
-    points, sigma = zip(*answers, strict=True)
-    return np.concatenate(points), np.concatenate(sigma)
+    if not answers:
+        return NOBODY
+    points, sigma = map(np.concatenate, zip(*answers, strict=True))
+    signals = [each.signals for each in answers if each.signals is not None]
+    return Answer(points, sigma, np.concatenate(signals) if signals else None)
 
 
 @contextmanager

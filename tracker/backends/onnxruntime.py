@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Answer
-from tracker.backends.weights import CONTRACT, Weights
+from tracker.backends.contract import NOBODY, Answer, answer_of
+from tracker.backends.weights import Weights
 from tracker.errors import WeightsError
-from tracker.spec import KEYPOINTS, SIZE
+from tracker.spec import SIZE
 
 MEMORY_BYTES = 2**32
 """Memory limit for networks from outside, all sessions of this process together; a hundred faces take 0.2 GB."""
@@ -45,18 +45,17 @@ class OnnxRuntime:
     def open_cpu(cls, weights: Weights, threads: int) -> "OnnxRuntime":
         """Raises WeightsError when ONNX Runtime cannot load the model, or it is not the network of the contract."""
         session = open_session(weights.path, weights.for_cpu(), threads, bounded=True)
-        _check_contract(session, weights.path)
+        _check_contract(session, weights)
         backend = cls(session, f"onnxruntime-cpu {ort.__version__}")
-        _probe(backend, weights.path)
+        _probe(backend, weights)
         return backend
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
         if self._session is None:
             raise ValueError("this backend is closed")
         if len(faces) == 0:
-            return np.empty((0, len(KEYPOINTS), 2), np.float32), np.empty((0, len(KEYPOINTS)), np.float32)
-        points, sigma = self._session.run(["points", "sigma"], {"faces": faces})
-        return points, sigma
+            return NOBODY
+        return answer_of(*self._session.run(None, {"faces": faces}))
 
     def close(self) -> None:
         self._session = None
@@ -89,9 +88,10 @@ def _bound_memory() -> None:
     ort.create_and_register_allocator(arena, config)
 
 
-def _check_contract(session: ort.InferenceSession, path: Path) -> None:
-    """Raises WeightsError when the network takes or gives something else than the contract says."""
-    promised = [CONTRACT["input"], *CONTRACT["outputs"]]
+def _check_contract(session: ort.InferenceSession, weights: Weights) -> None:
+    """Raises WeightsError when the network takes or gives something else than the contract in its card says."""
+    contract = weights.card["contract"]
+    promised = [contract["input"], *contract["outputs"]]
     expected = [_described(each["name"], each["dtype"], each["shape"]) for each in promised]
     seen = [
         _described(each.name, {"tensor(float)": "float32"}.get(each.type, each.type[7:-1]), each.shape)
@@ -99,7 +99,8 @@ def _check_contract(session: ort.InferenceSession, path: Path) -> None:
     ]
     if seen != expected:
         raise WeightsError(
-            f"{path}: the network has {'; '.join(seen)}, expected {'; '.join(expected)}; restore it or run fkp-train"
+            f"{weights.path}: the network has {'; '.join(seen)}, expected {'; '.join(expected)}; restore it or run "
+            "fkp-train"
         )
 
 
@@ -108,17 +109,28 @@ def _described(name: str, dtype: str, shape: list[Any]) -> str:
     return f"{name} {dtype} ({', '.join(sizes)})"
 
 
-def _probe(backend: OnnxRuntime, path: Path) -> None:
+def _probe(backend: OnnxRuntime, weights: Weights) -> None:
     """Run the network on two gray crops, 1 ms.  Raises WeightsError if the answer is not valid."""
     try:
-        points, sigma = backend(np.full((2, 1, SIZE, SIZE), 128, np.uint8))
+        answer = backend(np.full((2, 1, SIZE, SIZE), 128, np.uint8))
     except Exception as error:  # as in `open_session`
         told = str(error).partition("\n")[0]
-        raise WeightsError(f"{path} cannot be run ({told}); restore it or run fkp-train again") from error
-    shapes = (points.shape, sigma.shape)
-    wanted = ((2, len(KEYPOINTS), 2), (2, len(KEYPOINTS)))
-    if shapes != wanted or not (np.isfinite(points).all() and np.isfinite(sigma).all() and (sigma > 0).all()):
+        raise WeightsError(f"{weights.path} cannot be run ({told}); restore it or run fkp-train again") from error
+    values, sigmas = _values_and_sigmas(answer)
+    shapes = [each.shape for each in (values[0], sigmas[0], *values[1:], *sigmas[1:])]
+    wanted = [(2, *shape) for shape in weights.outputs.values()]
+    numbers = (*values, *sigmas)
+    if shapes != wanted or not all(np.isfinite(each).all() for each in numbers) or any((s <= 0).any() for s in sigmas):
         raise WeightsError(
-            f"{path} answers {shapes[0]} and {shapes[1]} numbers, or numbers that are not finite, or a sigma "
-            f"that is not positive; expected {wanted[0]} and {wanted[1]} finite ones; restore it or run fkp-train again"
+            f"{weights.path} answers {' and '.join(map(str, shapes))} numbers, or numbers that are not finite, or a "
+            f"sigma that is not positive; expected {' and '.join(map(str, wanted))} finite ones; restore it or run "
+            "fkp-train again"
         )
+
+
+def _values_and_sigmas(answer: Answer) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    points, sigma = answer
+    if answer.signals is None:
+        return [points], [sigma]
+    signals, signals_sigma = np.hsplit(answer.signals, 2)
+    return [points, signals], [sigma, signals_sigma]

@@ -5,8 +5,9 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from tracker.backends.contract import Backend, infer_frame, refused_where_it_fails
+from tracker.backends.contract import Answer, Backend, infer_frame, refused_where_it_fails
 from tracker.backends.onnxruntime import OnnxRuntime, open_session
 from tracker.backends.settings import Precision
 from tracker.backends.weights import Weights
@@ -24,7 +25,8 @@ on a processor; on crops without a whole face, by more."""
 
 COUNTS = (1, 2, 8)
 NEAR_PX: dict[Precision, float] = {"fp32": 0.02, "fp16": 0.15}
-"""Largest allowed difference of keypoints and sigmas from the processor's, crop px."""
+"""Largest allowed difference of keypoints and sigmas from the processor's, crop px.  Signals count as lengths of unit
+space."""
 
 
 def checked(backend: GpuBackend, weights: Weights, precision: Precision) -> GpuBackend:
@@ -46,7 +48,8 @@ def _expect_right_answers(backend: Backend, weights: Weights, near_px: float) ->
     right = OnnxRuntime(open_session(weights.path, weights.onnx, 1), "processor")(cut(portrait, FACES))
     for count in COUNTS:
         answer = infer_frame(backend, portrait, FACES[:count])
-        off_px = max(float(np.abs(a - b[:count]).max()) for a, b in zip(answer, right, strict=True)) * SIZE / 2
+        pairs = zip(_numbers(answer), _numbers(right), strict=True)
+        off_px = max(float(np.abs(a - b[:count]).max()) for a, b in pairs) * SIZE / 2
         if not off_px <= near_px:  # NaN too
             faces = "a face" if count == 1 else f"{count} faces"
             raise BackendUnavailable(
@@ -54,3 +57,7 @@ def _expect_right_answers(backend: Backend, weights: Weights, near_px: float) ->
                 f"expected {near_px} or less",
                 "use --backend cpu, and update the driver and the runtime",
             )
+
+
+def _numbers(answer: Answer) -> list[NDArray[np.float32]]:
+    return [*answer] if answer.signals is None else [*answer, answer.signals]

@@ -15,7 +15,7 @@ from typing import Any
 from tracker.backends.settings import Precision
 from tracker.errors import WeightsError
 from tracker.geometry import EYE_MIDPOINT, SIDE_IOD
-from tracker.spec import KEYPOINTS, SIZE
+from tracker.spec import KEYPOINTS, SIGNALS, SIZE
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,16 @@ CONTRACT: dict[str, Any] = {
         {"name": "sigma", "dtype": "float32", "shape": ["N", len(KEYPOINTS)], "space": "unit"},
     ],
 }
-"""The network's inputs and outputs; the card must say the same."""
+"""The network's input, and the outputs that every network has; the card must say the same."""
+
+SIGNAL_OUTPUTS: list[dict[str, Any]] = [
+    {"name": name, "dtype": "float32", "shape": ["N", len(SIGNALS)], "signals": list(SIGNALS)}
+    for name in ("signals", "signals_sigma")
+]
+"""Further outputs of networks that tell signals."""
+
+WITH_SIGNALS: dict[str, Any] = {**CONTRACT, "outputs": [*CONTRACT["outputs"], *SIGNAL_OUTPUTS]}
+"""What the card says then."""
 
 CROP: dict[str, Any] = {"side_iod": SIDE_IOD, "eye_midpoint_unit": list(EYE_MIDPOINT)}
 """The framing that the network was trained with; a card with another one belongs to another tracker."""
@@ -49,6 +58,11 @@ class Weights:
     onnx: bytes
     sha256: str
     card: dict[str, Any]
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Name of each of the network's outputs -> its shape for one face."""
+        return {each["name"]: tuple(each["shape"][1:]) for each in self.card["contract"]["outputs"]}
 
     def noted(self, *keys: str) -> dict[str, Any]:
         """The card's value under these nested keys; empty if there is none."""
@@ -114,7 +128,8 @@ def load(path: Path | None = None) -> Weights:
     _expect(card_path, "sha256", sha256, card.get("sha256"), f"{onnx_path.name} is not the file its card describes")
     _expect(card_path, "keypoints", list(KEYPOINTS), card.get("keypoints"))
     _expect(card_path, "crop", CROP, card.get("crop"))
-    _expect(card_path, "contract", CONTRACT, card.get("contract"))
+    if card.get("contract") != WITH_SIGNALS:
+        _expect(card_path, "contract", CONTRACT, card.get("contract"))
     weights = Weights(onnx_path, onnx, sha256, card)
     if weights.noted("training").get("finished") is False:
         raise WeightsError(

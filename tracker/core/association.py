@@ -196,7 +196,7 @@ class Identity:
         if [face.id for face in faces] != [name for name, _ in shown]:
             rows = [row for _, row in shown]
             faces = tuple(replace(faces[row], id=name) for name, row in shown)
-            points = Points(points.keypoints[rows], points.sigma[rows])
+            points = points.only(rows)
         unseen = bool(gone) and self._looked_at != now
         return Settled(faces, points, tuple(suspected), self._shot, self._overlooks or unseen or may_be_turned)
 
@@ -323,7 +323,7 @@ class EachAlone:
         rows = [chosen[id(known)] for known in shown]
         return Settled(
             tuple(replace(faces[row], id=id) for id, row in enumerate(rows)),
-            Points(points.keypoints[rows], points.sigma[rows]),
+            points.only(rows),
             tuple(
                 known.as_detection()
                 for known in self._found

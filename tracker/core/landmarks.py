@@ -31,9 +31,11 @@ class Locate:
         if fresh:
             again = self._look(image, [region_from_keypoints(points.keypoints[i]) for i in fresh])
             points.keypoints[fresh], points.sigma[fresh] = again
+            if points.signals is not None:
+                points.signals[fresh] = again.signals
         return points
 
     def _look(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Points:
-        unit, sigma = infer_frame(self._backend, image, regions)
+        unit, sigma = answer = infer_frame(self._backend, image, regions)
         half_sides = np.array([[region.side / 2] for region in regions], np.float32).reshape(-1, 1)
-        return Points(frame_from_units(unit, regions), sigma * half_sides)
+        return Points(frame_from_units(unit, regions), sigma * half_sides, getattr(answer, "signals", None))

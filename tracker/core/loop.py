@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tracker.core.association import Followed
 from tracker.core.schedule import EveryFrame, Schedule
-from tracker.types import CLOSE, Detect, Face, Frame, Look, Points, Seen, Settled, Tracked
+from tracker.types import CLOSE, Detect, Face, Frame, Look, Points, Seen, Settled, Signals, Tracked
 
 
 class Identify(Protocol):
@@ -51,7 +51,8 @@ def track(
         while found.needs_closer_look and (look := schedule.closer(look)) is not None:
             found = _find(frame, look, detect, identify, locate)
         points = smooth(found.faces, found.points, frame.timestamp)
-        yield Tracked(frame, found.faces, *points, suspected=found.suspected, shot=found.shot)
+        told = () if points.signals is None else tuple(map(Signals._make, points.signals.tolist()))
+        yield Tracked(frame, found.faces, *points, signals=told, suspected=found.suspected, shot=found.shot)
 
 
 def _find(frame: Frame, look: Look | None, detect: Detect, identify: Identify, locate: Locator) -> Settled:

@@ -3,7 +3,7 @@
 A parabola is fitted to each point's path, in windows that reach as far ahead as back (Savitzky and Golay 1964, with the
 actual times).  The point moves to the parabola, but only as far as the parabola explains the measurements: residuals
 beyond the network's noise are motion and are added back in that proportion (Lee 1980, the local Wiener filter).  So a
-still face is averaged over half a second, and a blink or a word is preserved.
+still face is averaged over half a second, and a blink or a word is preserved.  Signals are smoothed the same way.
 
 The result for a frame comes when the last window around it is full: `WINDOWS_S[-1]` later, holding at most
 `MOST_PENDING` frames, which is 11 MB at 640x480 and 75 MB at 1080p, however long the film.
@@ -19,13 +19,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.types import Face, Tracked
+from tracker.spec import SIGNALS
+from tracker.types import Signals, Tracked
 
 WINDOWS_S = (0.1, 0.2, 0.3)
 """How far each window reaches to either side, s.  Wider ones smooth more and tolerate less motion."""
 NOISE_SIDES = 0.0008
 """Standard deviation of either coordinate, in sides of the face's region, that counts as noise.  Higher smooths more
 and begins to shrink quick small motion; on the synthetic camera the network's own is 0.0003 to 0.002."""
+NOISE_SIGNALS = 0.012
+"""The same of signals."""
 MOST_PENDING = 12
 """Frames held back at most: above 40 frames a second the windows reach less far ahead than back."""
 FEWEST = 4
@@ -47,6 +50,8 @@ class _Moment(NamedTuple):
     """s"""
     keypoints: Mapping[int, NDArray[np.float32]]
     """Face id -> (15, 2) frame px, raw."""
+    signals: Mapping[int, NDArray[np.float64]]
+    """Face id -> (3, 1) of `spec.SIGNALS`, raw."""
 
 
 def offline(tracked: Iterable[Tracked]) -> Iterator[Tracked]:
@@ -55,8 +60,11 @@ def offline(tracked: Iterable[Tracked]) -> Iterator[Tracked]:
     around: deque[_Moment] = deque()
     for newest in tracked:
         now = newest.frame.timestamp
-        ids = (face.id for face in newest.faces)
-        around.append(_Moment(now, dict(zip(ids, newest.keypoints, strict=True))))
+        ids = [face.id for face in newest.faces]
+        signals = (np.reshape(each[: len(SIGNALS)], (-1, 1)) for each in newest.signals)
+        around.append(
+            _Moment(now, dict(zip(ids, newest.keypoints, strict=True)), dict(zip(ids, signals, strict=False)))
+        )
         pending.append(newest)
         while now - pending[0].frame.timestamp >= WINDOWS_S[-1] or len(pending) > MOST_PENDING:
             yield _smoothed(pending.popleft(), around)
@@ -68,23 +76,29 @@ def _smoothed(tracked: Tracked, around: deque[_Moment]) -> Tracked:
     """One frame's answer; forgets the moments that no later frame needs."""
     while tracked.frame.timestamp - around[0].timestamp >= WINDOWS_S[-1]:
         around.popleft()
-    keypoints = tracked.keypoints.copy()
+    now, keypoints = tracked.frame.timestamp, tracked.keypoints.copy()
     for face, points in zip(tracked.faces, keypoints, strict=True):
-        points[:] = _between(points, *_path(face, tracked.frame.timestamp, around), NOISE_SIDES * face.region.side)
-    return replace(tracked, keypoints=keypoints)
+        path = _path(now, [(each.timestamp, each.keypoints.get(face.id)) for each in around])
+        points[:] = _between(points, *path, NOISE_SIDES * face.region.side)
+    signals = []
+    for face, raw in zip(tracked.faces, tracked.signals, strict=False):
+        path = _path(now, [(each.timestamp, each.signals.get(face.id)) for each in around])
+        told = _between(np.reshape(raw[: len(SIGNALS)], (-1, 1)), *path, NOISE_SIGNALS)
+        signals.append(Signals(*told[:, 0].tolist(), *raw[len(SIGNALS) :]))
+    return replace(tracked, keypoints=keypoints, signals=tuple(signals))
 
 
-def _path(face: Face, timestamp: float, around: Iterable[_Moment]) -> tuple[list[int], Samples]:
-    """When, K rising times in us from `timestamp`, and where, (K, 15, 2) frame px, the face was seen."""
-    seen = [moment for moment in around if face.id in moment.keypoints]
-    offsets_us = [round((moment.timestamp - timestamp) * US) for moment in seen]
-    return offsets_us, np.array([moment.keypoints[face.id] for moment in seen], np.float64)
+def _path(now: float, moments: Iterable[tuple[float, NDArray[np.floating] | None]]) -> tuple[list[int], Samples]:
+    """When, K rising times in us from `now`, and where, (K, 15, 2) frame px or (K, 3, 1), a face was seen."""
+    seen = [(round((timestamp - now) * US), values) for timestamp, values in moments if values is not None]
+    return [offset_us for offset_us, _ in seen], np.array([values for _, values in seen], np.float64)
 
 
-def _between(
-    raw: NDArray[np.float32], offsets_us: Sequence[int], path: Samples, noise_px: float
-) -> NDArray[np.floating]:
-    """Between the `raw` points (15, 2) and the parabolas through their `path` (K, 15, 2): the best guess (15, 2)."""
+def _between(raw: NDArray[np.floating], offsets_us: Sequence[int], path: Samples, noise: float) -> NDArray[np.floating]:
+    """Between `raw` values (15, 2) or (3, 1) and the parabolas through their `path` (K, ..): the best guess.
+
+    `noise` is the standard deviation of each value.
+    """
     guess: NDArray[np.floating] = raw
     coordinates = path.reshape(len(path), -1)
     for reach_s in WINDOWS_S:
@@ -92,9 +106,9 @@ def _between(
         if last - first >= FEWEST:
             parabolas = _parabolas(tuple(offsets_us[first:last]), reach_s)
             fitted, *left = (parabolas @ coordinates[first:last]).reshape(-1, *raw.shape)
-            variance = np.square(left).sum(axis=(0, 2)) / 2
-            motion = np.maximum(variance - noise_px**2, 0)
-            guess = fitted + (motion / (motion + noise_px**2))[:, None] * (guess - fitted)
+            variance = np.square(left).mean(axis=2).sum(axis=0)
+            motion = np.maximum(variance - noise**2, 0)
+            guess = fitted + (motion / (motion + noise**2))[:, None] * (guess - fitted)
     return guess
 
 

@@ -27,7 +27,7 @@ def open_tensorrt(flavour: Flavour, weights: Weights, settings: Settings) -> "Te
     recipe, gpu = _recipe(flavour, weights, settings)
     from tracker.backends.tensorrt.runtime import open_runtime
 
-    return open_runtime(recipe, gpu, settings.device, Cache(compiled_dir() if settings.keep else None))
+    return open_runtime(recipe, weights.outputs, gpu, settings.device, Cache(compiled_dir() if settings.keep else None))
 
 
 def outlook(flavour: Flavour, weights: Weights) -> str:

@@ -5,7 +5,9 @@ needed: the crops' kernel, the engine and the download.  Addresses stay while th
 upload, one launch and one wait.
 """
 
+import itertools
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -13,21 +15,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.backends.contract import BATCHES, OTHERS_INSTEAD, Answer, in_batches, refused_where_it_fails
+from tracker.backends.contract import (
+    BATCHES,
+    OTHERS_INSTEAD,
+    Answer,
+    Outputs,
+    answer_of,
+    in_batches,
+    refused_where_it_fails,
+)
 from tracker.backends.tensorrt import crops
 from tracker.backends.tensorrt.build import UNSAID, Recipe, engine, in_a_name, listener_of
 from tracker.backends.tensorrt.cache import Cache, Facts
 from tracker.backends.tensorrt.device import Device, aligned
 from tracker.backends.tensorrt.guard import Gpu, dotted
 from tracker.errors import BackendError, BackendUnavailable
-from tracker.spec import KEYPOINTS, SIZE
+from tracker.spec import SIZE
 from tracker.types import Region
 
 log = logging.getLogger(__name__)
 
 CROP_BYTES = SIZE * SIZE
-POINTS_BYTES = len(KEYPOINTS) * 2 * 4
-SIGMA_BYTES = len(KEYPOINTS) * 4
 ROOM_BYTES = 2**20
 """Room for pixels until more are needed: a dozen faces of a camera's picture."""
 
@@ -38,27 +46,42 @@ class Lane(NamedTuple):
     batch: int
     context: Any
     outputs: NDArray[np.uint8]
-    """The points of the whole batch, then at the next aligned byte the sigmas."""
+    """One output of the whole batch after the other, each from an aligned byte on."""
+    shapes: Outputs
 
     def answer(self, count: int) -> Answer:
         """A copy of the first faces' outputs."""
-        points = self.outputs[: self.batch * POINTS_BYTES].view(np.float32).reshape(self.batch, len(KEYPOINTS), 2)
-        sigma = self.outputs[-self.batch * SIGMA_BYTES :].view(np.float32).reshape(self.batch, len(KEYPOINTS))
-        return points[:count].copy(), sigma[:count].copy()
+        return answer_of(
+            *(
+                self.outputs[start : start + self.batch * math.prod(shape) * 4]
+                .view(np.float32)
+                .reshape(self.batch, *shape)[:count]
+                .copy()
+                for start, shape in zip(_starts(self.shapes, self.batch), self.shapes.values(), strict=False)
+            )
+        )
+
+
+def _starts(shapes: Outputs, batch: int) -> list[int]:
+    """Where each output of a batch begins, bytes; then where the last one ends."""
+    return list(itertools.accumulate((aligned(batch * math.prod(each) * 4) for each in shapes.values()), initial=0))
 
 
 class TensorRT:
     """Backend over an engine of either flavour; see `tracker.backends.contract` for the contract."""
 
-    def __init__(self, device: Device, loaded: Any, name: str, batches: Sequence[int] = BATCHES) -> None:
-        """`loaded` is the `Engine`; it lives on `device`, which is in use and closed with this."""
+    def __init__(
+        self, device: Device, loaded: Any, name: str, shapes: Outputs, batches: Sequence[int] = BATCHES
+    ) -> None:
+        """`loaded` is the `Engine`, with outputs of these shapes; it lives on `device`, which is in use and closed with
+        this."""
         self.name = name
         self._device: Device | None = device
-        self._engine, self._batches = loaded, batches
+        self._engine, self._shapes, self._batches = loaded, shapes, batches
         self._cutter = device.kernel(crops.COMPILED.read_bytes() + b"\0", crops.KERNEL)
         largest = max(batches)
         self._crops = device.memory(largest * CROP_BYTES)
-        self._outputs = device.memory(aligned(largest * POINTS_BYTES) + largest * SIGMA_BYTES)
+        self._outputs = device.memory(_starts(shapes, largest)[-1])
         self._faces = device.pinned(largest * CROP_BYTES)
         self._scratch = device.memory(loaded.scratch_bytes)
         self._lanes: dict[int, Lane] = {}
@@ -136,15 +159,13 @@ class TensorRT:
 
     def _opened(self, device: Device, batch: int) -> Lane:
         context = self._engine.context(self._batches.index(batch), batch, device.stream, self._scratch)
-        addresses = {
-            "faces": self._crops,
-            "points": self._outputs,
-            "sigma": self._outputs + aligned(batch * POINTS_BYTES),
-        }
+        starts = _starts(self._shapes, batch)
+        of_outputs = {name: self._outputs + start for name, start in zip(self._shapes, starts, strict=False)}
+        addresses = {"faces": self._crops, **of_outputs}
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
                 raise BackendUnavailable(f"the engine has no {name} at batch {batch}", OTHERS_INSTEAD)
-        lane = Lane(batch, context, device.pinned(aligned(batch * POINTS_BYTES) + batch * SIGMA_BYTES))
+        lane = Lane(batch, context, device.pinned(starts[-1]), self._shapes)
         self._infer(device, lane)  # TensorRT prepares itself in the first run, which cannot be recorded
         device.wait()
         self._engine.cache_kernels()
@@ -262,7 +283,7 @@ def _kernels_label(recipe: Recipe, gpu: Gpu) -> tuple[str, Facts]:
     return f"{recipe.name}-kernels-{in_a_name(gpu.name)}", facts
 
 
-def open_runtime(recipe: Recipe, gpu: Gpu, device: int, cache: Cache) -> TensorRT:
+def open_runtime(recipe: Recipe, shapes: Outputs, gpu: Gpu, device: int, cache: Cache) -> TensorRT:
     """Load the recipe's engine, built where `cache` has none, onto the GPU `device`.
 
     Raises BackendUnavailable with the reason where any part of that fails; then nothing remains on the GPU.
@@ -272,7 +293,7 @@ def open_runtime(recipe: Recipe, gpu: Gpu, device: int, cache: Cache) -> TensorR
         there = Device(device)
         try:
             with there:
-                return TensorRT(there, Engine(recipe, cache, gpu), name, recipe.batches)
+                return TensorRT(there, Engine(recipe, cache, gpu), name, shapes, recipe.batches)
         except BaseException:
             there.close()
             raise
