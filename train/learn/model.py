@@ -138,6 +138,11 @@ class Net(nn.Module):
 
     def heat(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised crops (N, 1, 96, 96) -> logits of the heat maps (N, 34, h, w), deepest features (N, C)."""
+        features, deepest = self.features(x)
+        return self.mapped(features), deepest
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised crops (N, 1, 96, 96) -> what the maps are made of (N, C, h, w), deepest features (N, C)."""
         x = nn.functional.selu(self.stem(x))
         skips = []
         for down, blocks in zip(self.down, self.down_blocks, strict=True):
@@ -146,18 +151,31 @@ class Net(nn.Module):
         deepest = x.mean((2, 3))
         for up, blocks, skip in reversed(list(zip(self.up, self.up_blocks, skips, strict=False))):
             x = blocks(skip + _doubled(up(x)))
-        x = x + self.smooth(x)
-        return self.maps(nn.functional.selu(x) if self.config.selu_between else x), deepest
+        return x, deepest
+
+    def mapped(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w) -> logits of the heat maps (N, 34, h, w)."""
+        x = features + self.smooth(features)
+        logits: Tensor = self.maps(nn.functional.selu(x) if self.config.selu_between else x)
+        return logits
 
     def read(self, logits: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
         """Heat map logits (N, 34, h, w) and deepest features (N, C) -> points (N, 34, 2), sigma (N, 34)."""
-        density = logits.float().flatten(2).softmax(-1)
+        return self.located(density_of(logits), deepest)
+
+    def located(self, density: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each output is how likely (N, 34, h * w), deepest features -> points (N, 34, 2), sigma (N, 34)."""
         moments = density @ self.moments
         points = moments[..., :2]
         variance = (moments[..., 2:] - points.square()).sum(-1) / 2
         log_spread = 0.5 * torch.log(variance + 1e-5)
         log_sigma = self.spread_weight * log_spread + self.doubt(deepest.float())
         return points + self.offset, torch.exp(log_sigma.clamp(-8.0, 1.0))
+
+
+def density_of(logits: Tensor) -> Tensor:
+    """Heat map logits (N, K, h, w) -> the probability of each cell (N, K, h * w)."""
+    return logits.float().flatten(2).softmax(-1)
 
 
 def standardised(faces: Tensor) -> Tensor:
