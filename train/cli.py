@@ -457,6 +457,28 @@ def calibrate(
     log.info("weights in %s", out)
 
 
+@app.command(cls=PlainCommand, short_help="Teach finished weights how far eyes and mouth are open.")
+def signals(
+    faces: Annotated[
+        list[Path],
+        typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be repeated."),
+    ],
+    weights: Annotated[Path | None, WEIGHTS] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Fit `eye_open_left`, `eye_open_right` and `mouth_open` to finished weights; points and sigma stay as they are.
+
+    A training with --extra does this by itself at its end.  Takes some minutes; prints JSON on a fifth of the pictures,
+    which were held out.
+    """
+    from tracker.backends.weights import load
+    from train.learn.signals_fit import SignalsConfig
+    from train.rebuild import fit_signals
+
+    telling = fit_signals(load(weights), faces, SignalsConfig(seed=seed))
+    print(json.dumps(telling.noted("signals", "held_out"), allow_nan=False))
+
+
 def _judged_faces(weights: Path | None, data: Path | None, index: Path | None) -> "Faces":
     """The data that is given, or that of the run whose weights are judged."""
     from train.data.kaggle import read_training

@@ -39,6 +39,15 @@ def rmse(predicted: Points, labels: Points) -> float:
     return math.sqrt(squares.mean()) if squares.size else math.nan
 
 
+def rank_auc(high: NDArray[np.floating], low: NDArray[np.floating]) -> float:
+    """The chance that one of `high` (M,) is above one of `low` (K,), ties counting half; NaN without either."""
+    if not len(high) or not len(low):
+        return math.nan
+    ranked = np.sort(low)
+    below = np.searchsorted(ranked, high, "left") + np.searchsorted(ranked, high, "right")
+    return float(below.mean() / 2 / len(low))
+
+
 def kaggle_weighted(predicted: Points, labels: Points, scheme: NDArray[np.uint8]) -> float:
     """sqrt(0.65 MSE(A and B pooled) + 0.35 MSE(C)), px: comparable to Kaggle's score, but on a hold-out."""
     fifteen = scheme != C

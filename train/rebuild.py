@@ -35,8 +35,8 @@ from tracker.spec import HALF_PX
 from train.data.faces68 import Crops68, read_faces68
 from train.data.kaggle import SCHEMES, Faces, read_training
 from train.data.split import SPLIT_SEED, judges_turned
-from train.export.from_onnx import net_of
-from train.export.onnx import SCHEMES_FILE, write_weights
+from train.export.from_onnx import held_net, net_of
+from train.export.onnx import SCHEMES_FILE, add_signals, write_weights
 from train.judge.evaluate import Outputs, held_out, hold_out_sha256, judged, second_look
 from train.judge.places import note_places
 from train.judge.report import HISTORY, try_report
@@ -47,6 +47,7 @@ from train.learn.doubt import with_doubt_fitted
 from train.learn.loop import Fit, FitConfig
 from train.learn.model import Net, NetConfig, predicted
 from train.learn.parallel import ALONE, Crew, chosen_device
+from train.learn.signals_fit import SignalsConfig, fitted
 from train.learn.targets import faceless_bank, faces68_bank, kaggle_bank, turned_bank, unlabelled_bank
 from train.metrics import Report, figure, json_ready
 
@@ -95,6 +96,8 @@ class Options:
     fit: FitConfig = field(default_factory=FitConfig)
     net: NetConfig = field(default_factory=NetConfig)
     teach: TeachConfig = field(default_factory=TeachConfig)
+    signals: SignalsConfig = field(default_factory=SignalsConfig)
+    """How signals are fitted to the finished net; `extra` teaches them."""
 
     @property
     def steps_of(self) -> dict[str, int]:
@@ -272,10 +275,17 @@ class _Run:
         self._seconds += fit.seconds
         if name == NET:
             answers = self.calibrated(fit.averaged)
-            fitted = with_doubt_fitted(answers.net, self._faces.only(self._learned), self._extra)
-            facts = self._facts(fit, answers._replace(net=fitted.net))
-            facts["calibration"]["doubt_fitted_on"] = fitted.fitted_on
-            write_weights(fitted.net, options.out, facts)
+            refitted = with_doubt_fitted(answers.net, self._faces.only(self._learned), self._extra)
+            facts = self._facts(fit, answers._replace(net=refitted.net))
+            facts["calibration"]["doubt_fitted_on"] = refitted.fitted_on
+            head = None
+            if self._extra:
+                try:
+                    head, told = fitted(refitted.net, self._extra, options.signals)
+                    facts |= {"signals": signals_entry(told, options.extra)}
+                except DataError as error:
+                    log.warning("the weights tell no signals: %s", error)
+            write_weights(refitted.net, options.out, facts, head)
         return fit.averaged
 
     def clear(self) -> None:
@@ -459,6 +469,21 @@ def open_folder(path: Path) -> None:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise SinkError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
+
+
+def fit_signals(weights: Weights, faces: Sequence[Path], config: SignalsConfig) -> Weights:
+    """Finished weights that tell signals from now on, fitted to `faces` with 68 landmarks; their points stay the same.
+
+    Raises DataError, WeightsError, SinkError.
+    """
+    net = held_net(weights)
+    head, told = fitted(net, [read_faces68(path) for path in faces], config)
+    return add_signals(weights, net, head, signals_entry(told, faces))
+
+
+def signals_entry(told: dict[str, Any], faces: Sequence[Path]) -> dict[str, Any]:
+    """What the card says of signals; `told` is how good they are on the pictures held out."""
+    return {"fitted_on": _named(faces), "held_out": json_ready(told)}
 
 
 def _in_short(report: Report) -> dict[str, object]:

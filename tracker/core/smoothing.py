@@ -114,20 +114,17 @@ class PoseAndShape:
         poses = flat @ _POSE_OF
         shapes = (flat - poses[:, :1]) / (2 * poses[:, 1:])
         signals = np.empty((len(faces), 0)) if points.signals is None else points.signals[:, : len(SIGNALS)]
-        rows = zip(
-            *(faces, flat.tolist(), poses.tolist(), shapes.tolist(), points.sigma.tolist(), signals.tolist()),
-            strict=True,
-        )
-        steps = [self._step(*row, timestamp) for row in rows]
+        rows = zip(faces, flat.tolist(), poses.tolist(), shapes.tolist(), points.sigma.tolist(), strict=True)
+        steps = [self._step(*row, told, timestamp) for row, told in zip(rows, signals.tolist(), strict=True)]
         smoothed = np.array([step[0] for step in steps], np.complex128).reshape(flat.shape)
         self._states = {
             id: state for id, state in self._states.items() if abs(timestamp - state.timestamp) <= LONGEST_GAP_S
         }
-        told = None
+        steady = None
         if points.signals is not None:
-            told = points.signals.copy()
-            told[:, : len(SIGNALS)] = np.real([step[1] for step in steps]).reshape(signals.shape)
-        return Points(points_from_complex(smoothed).astype(np.float32), points.sigma, told)
+            steady = points.signals.copy()
+            steady[:, : len(SIGNALS)] = np.real([step[1] for step in steps]).reshape(signals.shape)
+        return Points(points_from_complex(smoothed).astype(np.float32), points.sigma, steady)
 
     def _step(
         self,

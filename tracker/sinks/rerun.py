@@ -30,7 +30,7 @@ from tracker.drawing.draw import PALETTE
 from tracker.drawing.skeleton import PAIRS
 from tracker.errors import SinkError
 from tracker.sinks.contract import Sink
-from tracker.spec import INDEX, KEYPOINTS
+from tracker.spec import INDEX, KEYPOINTS, SIGNALS
 from tracker.support.address import Address
 from tracker.support.atomic import PartialFile, open_partial
 from tracker.support.behind import Behind
@@ -66,12 +66,15 @@ class Recording:
         _, jpeg = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         self._stream.log("camera/image", rr.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg"))
         for left in self._there - {face.id for face in tracked.faces}:
-            for place in ("camera/faces", "scores", "poses"):
+            for place in ("camera/faces", "scores", "poses", "signals"):
                 self._stream.log(f"{place}/{left}", rr.Clear(recursive=True))
         self._there = {face.id for face in tracked.faces}
         poses = tracked.poses or (None,) * len(tracked.faces)
         for each in zip(tracked.faces, tracked.keypoints, tracked.sigma, poses, strict=True):
             self._log_face(*each)
+        for face, signals in zip(tracked.faces, tracked.signals, strict=False):
+            for name in SIGNALS:
+                self._stream.log(f"signals/{face.id}/{name}", rr.Scalars(getattr(signals, name)))
 
     def _log_face(self, face: Face, points: NDArray[np.float32], sigma: NDArray[np.float32], pose: Pose | None) -> None:
         """Log one face: points (15, 2) and sigma (15,) in frame px."""
@@ -220,7 +223,8 @@ def _layout() -> rrb.Blueprint:
     """The picture beside the poses over time."""
     picture = rrb.Spatial2DView(origin="camera", name="camera")
     poses = rrb.TimeSeriesView(origin="poses", name="head poses, degrees")
-    return rrb.Blueprint(rrb.Horizontal(picture, poses, column_shares=[3, 2]))
+    signals = rrb.TimeSeriesView(origin="signals", name="how far eyes and mouths are open")
+    return rrb.Blueprint(rrb.Horizontal(picture, rrb.Vertical(poses, signals), column_shares=[3, 2]))
 
 
 def _introduce(stream: rr.RecordingStream, name: str) -> None:

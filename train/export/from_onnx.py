@@ -20,6 +20,18 @@ def net_of(weights: Weights) -> Net:
 
     Raises WeightsError for weights of another shape.
     """
+    net = held_net(weights)
+    for module in net.modules():
+        if isinstance(module, Block):
+            _take_out_gain(module)
+    return net
+
+
+def held_net(weights: Weights) -> Net:
+    """The net of finished weights with the very numbers that they hold: all gains are 1.
+
+    Raises WeightsError for weights of another shape.
+    """
     path = weights.path.with_name(SCHEMES_FILE)
     net = Net(NetConfig())
     try:
@@ -27,16 +39,12 @@ def net_of(weights: Weights) -> Net:
         held = {value.name: torch.from_numpy(numpy_helper.to_array(value).copy()) for value in graph.initializer}
         with torch.no_grad():
             for name, parameter in net.named_parameters():
-                if not name.endswith(".gain"):
-                    parameter.copy_(held[name])
+                parameter.copy_(torch.ones(()) if name.endswith(".gain") else held[name])
             net.offset.copy_(held["offset"])
     except Exception as error:
         raise WeightsError(
             f"{path} does not contain a network of the current shape ({error}); train without --start"
         ) from error
-    for module in net.modules():
-        if isinstance(module, Block):
-            _take_out_gain(module)
     return net
 
 

@@ -19,7 +19,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, Weights, load
+from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, WITH_SIGNALS, Weights, load
 from tracker.errors import SinkError
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.support.atomic import move_patiently
@@ -27,6 +27,7 @@ from tracker.support.process import undisturbed
 from train.export.cpu_form import blocked
 from train.export.fp16_form import in_half
 from train.learn.model import HEADS, Block, Net, mac_count, parameter_count
+from train.learn.signals import SignalHead, Telling
 
 SELU_ALPHA = 1.67326324235437728481704
 SELU_GAMMA = 1.05070098735548049341933
@@ -38,30 +39,58 @@ FORMS = {"fp16": in_half, "cpu": blocked}
 """Entry of the card -> how that form of the network follows from `fkp.onnx`; `fkp-<entry>.onnx` holds it."""
 
 
-def write_weights(net: Net, folder: Path, facts: dict[str, Any]) -> None:
+def write_weights(net: Net, folder: Path, facts: dict[str, Any], head: SignalHead | None = None) -> None:
     """Write the networks and their card to a folder; `facts` is what the card says beyond the files, or an older card.
+
+    With a `head` the network that the tracker runs tells signals.
 
     The card comes last, so a folder whose writing was cut short is refused instead of half believed.  Raises SinkError
     when a file cannot be written.
     """
-    shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
-    every = served(net, range(len(HEADS)))
-    networks = {"fkp.onnx": onnx_bytes(shown), SCHEMES_FILE: onnx_bytes(every)}
-    forms = _forms("fkp", networks["fkp.onnx"])
-    networks |= {entry["file"]: content for entry, content in forms.values()}
+    entries, networks = _shown("fkp", net, head)
+    networks[SCHEMES_FILE] = onnx_bytes(served(net, range(len(HEADS))))
     card = {
         "fkp_card": CARD_VERSION,
-        "sha256": hashlib.sha256(networks["fkp.onnx"]).hexdigest(),
-        "parameters": parameter_count(shown),
-        "macs": mac_count(shown),
         "keypoints": list(KEYPOINTS),
         "crop": CROP,
-        "contract": CONTRACT,
-        **{kind: entry for kind, (entry, _) in forms.items()},
+        **entries,
         "schemes": schemes_entry(networks[SCHEMES_FILE]),
     }
     card |= {name: fact for name, fact in facts.items() if name not in card}
     _replace_all({folder / name: content for name, content in (networks | {"fkp.json": _json(card)}).items()})
+
+
+def add_signals(weights: Weights, net: Net, head: SignalHead, facts: dict[str, Any]) -> Weights:
+    """Write finished weights again so that they tell signals; `net` is `held_net` of them.  Their points and sigma stay
+    the same to the last bit.
+
+    `facts` is what the card says of the signals.  Raises SinkError when a file cannot be written.
+    """
+    entries, networks = _shown(weights.path.stem, net, head)
+    files = {weights.path.with_name(name): content for name, content in networks.items()}
+    card = weights.card | entries | {"signals": facts}
+    _replace_all(files | {weights.path.with_suffix(".json"): _json(card)})
+    return load(weights.path)
+
+
+def _shown(stem: str, net: Net, head: SignalHead | None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the card says of the network that the tracker runs, and the files of all its forms."""
+    shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
+    telling = shown if head is None else Telling(shown, head).eval()
+    content = onnx_bytes(telling)
+    forms = _forms(stem, content)
+    entries = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "parameters": parameter_count(telling),
+        "macs": mac_count(shown) if isinstance(telling, Net) else telling.macs,
+        "contract": _contract(telling),
+        **{kind: entry for kind, (entry, _) in forms.items()},
+    }
+    return entries, {f"{stem}.onnx": content} | {entry["file"]: form for entry, form in forms.values()}
+
+
+def _contract(net: Net | Telling) -> dict[str, Any]:
+    return CONTRACT if isinstance(net, Net) else WITH_SIGNALS
 
 
 def add_forms(weights: Weights) -> Weights:
@@ -116,8 +145,9 @@ def served(net: Net, heads: Sequence[int]) -> Net:
     return net
 
 
-def onnx_bytes(net: Net) -> bytes:
-    """The network as ONNX: `faces` uint8 (N, 1, 96, 96) -> `points` (N, K, 2), `sigma` (N, K) float32, N free."""
+def onnx_bytes(net: Net | Telling) -> bytes:
+    """The network as ONNX: `faces` uint8 (N, 1, 96, 96) -> `points` (N, K, 2), `sigma` (N, K) float32, N free; of one
+    that tells signals also `signals` and `signals_sigma` (N, 3)."""
     if net.training:
         raise ValueError("export wants a network in eval mode: dropout must not be part of the graph")
     example = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)
@@ -128,7 +158,7 @@ def onnx_bytes(net: Net) -> bytes:
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("N")},),
             input_names=["faces"],
-            output_names=["points", "sigma"],
+            output_names=[each["name"] for each in _contract(net)["outputs"]],
             verbose=False,
         )
     if program is None:

@@ -2,7 +2,7 @@
 
 Images and annotations are those of https://cocodataset.org/#format-data: a bbox is left, top, width, height, a keypoint
 x, y, 2 (visible).  Frames of a film are named as CVAT and others extract them, `frame_000000.png`.  In addition to
-the format, annotations have score, track_id, sigma and pose, and images have frame and time.
+the format, annotations have score, track_id, sigma, pose and signals, and images have frame and time.
 
 Annotations are written first, as they arrive; images wait in memory, about 150 bytes each.
 """
@@ -78,6 +78,7 @@ def _annotation(face: dict[str, Any]) -> dict[str, Any]:
         "track_id": face["id"],
         "sigma": face["sigma"],
         "pose": face["pose"],
+        "signals": face["signals"],
     }
 
 

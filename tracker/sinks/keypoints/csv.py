@@ -2,7 +2,8 @@
 
     frame, time, face, score, Kaggle's 30 columns (frame px), `<keypoint>_sigma` (px) of the 15,
     box_left, box_top, box_right, box_bottom (px),
-    pose_yaw, pose_pitch, pose_roll (degrees), pose_x, pose_y, pose_z (mm)
+    pose_yaw, pose_pitch, pose_roll (degrees), pose_x, pose_y, pose_z (mm),
+    eye_open_left, eye_open_right, mouth_open, `<signal>_sigma` of the three
 
 Frames without a face have no row.  For pictures a last column `image` names the file.
 """

@@ -2,7 +2,9 @@
 
     {"fkp": 1, "source": .., "width": .., "height": .., "keypoints": [15 names], "space": "frame px", ..}
     {"frame": 0, "time": 0.0, "faces": [{"id": 0, "score": .., "box": [..4], "points": [[x, y]..15], "sigma": [..15],
-                                         "pose": {"yaw": .., "pitch": .., "roll": .., "x": .., "y": .., "z": ..}}]}
+                                         "pose": {"yaw": .., "pitch": .., "roll": .., "x": .., "y": .., "z": ..},
+                                         "signals": {"eye_open_left": .., "eye_open_right": .., "mouth_open": ..,
+                                                     "eye_open_left_sigma": .., ..}}]}
 
 Frames of a folder of pictures also say which one: `"image": "name.jpg"`.  ASCII throughout.
 """

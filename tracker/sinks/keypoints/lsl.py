@@ -1,8 +1,8 @@
 """Keypoints as a stream of the Lab Streaming Layer, beside EEG, sound and stimuli.  Needs the extra `lsl`.
 
 One sample per frame, of the face with the lowest id, which has been there longest; NaN in a frame without a face.  The
-channels are those of `CHANNELS`, each with its unit: px as stored, degrees, mm.  A sample's time is when the picture
-arrived, on LSL's clock; of a film, whose pictures have no such time, when the sample is sent.
+channels are those of `CHANNELS`, each with its unit: px as stored, degrees, mm; signals have none.  A sample's time is
+when the picture arrived, on LSL's clock; of a film, whose pictures have no such time, when the sample is sent.
 """
 
 import math
@@ -15,7 +15,7 @@ from tracker.sinks.contract import Sink
 from tracker.sinks.keypoints.record import Header
 from tracker.sources.contract import SourceInfo
 from tracker.spec import COLUMNS, KEYPOINTS
-from tracker.types import Tracked
+from tracker.types import Signals, Tracked
 
 CHANNELS: dict[str, str] = {
     "face": "id",
@@ -24,6 +24,7 @@ CHANNELS: dict[str, str] = {
     **{f"{name}_sigma": "px" for name in KEYPOINTS},
     **{f"pose_{angle}": "degrees" for angle in ("yaw", "pitch", "roll")},
     **{f"pose_{axis}": "mm" for axis in "xyz"},
+    **dict.fromkeys(Signals._fields, "ratio"),
 }
 """Name -> unit, in the order of a sample."""
 
@@ -64,7 +65,7 @@ def open_lsl(name: str, info: SourceInfo, header: Header) -> Sink:
 
 
 def sample_of(tracked: Tracked) -> list[float]:
-    """The values of `CHANNELS`; NaN where there is no face or no pose."""
+    """The values of `CHANNELS`; NaN where there is no face, no pose or no signal."""
     if not tracked.faces:
         return [math.nan] * len(CHANNELS)
     first = min(range(len(tracked.faces)), key=lambda row: tracked.faces[row].id)
@@ -75,4 +76,5 @@ def sample_of(tracked: Tracked) -> list[float]:
         *tracked.keypoints[first].ravel().tolist(),
         *tracked.sigma[first].tolist(),
         *([math.nan] * 6 if pose is None else astuple(pose)),
+        *(tracked.signals[first] if tracked.signals else [math.nan] * len(Signals._fields)),
     ]

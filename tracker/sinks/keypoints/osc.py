@@ -8,6 +8,7 @@ For each frame; positions are fractions of the picture's width (x) and height (y
     /fkp/ID/box LEFT TOP RIGHT BOTTOM
     /fkp/ID/score SCORE                  0 to 1
     /fkp/ID/pose YAW PITCH ROLL X Y Z    degrees and mm, see `tracker.core.head_pose`; left out if no head fits
+    /fkp/ID/SIGNAL VALUE SIGMA           for each of the three names of `spec.SIGNALS`; left out if the network has none
 
 The face with the lowest id, which has been there longest, is sent again with `first` instead of its id, so that a
 puppet can follow one face.  The first two messages are one bundle and each face is another, so a datagram stays below
@@ -24,9 +25,9 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from tracker.sinks.contract import Sink
 from tracker.sinks.keypoints.datagrams import Datagrams, open_datagrams
-from tracker.spec import KEYPOINTS
+from tracker.spec import KEYPOINTS, SIGNALS
 from tracker.support.address import Address
-from tracker.types import Face, Pose, Tracked
+from tracker.types import Face, Pose, Signals, Tracked
 
 Message = tuple[str, list[int | float]]
 """Address and arguments."""
@@ -60,15 +61,16 @@ def bundles(tracked: Tracked) -> Iterator[list[Message]]:
     ids = [face.id for face in tracked.faces]
     yield [("/fkp/frame", [frame.index, frame.timestamp, width, height]), ("/fkp/faces", [*ids])]
     poses = tracked.poses or (None,) * len(ids)
-    for face, points, pose in zip(tracked.faces, tracked.keypoints, poses, strict=True):
-        messages = _face(face, points, pose, np.array([width, height], np.float32))
+    signals = tracked.signals or (None,) * len(ids)
+    for face, points, pose, told in zip(tracked.faces, tracked.keypoints, poses, signals, strict=True):
+        messages = _face(face, points, pose, told, np.array([width, height], np.float32))
         yield [(f"/fkp/{face.id}/{name}", arguments) for name, arguments in messages.items()]
         if face.id == min(ids):
             yield [(f"/fkp/first/{name}", arguments) for name, arguments in messages.items()]
 
 
 def _face(
-    face: Face, points: NDArray[np.float32], pose: Pose | None, size: NDArray[np.float32]
+    face: Face, points: NDArray[np.float32], pose: Pose | None, signals: Signals | None, size: NDArray[np.float32]
 ) -> dict[str, list[int | float]]:
     """The messages of one face; `points` (15, 2) in frame px, `size` (2,) is the frame's width and height."""
     corners = np.array(astuple(face.box), np.float32).reshape(2, 2)
@@ -77,7 +79,14 @@ def _face(
         "box": (corners / size).ravel().tolist(),
         "score": [float(face.score)],
         **({} if pose is None else {"pose": list(astuple(pose))}),
+        **_signals(signals),
     }
+
+
+def _signals(signals: Signals | None) -> dict[str, list[int | float]]:
+    if signals is None:
+        return {}
+    return {name: [getattr(signals, name), getattr(signals, f"{name}_sigma")] for name in SIGNALS}
 
 
 def _encoded(messages: list[Message]) -> bytes:

@@ -19,13 +19,14 @@ from tracker.errors import PipeClosed, SinkError
 from tracker.spec import COLUMNS, KEYPOINTS
 from tracker.support.address import DEVNULL, STDOUT
 from tracker.support.atomic import PartialFile, open_partial
-from tracker.types import Pose, Tracked
+from tracker.types import Pose, Signals, Tracked
 
 PX_DECIMALS = 3
 SCORE_DECIMALS = 4
 TIME_DECIMALS = 6
 DEGREE_DECIMALS = 2
 MM_DECIMALS = 1
+SIGNAL_DECIMALS = 4
 
 TABLE: tuple[str, ...] = (
     *("frame", "time", "face", "score"),
@@ -33,6 +34,7 @@ TABLE: tuple[str, ...] = (
     *(f"{name}_sigma" for name in KEYPOINTS),
     *(f"box_{side}" for side in ("left", "top", "right", "bottom")),
     *(f"pose_{part}" for part in ("yaw", "pitch", "roll", "x", "y", "z")),
+    *Signals._fields,
     "image",
 )
 """The columns of CSV, Parquet and `tracker.table.read`; one row per face and frame."""
@@ -73,12 +75,13 @@ def record_of(tracked: Tracked) -> dict[str, Any]:
 
 
 def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
-    """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15], all frame px; and
-    pose {yaw, pitch, roll (degrees), x, y, z (mm)} or None.
+    """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15], all frame px;
+    pose {yaw, pitch, roll (degrees), x, y, z (mm)} or None; and signals, the fields of `Signals`, or None.
     """
     points = _rounded(tracked.keypoints)
     sigmas = _rounded(tracked.sigma)
     poses = tracked.poses or (None,) * len(tracked.faces)
+    signals = tracked.signals or (None,) * len(tracked.faces)
     return [
         {
             "id": face.id,
@@ -87,8 +90,11 @@ def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
             "points": face_points,
             "sigma": face_sigmas,
             "pose": None if pose is None else _pose(pose),
+            "signals": None if told is None else _signals(told),
         }
-        for face, face_points, face_sigmas, pose in zip(tracked.faces, points, sigmas, poses, strict=True)
+        for face, face_points, face_sigmas, pose, told in zip(
+            tracked.faces, points, sigmas, poses, signals, strict=True
+        )
     ]
 
 
@@ -101,6 +107,7 @@ def rows_of(record: dict[str, Any]) -> list[list[Any]]:
             *face["sigma"],
             *face["box"],
             *((None,) * 6 if face["pose"] is None else face["pose"].values()),
+            *((None,) * len(Signals._fields) if face["signals"] is None else face["signals"].values()),
             record.get("image"),
         ]
         for face in record["faces"]
@@ -110,6 +117,10 @@ def rows_of(record: dict[str, Any]) -> list[list[Any]]:
 def _pose(pose: Pose) -> dict[str, float]:
     digits = {"yaw": DEGREE_DECIMALS, "pitch": DEGREE_DECIMALS, "roll": DEGREE_DECIMALS}
     return {name: round(value, digits.get(name, MM_DECIMALS)) for name, value in dataclasses.asdict(pose).items()}
+
+
+def _signals(signals: Signals) -> dict[str, float]:
+    return {name: round(value, SIGNAL_DECIMALS) for name, value in signals._asdict().items()}
 
 
 def _rounded(px: ArrayLike) -> Any:

@@ -17,6 +17,7 @@ from tracker.sinks.keypoints.openface import COLUMNS as OPENFACE_COLUMNS
 from tracker.sinks.keypoints.openface import IBUG, POSE
 from tracker.sinks.keypoints.record import TABLE
 from tracker.spec import KEYPOINTS
+from tracker.types import Signals
 
 if TYPE_CHECKING:
     import pandas
@@ -27,8 +28,10 @@ LEDGER = "fkp-batch.ndjson"
 POSE_PARTS = ("yaw", "pitch", "roll", "x", "y", "z")
 BOX = tuple(f"box_{side}" for side in ("left", "top", "right", "bottom"))
 SIGMAS = tuple(f"{name}_sigma" for name in KEYPOINTS)
-MAY_LACK = frozenset({"image", *(f"pose_{part}" for part in POSE_PARTS)})
+MAY_LACK = frozenset({"image", *(f"pose_{part}" for part in POSE_PARTS), *Signals._fields})
 """Columns of ours in which a value may be missing."""
+MAY_BE_ABSENT = frozenset({"image", *Signals._fields})
+"""Columns that a file may be without: only pictures have names, and older files no signals."""
 
 LARGEST_RATIO = 100
 """How many times as large as its file a Parquet table may be; ours are some four times as large."""
@@ -171,6 +174,7 @@ def _face(face: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     row |= {f"{name}_sigma": sigma for name, sigma in zip(names, face["sigma"], strict=True)}
     row |= dict(zip(BOX, face["box"], strict=True))
     row |= {} if face["pose"] is None else {f"pose_{part}": face["pose"][part] for part in POSE_PARTS}
+    row |= {name: face["signals"][name] for name in Signals._fields} if face.get("signals") is not None else {}
     for name, value in row.items():
         if type(value) not in (int, float) or not math.isfinite(value):
             raise ValueError(f"{name} is {value!r}, expected a number")
@@ -195,6 +199,7 @@ def _coco_row(annotation: Mapping[str, Any], names: Sequence[str], image: Mappin
         "sigma": annotation["sigma"],
         "box": [left, top, round(left + width, 3), round(top + height, 3)],
         "pose": annotation["pose"],
+        "signals": annotation.get("signals"),
     }
     name = None if image["file_name"] == f"frame_{image['frame']:06}.png" else image["file_name"]
     return {"frame": image["frame"], "time": image["time"], "image": name} | _face(face, names)
@@ -223,7 +228,7 @@ def _whole_csv(path: Path) -> "pandas.DataFrame":
 
 
 def _read_openface(path: Path) -> "pandas.DataFrame":
-    """13 of the keypoints and the pose; the eye centres, sigma and the box are not in that format."""
+    """13 of the keypoints and the pose; the eye centres, sigma, the box and signals are not in that format."""
     table = _whole_csv(path)
     missing = [name for name in OPENFACE_COLUMNS if name not in table.columns and name != "image"]
     if missing:
@@ -265,6 +270,6 @@ READERS: dict[str, Callable[[Path], "pandas.DataFrame"]] = {
 
 
 def _require_columns(names: Any) -> None:
-    missing = [name for name in TABLE if name not in names and name != "image"]
+    missing = [name for name in TABLE if name not in names and name not in MAY_BE_ABSENT]
     if missing:
         raise ValueError(f"it has no column {missing[0]}")

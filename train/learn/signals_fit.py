@@ -1,0 +1,241 @@
+"""Fits the head that tells signals to a finished net, which stays as it is.
+
+In: a net and faces with 68 landmarks.  Out: a calibrated `SignalHead` and how good it is on pictures held out.
+
+Photographs show few closed eyes, so most are made: lids are moved together by a warp (`train.data.lids`).
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tracker.errors import DataError
+from tracker.geometry import cut, region_from_keypoints
+from tracker.spec import SIGNALS, SIZE
+from train.data.faces68 import HUMAN, LANDMARKS, Crops68, keypoints_from_68
+from train.data.lids import own_ratios, signals_of, trust_of_seen, with_eyes_closed
+from train.data.split import judges_turned
+from train.learn.augment import Augmentation, disturbed, placed
+from train.learn.calibrate import FEWEST, best_scale
+from train.learn.losses import student_t
+from train.learn.model import HEADS, Net, density_of, standardised
+from train.learn.signals import SIGNAL_MIRROR, SignalHead, pooled
+from train.learn.targets import CANVAS
+from train.metrics import rank_auc
+
+CLOSED_COPIES = 2
+"""Copies of each face whose eyes a warp closes."""
+OFTEN = 3.0
+"""How often a face with truly closed eyes is drawn, beside one of the others."""
+JUDGING = 5
+"""Every fifth picture is held out."""
+
+CLOSED, OPEN = 0.1, 0.2
+"""Lids over the eye's own width: below the first an eye is closed, from the second on it is open."""
+SHUT, APART = 0.05, 0.15
+"""Inner lips over their own width: the same of a mouth."""
+
+CALM = Augmentation(rotation_deg=6.0, scale=0.05, shift=0.04, zoom_share=0.03, exposure_share=0.06)
+"""Crops nearly as tracking cuts them."""
+
+_OF_A = [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalsConfig:
+    """How the head is fitted."""
+
+    hidden: int = 12
+    steps: int = 1_000
+    batch: int = 256
+    views: int = 2
+    """Augmented crops of each face."""
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    near: float = 0.05
+    """Errors below count by their square, those above by their size."""
+    exact: float = 10.0
+    """Weight of that beside the likelihood that teaches sigma."""
+    seed: int = 0
+    augmentation: Augmentation = CALM
+
+
+class Fitted(NamedTuple):
+    """A head, and how good it is on the pictures that were held out."""
+
+    head: SignalHead
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Faces:
+    """M faces."""
+
+    canvases: NDArray[np.uint8]
+    """(M, 1, CANVAS, CANVAS)"""
+    targets: NDArray[np.float32]
+    """(M, 3) of `SIGNALS`"""
+    weights: NDArray[np.float32]
+    """(M, 3)"""
+    ratios: NDArray[np.float32]
+    """(M, 3), see `own_ratios`."""
+    held_out: NDArray[np.bool_]
+    human: NDArray[np.bool_]
+    """Whether people placed all landmarks."""
+    warped: NDArray[np.bool_]
+
+    def only(self, chosen: NDArray[np.bool_]) -> "_Faces":
+        return _Faces(*(getattr(self, each.name)[chosen] for each in fields(self)))
+
+    @property
+    def chances(self) -> Tensor:
+        """(M,) how often each is drawn."""
+        closed = (self.ratios[:, :2] < CLOSED) & (self.weights[:, :2] > 0) & ~self.warped[:, None]
+        return torch.from_numpy(np.where(closed.any(1), OFTEN, 1.0))
+
+
+def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
+    """A head for this net.  Raises DataError where `sets` hold too few faces.
+
+    A fifth of the pictures is held out: by them sigma is scaled, and of them is the report.
+    """
+    torch.manual_seed(config.seed)
+    faces = _gathered(sets, np.random.default_rng(config.seed))
+    learned, judged = faces.only(~faces.held_out), faces.only(faces.held_out & faces.human & ~faces.warped)
+    if not len(learned.targets) or not len(judged.targets):
+        raise DataError("the faces with 68 landmarks are too few to fit and judge signals; give more of them")
+    head = _fit(*_views(net, learned, config), learned.chances.repeat(config.views), config)
+    edge = (CANVAS - SIZE) // 2
+    with torch.no_grad():
+        crops = torch.from_numpy(judged.canvases[..., edge : edge + SIZE, edge : edge + SIZE])
+        values, sigma = (each.numpy() for each in head(_seen(net, crops)))
+        scales = _scales(np.abs(values - judged.targets) / sigma, judged.weights > 0)
+        head.doubt.bias += torch.from_numpy(np.log(scales)).float()
+    return Fitted(head, reported(values, sigma * scales, judged.targets, judged.ratios))
+
+
+def reported(
+    values: NDArray[np.floating],
+    sigma: NDArray[np.floating],
+    targets: NDArray[np.floating],
+    ratios: NDArray[np.floating],
+) -> dict[str, Any]:
+    """How good signals (N, 3) are; `ratios` (N, 3) are the truth over each eye's and mouth's own width.
+
+    An AUC is the chance that an open one gets the higher value than a closed one.
+    """
+    eyes, lids, lips = values[:, :2].ravel(), ratios[:, :2].ravel(), ratios[:, 2]
+    off = np.abs(values - targets)
+    return {
+        "faces": len(values),
+        "closed_eyes": int((lids < CLOSED).sum()),
+        "closed_eyes_auc": rank_auc(eyes[lids >= OPEN], eyes[lids < CLOSED]),
+        "open_mouths": int((lips > APART).sum()),
+        "open_mouths_auc": rank_auc(values[lips > APART, 2], values[lips < SHUT, 2]),
+        "mean_error": dict(zip(SIGNALS, off.mean(0).round(4).tolist(), strict=True)),
+        "within_1_sigma": dict(zip(SIGNALS, (off <= sigma).mean(0).round(3).tolist(), strict=True)),
+    }
+
+
+def _gathered(sets: Sequence[Crops68], random: np.random.Generator) -> _Faces:
+    """All faces that do not judge turned heads, each with its copies."""
+    parts = []
+    for crops in (each.only(~judges_turned(each)) for each in sets):
+        parts.append(_truths(crops, crops.landmarks, warped=False))
+        known = np.isfinite(crops.landmarks).all((1, 2)) & trust_of_seen(_seen_by(crops))[:, :2].any(1)
+        by_people = crops.only(known)
+        copies = (with_eyes_closed(by_people, random) for _ in range(CLOSED_COPIES))
+        parts += [_truths(copy, by_people.landmarks, warped=True) for copy in copies]
+    return _Faces(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Faces)))
+
+
+def _truths(crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool) -> _Faces:
+    """`landmarks` (N, 68, 2), px, say where the faces lie, as before they were warped."""
+    points = keypoints_from_68(landmarks)
+    whole = np.isfinite(points).all((1, 2)) & np.isfinite(crops.landmarks).all((1, 2))
+    crops, points = crops.only(whole), points[whole]
+    regions = [region_from_keypoints(each) for each in points]
+    wide = [replace(region, side=region.side * CANVAS / SIZE) for region in regions]
+    canvases = [cut(image, [region], CANVAS)[0] for image, region in zip(crops.images, wide, strict=True)]
+    seen = _seen_by(crops)
+    return _Faces(
+        np.array(canvases, np.uint8).reshape(-1, 1, CANVAS, CANVAS),
+        signals_of(crops.landmarks, np.array([region.side for region in regions])).astype(np.float32),
+        trust_of_seen(seen).astype(np.float32),
+        own_ratios(crops.landmarks).astype(np.float32),
+        np.array([zlib.crc32(_picture(name).encode()) % JUDGING == 0 for name in crops.names], bool),
+        (seen == HUMAN).all(1),
+        np.full(len(seen), warped),
+    )
+
+
+def _seen_by(crops: Crops68) -> NDArray[np.uint8]:
+    """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN`."""
+    return np.full((len(crops.names), LANDMARKS), HUMAN, np.uint8) if crops.seen is None else crops.seen
+
+
+def _picture(name: str) -> str:
+    """What the names of all faces in a picture, and of all that was made of them, have in common."""
+    return name.removeprefix("helen_").partition("_")[0].partition(".")[0]
+
+
+def _views(net: Net, faces: _Faces, config: SignalsConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """What the net sees (M views, F) in augmented crops of each face, with their targets and weights (M views, 3)."""
+    seen, labels = [], []
+    targets = torch.from_numpy(np.stack([faces.targets, faces.weights]))
+    for _ in range(config.views):
+        for some in torch.arange(len(faces.targets)).split(config.batch):
+            placement = placed(len(some), config.augmentation, torch.device("cpu"))
+            crops = disturbed(placement.cut(torch.from_numpy(faces.canvases[some])), config.augmentation)
+            seen.append(_seen(net, crops))
+            here = targets[:, some]
+            labels.append(torch.where(placement.mirrored[None, :, None], here[..., SIGNAL_MIRROR], here))
+    return torch.cat(seen), *torch.cat(labels, 1)
+
+
+@torch.no_grad()
+def _seen(net: Net, crops: Tensor) -> Tensor:
+    """What the net sees in crops (N, 1, 96, 96): (N, F)."""
+    features, deepest = net.features(standardised(crops))
+    return pooled(features, density_of(net.mapped(features)[:, _OF_A]), deepest)
+
+
+def _fit(seen: Tensor, targets: Tensor, weights: Tensor, chances: Tensor, config: SignalsConfig) -> SignalHead:
+    """A head fitted to what the net saw (M, F), targets and weights (M, 3)."""
+    middle, spread = seen.mean(0), seen.std(0) + 1e-3
+    head = SignalHead(seen.shape[1], config.hidden)
+    for layer, start in ((head.value, targets.mean(0)), (head.doubt, torch.full((len(SIGNALS),), -2.5))):
+        nn.init.zeros_(layer.weight)
+        layer.bias.data.copy_(start)
+    optimizer = torch.optim.AdamW(head.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, config.steps)
+    for _ in range(config.steps):
+        some = torch.multinomial(chances, config.batch, replacement=True)
+        values, sigma = head((seen[some] - middle) / spread)
+        off = values - targets[some]
+        exact = nn.functional.smooth_l1_loss(off, torch.zeros_like(off), beta=config.near, reduction="none")
+        likely = student_t(off[..., None], sigma).squeeze(-1)
+        value = ((config.exact * exact + likely) * weights[some]).sum() / weights[some].sum()
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():  # what the net saw comes as it is
+        head.hidden.weight /= spread
+        head.hidden.bias -= head.hidden.weight @ middle
+    return head
+
+
+def _scales(ratio: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(3,) factors of sigma, so that as many errors lie within as it promises; `ratio` (N, 3) is error over sigma.
+
+    Mirrored signals are judged together; 1 where there are too few labels.
+    """
+    together = [np.concatenate([ratio[known[:, i], i] for i in {signal, SIGNAL_MIRROR[signal]}]) for signal in range(3)]
+    return np.array([best_scale(each) if len(each) >= FEWEST else 1.0 for each in together])
