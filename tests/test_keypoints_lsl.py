@@ -11,11 +11,14 @@ from programs import fkp_track
 from test_keypoints_record import HEADER, tracked
 
 from tracker.sources.contract import SourceInfo
+from tracker.types import Signals
 
 os.environ.setdefault("LSLAPICFG", str(Path(__file__).parent / "data" / "lsl_loopback.cfg"))
 pylsl = pytest.importorskip("pylsl")
 
 from tracker.sinks.keypoints.lsl import CHANNELS, KIND, open_lsl, sample_of  # noqa: E402
+
+CHANNELS_OF_POSE = [name for name in CHANNELS if name.startswith("pose_")]
 
 
 def test_a_sample_is_the_oldest_face_by_name():
@@ -27,13 +30,14 @@ def test_a_sample_is_the_oldest_face_by_name():
         assert sample["nose_tip_x"] == pytest.approx(result.keypoints[0, 10, 0])
         assert sample["nose_tip_sigma"] == pytest.approx(result.sigma[0, 10])
         assert (sample["pose_yaw"], sample["pose_z"]) == pytest.approx((1.23456, 640.98765))
+        assert (sample["eye_open_left"], sample["mouth_open_sigma"]) == pytest.approx((0.3123456, 0.06))
 
 
 def test_a_frame_without_a_face_is_a_sample_of_no_numbers():
     assert np.isnan(sample_of(tracked(0, 0))).all()
-    without_pose = sample_of(replace(tracked(0, 1), poses=()))
-    assert np.isnan(without_pose[-6:]).all()
-    assert np.isfinite(without_pose[:-6]).all()
+    for lacking, names in (("poses", CHANNELS_OF_POSE), ("signals", Signals._fields)):
+        sample = dict(zip(CHANNELS, sample_of(replace(tracked(0, 1), **{lacking: ()})), strict=True))
+        assert [name for name, value in sample.items() if np.isnan(value)] == list(names)
 
 
 def test_an_inlet_on_this_machine_gets_names_units_numbers_and_times():

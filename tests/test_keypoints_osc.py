@@ -1,13 +1,14 @@
 """Keypoints as Open Sound Control, received by python-osc's own server."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tracker.spec import KEYPOINTS
 from tracker.support.address import Address
-from tracker.types import Box, Face, Frame, Pose, Region, Tracked
+from tracker.types import Box, Face, Frame, Pose, Region, Signals, Tracked
 
 pytest.importorskip("pythonosc", reason="needs the extra osc")
 
@@ -84,6 +85,14 @@ def test_the_face_that_has_been_there_longest_is_also_called_first(receive):
     messages = dict(receive(tracked(3, (7, 4))))
     for address in (*KEYPOINTS, "box", "score"):
         assert messages[f"/fkp/first/{address}"] == messages[f"/fkp/4/{address}"]
+
+
+def test_signals_are_sent_with_their_sigma_if_the_network_tells_any(receive):
+    told = replace(tracked(3, (4,)), signals=(Signals(0.25, 0.5, 0.75, 0.125, 0.0625, 0.03125),))
+    messages = dict(receive(told))
+    assert messages["/fkp/4/eye_open_left"] == messages["/fkp/first/eye_open_left"] == [0.25, 0.125]
+    assert messages["/fkp/4/mouth_open"] == [0.75, 0.03125]
+    assert not any("open" in address for address, _ in receive(tracked(3, (4,))))
 
 
 def test_a_head_pose_is_sent_where_there_is_one(receive):

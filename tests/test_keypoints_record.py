@@ -16,9 +16,10 @@ from tracker.sinks.keypoints.csv import open_csv
 from tracker.sinks.keypoints.jsonl import open_jsonl
 from tracker.sinks.keypoints.record import Header
 from tracker.sinks.keypoints.registry import FORMATS
-from tracker.spec import COLUMNS, KEYPOINTS
-from tracker.types import Box, Face, Frame, Pose, Region, Tracked
+from tracker.spec import COLUMNS, KEYPOINTS, SIGNALS
+from tracker.types import Box, Face, Frame, Pose, Region, Signals, Tracked
 
+SIGNAL_COLUMNS = [*SIGNALS, *(f"{name}_sigma" for name in SIGNALS)]
 HEADER = Header("talk.mp4", 640, 480, "ab" * 32, "onnxruntime-cpu 1.31.1", "yunet", 65.0)
 
 
@@ -32,6 +33,7 @@ def tracked(index, faces, *, name=""):
         random.uniform(0, 480, (faces, 15, 2)).astype(np.float32),
         random.uniform(0.5, 3, (faces, 15)).astype(np.float32),
         tuple(Pose(1.23456, -2.34567, 3, 10.123, -20, 640.98765) for _ in range(faces)),
+        tuple(Signals(0.3123456, 0.25, -0.01, 0.04, 0.05, 0.06) for _ in range(faces)),
     )
 
 
@@ -72,13 +74,25 @@ def test_jsonl_has_a_line_for_every_frame(tmp_path):
     assert list(two) == ["frame", "time", "faces"]
     assert [face["id"] for face in two["faces"]] == [7, 8]
     face = two["faces"][1]
-    assert list(face) == ["id", "score", "box", "points", "sigma", "pose"]
+    assert list(face) == ["id", "score", "box", "points", "sigma", "pose", "signals"]
     assert face["score"] == 0.9877
     assert face["box"] == [10.123, 20, 110.988, 140]
     np.testing.assert_allclose(face["points"], results[0].keypoints[1], atol=0.0006)
     np.testing.assert_allclose(face["sigma"], results[0].sigma[1], atol=0.0006)
     assert face["pose"] == {"yaw": 1.23, "pitch": -2.35, "roll": 3, "x": 10.1, "y": -20, "z": 641.0}
+    assert list(face["signals"]) == SIGNAL_COLUMNS
+    assert list(face["signals"].values()) == [0.3123, 0.25, -0.01, 0.04, 0.05, 0.06]
     assert all(len(str(value)) <= 7 for point in face["points"] for value in point)
+
+
+def test_a_network_without_signals_leaves_them_out_instead_of_saying_zero(tmp_path):
+    results = [replace(tracked(0, 2), signals=())]
+    write_all(open_jsonl(tmp_path / "x.jsonl", HEADER, overwrite=False), results)
+    write_all(open_csv(tmp_path / "x.csv", HEADER, overwrite=False), results)
+    _, line = map(json.loads, (tmp_path / "x.jsonl").read_text().splitlines())
+    assert all("signals" not in face for face in line["faces"])
+    rows = list(csv.DictReader((tmp_path / "x.csv").read_text("utf-8").splitlines()))
+    assert [[row[name] for name in SIGNAL_COLUMNS] for row in rows] == [[""] * 6] * 2
 
 
 def test_pictures_are_named_in_both_formats(tmp_path):
@@ -97,7 +111,7 @@ def test_csv_has_kaggles_columns_and_a_row_for_every_face(tmp_path):
     first, *rows = csv.reader((tmp_path / "x.csv").read_text().splitlines())
     assert first[:49] == ["frame", "time", "face", "score", *COLUMNS, *(f"{name}_sigma" for name in KEYPOINTS)]
     assert first[49:53] == ["box_left", "box_top", "box_right", "box_bottom"]
-    assert first[53:] == ["pose_yaw", "pose_pitch", "pose_roll", "pose_x", "pose_y", "pose_z"]
+    assert first[53:] == ["pose_yaw", "pose_pitch", "pose_roll", "pose_x", "pose_y", "pose_z", *SIGNAL_COLUMNS]
     assert [row[:4] for row in rows] == [
         ["0", "0.0", "7", "0.9877"],
         ["0", "0.0", "8", "0.9877"],
@@ -105,7 +119,8 @@ def test_csv_has_kaggles_columns_and_a_row_for_every_face(tmp_path):
     ]
     np.testing.assert_allclose(np.array(rows[1][4:34], float), results[0].keypoints[1].ravel(), atol=0.0006)
     np.testing.assert_allclose(np.array(rows[1][34:49], float), results[0].sigma[1], atol=0.0006)
-    assert rows[1][49:] == ["10.123", "20.0", "110.988", "140.0", "1.23", "-2.35", "3", "10.1", "-20", "641.0"]
+    assert rows[1][49:59] == ["10.123", "20.0", "110.988", "140.0", "1.23", "-2.35", "3", "10.1", "-20", "641.0"]
+    assert rows[1][59:] == ["0.3123", "0.25", "-0.01", "0.04", "0.05", "0.06"]
 
 
 def test_a_face_whose_pose_is_not_known_has_null_and_empty_cells(tmp_path):
@@ -115,7 +130,7 @@ def test_a_face_whose_pose_is_not_known_has_null_and_empty_cells(tmp_path):
     _, *lines = map(json.loads, (tmp_path / "x.jsonl").read_text().splitlines())
     assert [face["pose"] for line in lines for face in line["faces"]] == [None] * 3
     _, *rows = csv.reader((tmp_path / "x.csv").read_text().splitlines())
-    assert [row[53:] for row in rows] == [[""] * 6] * 3
+    assert [row[53:59] for row in rows] == [[""] * 6] * 3
 
 
 def test_a_csv_without_a_frame_still_has_its_columns(tmp_path):
@@ -178,7 +193,7 @@ def test_a_killed_run_leaves_whole_lines(tmp_path):
     assert jsonl.endswith("\n")
     assert len([json.loads(line) for line in jsonl.splitlines()]) > 51
     assert table.endswith("\n")
-    assert {line.count(",") for line in table.splitlines()} == {4 + 30 + 15 + 4 + 6 - 1}
+    assert {line.count(",") for line in table.splitlines()} == {4 + 30 + 15 + 4 + 6 + 6 - 1}
 
 
 def test_a_full_disk_is_one_message_and_keeps_the_whole_lines(tmp_path):

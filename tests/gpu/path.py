@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracker.backends.choice import OnProcessorAfterLoss
-from tracker.backends.contract import BATCHES
+from tracker.backends.contract import BATCHES, Answer, answer_of
 from tracker.backends.tensorrt import crops
 from tracker.backends.tensorrt.device import Device
 from tracker.backends.tensorrt.driver import Driver
@@ -41,6 +41,7 @@ from tracker.spec import SIZE
 from tracker.types import Region
 from train.export.onnx import served
 from train.learn.model import HEADS, Net
+from train.learn.signals import SignalHead, Telling
 
 Image = NDArray[np.uint8]
 NEAR_PX = 0.05
@@ -55,16 +56,22 @@ FEW = 2 if STANDIN else 8
 CHECKS: dict[str, Callable[[], Any]] = {}
 
 
-def shipped_net() -> Net:
+def shipped_net() -> Net | Telling:
     """The network that ships, in torch: its ONNX file names its weights as torch does."""
     weights = {each.name: onnx.numpy_helper.to_array(each).copy() for each in onnx.load(load().path).graph.initializer}
     net = served(Net(), [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
     state = {name: torch.from_numpy(weights[name]) for name in net.state_dict()}
     net.load_state_dict(state)
     net.offset = torch.from_numpy(weights["offset"]) if "offset" in weights else net.offset
-    return net.eval()
+    if "signals" not in SHAPES:
+        return net.eval()
+    hidden, seen = weights["head.hidden.weight"].shape
+    head = SignalHead(seen, hidden)
+    head.load_state_dict({name: torch.from_numpy(weights[f"head.{name}"]) for name in head.state_dict()})
+    return Telling(net, head).eval()
 
 
+SHAPES = load().outputs
 ON_PROCESSOR = shipped_net()
 NET = ON_PROCESSOR if STANDIN else shipped_net().cuda()
 torch.backends.cudnn.allow_tf32 = False
@@ -77,11 +84,8 @@ class Context:
     def __init__(self, batch: int) -> None:
         self.batch, self.at = batch, {}
         self.call = ctypes.CFUNCTYPE(None)(self.infer)
-        self.shapes = {
-            "faces": ((batch, 1, SIZE, SIZE), "u1"),
-            "points": ((batch, 15, 2), "f4"),
-            "sigma": ((batch, 15), "f4"),
-        }
+        self.shapes = {"faces": ((batch, 1, SIZE, SIZE), "u1")}
+        self.shapes |= {name: ((batch, *shape), "f4") for name, shape in SHAPES.items()}
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         shape, kind = self.shapes[name]
@@ -101,7 +105,7 @@ class Context:
 
     def infer(self) -> None:
         with torch.inference_mode():
-            for name, answer in zip(("points", "sigma"), NET(self.at["faces"]), strict=True):
+            for name, answer in zip(SHAPES, NET(self.at["faces"]), strict=True):
                 self.at[name].copy_(answer)
 
     def execute_async_v3(self, stream: int) -> bool:
@@ -130,13 +134,16 @@ class Engine:
 def opened() -> TensorRT:
     device = Device(0)
     with device:
-        return TensorRT(device, Engine(), "torch in place of the engine")
+        return TensorRT(device, Engine(), "torch in place of the engine", shapes=SHAPES)
 
 
-def on_processor(faces: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def on_processor(faces: Image) -> Answer:
     with torch.inference_mode():
-        points, sigma = ON_PROCESSOR(torch.from_numpy(faces))
-    return points.numpy(), sigma.numpy()
+        return answer_of(*(each.numpy() for each in ON_PROCESSOR(torch.from_numpy(faces))))
+
+
+def numbers(answer: Answer) -> list[NDArray[np.float32]]:
+    return [*answer] if answer.signals is None else [*answer, answer.signals]
 
 
 def regions(count: int, times: float = 1.0) -> list[Region]:
@@ -151,11 +158,13 @@ def regions(count: int, times: float = 1.0) -> list[Region]:
 def off_px(backend: Any, image: Image, where: list[Region]) -> float:
     """How far the answers are from the processor's, those for ready crops too; crop px."""
     here = cut(np.ascontiguousarray(image), where)
-    right = on_processor(here)
-    answers = [*backend.infer_frame(image, where), *backend(here)]
-    for answer, wanted in zip(answers, [*right, *right], strict=True):
+    right = numbers(on_processor(here)) * 2
+    answers = [*numbers(backend.infer_frame(image, where)), *numbers(backend(here))]
+    if not where:  # then nobody tells signals
+        right = right[:2] * 2
+    for answer, wanted in zip(answers, right, strict=True):
         assert (answer.shape, answer.dtype) == (wanted.shape, wanted.dtype)
-    return max(float(np.abs(a - b).max(initial=0)) for a, b in zip(answers, [*right, *right], strict=True)) * SIZE / 2
+    return max(float(np.abs(a - b).max(initial=0)) for a, b in zip(answers, right, strict=True)) * SIZE / 2
 
 
 def check(work: Callable[[], Any]) -> Callable[[], Any]:

@@ -22,6 +22,7 @@ NOBODY = Answer(np.empty((0, len(KEYPOINTS), 2), np.float32), np.empty((0, len(K
 
 Outputs: TypeAlias = Mapping[str, tuple[int, ...]]
 """Name of each of the network's outputs, in their order -> its shape for one face."""
+WITHOUT_SIGNALS: Outputs = {"points": (len(KEYPOINTS), 2), "sigma": (len(KEYPOINTS),)}
 
 Infer: TypeAlias = Callable[[NDArray[np.uint8], Sequence[Region]], Answer]
 """A BGR frame (H, W, 3) uint8 and the regions of N faces, frame px -> their answer."""
@@ -81,7 +82,7 @@ def in_batches(count: int, infer: Callable[[int, slice], Answer], batches: Seque
     if not answers:
         return NOBODY
     points, sigma = map(np.concatenate, zip(*answers, strict=True))
-    signals = [each.signals for each in answers if each.signals is not None]
+    signals = [told for each in answers if (told := getattr(each, "signals", None)) is not None]
     return Answer(points, sigma, np.concatenate(signals) if signals else None)
 
 

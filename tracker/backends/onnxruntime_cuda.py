@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tracker.backends.contract import Answer, Outputs, answer_of, in_batches, refused_where_it_fails
+from tracker.backends.contract import Answer, answer_of, in_batches, refused_where_it_fails
 from tracker.backends.onnxruntime import quiet_session_options
 from tracker.backends.selfcheck import checked
 from tracker.backends.settings import Settings
@@ -36,10 +36,10 @@ INSTALL = "pip install --force-reinstall --no-deps onnxruntime-gpu"
 class OnnxRuntimeCuda:
     """Backend over a session on a GPU; see `tracker.backends.contract` for the contract."""
 
-    def __init__(self, session: Any, name: str, outputs: Outputs, *place: Any) -> None:
+    def __init__(self, session: Any, name: str, *place: Any) -> None:
         """`place` is ONNX Runtime's word for where tensors lie, and the number of the device."""
         self.name = name
-        self._session, self._outputs, self._place = session, outputs, place
+        self._session, self._place = session, place
         self._lanes: dict[int, Lane] = {}
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
@@ -49,7 +49,7 @@ class OnnxRuntimeCuda:
 
         def infer(batch: int, some: slice) -> Answer:
             if batch not in self._lanes:
-                self._lanes[batch] = Lane(self._session, self._outputs, self._place, batch)
+                self._lanes[batch] = Lane(self._session, self._place, batch)
             return self._lanes[batch](faces[some])
 
         try:
@@ -65,16 +65,17 @@ class OnnxRuntimeCuda:
 class Lane:
     """One batch size: inputs and outputs that stay where they are on the GPU, as CUDA graphs want it."""
 
-    def __init__(self, session: Any, outputs: Outputs, place: tuple[Any, ...], batch: int) -> None:
+    def __init__(self, session: Any, place: tuple[Any, ...], batch: int) -> None:
         self._session, self._binding, self._run = session, session.io_binding(), ort.RunOptions()
         self._run.add_run_config_entry("gpu_graph_id", str(batch))
         self._faces = np.zeros((batch, 1, SIZE, SIZE), np.uint8)
         self._input = ort.OrtValue.ortvalue_from_numpy(self._faces, *place)
         self._binding.bind_ortvalue_input("faces", self._input)
         self._outputs = []
-        for name, shape in outputs.items():
-            self._outputs.append(ort.OrtValue.ortvalue_from_shape_and_type((batch, *shape), np.float32, *place))
-            self._binding.bind_ortvalue_output(name, self._outputs[-1])
+        for output in session.get_outputs():
+            shape = (batch, *output.shape[1:])
+            self._outputs.append(ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, *place))
+            self._binding.bind_ortvalue_output(output.name, self._outputs[-1])
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
         """(N, 1, 96, 96), N up to the batch."""
@@ -98,7 +99,7 @@ def open_cuda(weights: Weights, settings: Settings) -> OnnxRuntimeCuda:
         options = OPTIONS | {"device_id": str(settings.device), "enable_cuda_graph": graphs}
         try:
             with refused_where_it_fails(name):
-                backend = OnnxRuntimeCuda(_session(onnx, options), name, weights.outputs, "cuda", settings.device)
+                backend = OnnxRuntimeCuda(_session(onnx, options), name, "cuda", settings.device)
             return checked(backend, weights, settings.precision)
         except BackendUnavailable as error:
             log.debug("%s with enable_cuda_graph=%s: %s", name, graphs, error)

@@ -166,6 +166,7 @@ def onnx_bytes(net: Net | Telling) -> bytes:
     model = program.model_proto
     _spell_out_selu(model)
     _forget_source_paths(model)
+    _name_as_without_signals(model)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
@@ -204,6 +205,14 @@ def _spell_out_selu(model: onnx.ModelProto) -> None:
             del node.attribute[:]
             node.attribute.append(onnx.helper.make_attribute("alpha", SELU_ALPHA))
             node.attribute.append(onnx.helper.make_attribute("gamma", SELU_GAMMA))
+
+
+def _name_as_without_signals(model: onnx.ModelProto) -> None:
+    """The net's weights are called as in a network that tells no signals."""
+    for named in (*model.graph.initializer, *model.graph.value_info):
+        named.name = named.name.removeprefix("net.")
+    for node in model.graph.node:
+        node.input[:] = [name.removeprefix("net.") for name in node.input]
 
 
 def _forget_source_paths(model: onnx.ModelProto) -> None:

@@ -25,8 +25,10 @@ from tracker.detectors.registry import open_detector
 from tracker.errors import DataError
 from tracker.geometry import region_from_keypoints
 from tracker.spec import INDEX
-from tracker.types import Frame
+from tracker.types import Frame, Points
 from train.data.faces68 import HUMAN, IBUG, Crops68, keypoints_from_68, seen_from_68
+from train.data.lids import own_ratios, signals_of
+from train.learn.signals_fit import reported
 
 Look = Callable[[Frame], NDArray[np.float32]]
 """A picture -> the keypoints of the faces in it, (N, 15, 2) frame px, whatever pictures came before."""
@@ -36,6 +38,8 @@ YAW_DEG, ROLL_DEG = (0, 30, 45, 60, 75, 180), (0, 10, 20, 30, 180)
 LOST_PERCENT, BEYOND_PERCENT = 60.0, 10.0
 """Of the box's size: further off, a face was not found; and was found, but badly."""
 
+FOUND_SIDES = 0.15
+"""Mean error of the points, sides of the face's region, up to which a face counts as found."""
 FAR_OFF_PERCENT = 50.0
 """A face whose nearest prediction is further off than this was not found."""
 
@@ -105,18 +109,44 @@ def ours(weights: Path | None = None) -> Look:
 
 def ours_in_tracking(weights: Path | None = None, looks: int = 6) -> Look:
     """Our own tracker as it sees a face some frames later: in the crop that its own points asked for each time."""
+    answer = answers_in_tracking(weights, looks)
+    return lambda frame: answer(frame).keypoints
+
+
+def answers_in_tracking(weights: Path | None = None, looks: int = 6) -> Callable[[Frame], Points]:
+    """The same with all that the network says, its signals too."""
     detect, locate = open_detector("yunet"), Locate(open_backend("cpu", load(weights)))
 
-    def look(frame: Frame) -> NDArray[np.float32]:
+    def look(frame: Frame) -> Points:
         tracked = next(track([frame], detect, EachAlone(), locate, unsmoothed))
-        faces, keypoints = tracked.faces, tracked.keypoints
+        faces, points = tracked.faces, Points(tracked.keypoints, tracked.sigma)
         for _ in range(looks - 2):  # a fresh face was looked at twice
-            regions = [region_from_keypoints(points) for points in keypoints]
+            regions = [region_from_keypoints(each) for each in points.keypoints]
             faces = tuple(replace(face, region=at, fresh=False) for face, at in zip(faces, regions, strict=True))
-            keypoints = locate(frame.image, faces).keypoints
-        return keypoints
+            points = locate(frame.image, faces)
+        return points
 
     return look
+
+
+def judge_signals(crops: Crops68, answer: Callable[[Frame], Points]) -> dict[str, Any] | None:
+    """Look at every picture on its own; judge the signals of the faces found by the lids and lips that were labelled.
+
+    None where the network tells no signals.
+    """
+    told, truth = [], []
+    for i, points in enumerate(keypoints_from_68(crops.landmarks, "A")):
+        seen = answer(Frame(cv2.cvtColor(crops.images[i], cv2.COLOR_GRAY2BGR), 0, 0.0))
+        off_px = np.linalg.norm(seen.keypoints - points, axis=2).mean(1)
+        if seen.signals is not None and (off_px < FOUND_SIDES * region_from_keypoints(points).side).any():
+            told.append(seen.signals[np.argmin(off_px)])
+            truth.append(i)
+    if not told:
+        return None
+    values, sigma = np.hsplit(np.array(told), 2)
+    landmarks = crops.landmarks[truth]
+    sides_px = np.array([region_from_keypoints(points).side for points in keypoints_from_68(landmarks, "A")])
+    return reported(values, sigma, signals_of(landmarks, sides_px), own_ratios(landmarks))
 
 
 def judge_turned(crops: Crops68, look: Look) -> Turned:

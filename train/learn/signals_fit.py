@@ -5,6 +5,7 @@ In: a net and faces with 68 landmarks.  Out: a calibrated `SignalHead` and how g
 Photographs show few closed eyes, so most are made: lids are moved together by a warp (`train.data.lids`).
 """
 
+import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -28,6 +29,8 @@ from train.learn.model import HEADS, Net, density_of, standardised
 from train.learn.signals import SIGNAL_MIRROR, SignalHead, pooled
 from train.learn.targets import CANVAS
 from train.metrics import rank_auc
+
+log = logging.getLogger(__name__)
 
 CLOSED_COPIES = 2
 """Copies of each face whose eyes a warp closes."""
@@ -110,6 +113,7 @@ def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
     learned, judged = faces.only(~faces.held_out), faces.only(faces.held_out & faces.human & ~faces.warped)
     if not len(learned.targets) or not len(judged.targets):
         raise DataError("the faces with 68 landmarks are too few to fit and judge signals; give more of them")
+    log.info("%d faces to fit signals to, %d to judge them by", len(learned.targets), len(judged.targets))
     head = _fit(*_views(net, learned, config), learned.chances.repeat(config.views), config)
     edge = (CANVAS - SIZE) // 2
     with torch.no_grad():

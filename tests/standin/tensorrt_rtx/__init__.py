@@ -18,7 +18,13 @@ NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", "S
 MemoryPoolType = enum.Enum("MemoryPoolType", "WORKSPACE")
 BuilderFlag = enum.Enum("BuilderFlag", "TF32 REQUIRE_USER_ALLOCATION")
 DRIVER = ctypes.CDLL("libcuda.so.1")
-SHAPES = {"faces": ((1, 96, 96), "u1"), "points": ((15, 2), "f4"), "sigma": ((15,), "f4")}
+SHAPES = {
+    "faces": ((1, 96, 96), "u1"),
+    "points": ((15, 2), "f4"),
+    "sigma": ((15,), "f4"),
+    "signals": ((3,), "f4"),
+    "signals_sigma": ((3,), "f4"),
+}
 runs = 0
 
 
@@ -111,9 +117,10 @@ class Context(Anything):
         return True
 
     def infer(self):
-        points, sigma = self.session.run(["points", "sigma"], {"faces": self.at["faces"]})
-        self.at["points"][:] = points + float(os.environ.get("WRONG_PX", "0")) / 48
-        self.at["sigma"][:] = sigma
+        names = [output.name for output in self.session.get_outputs()]
+        for name, values in zip(names, self.session.run(names, {"faces": self.at["faces"]}), strict=True):
+            self.at[name][:] = values
+        self.at["points"][:] += float(os.environ.get("WRONG_PX", "0")) / 48
 
     def execute_async_v3(self, _stream):
         global runs  # noqa: PLW0603

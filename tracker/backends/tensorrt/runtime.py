@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tracker.backends.contract import (
     BATCHES,
     OTHERS_INSTEAD,
+    WITHOUT_SIGNALS,
     Answer,
     Outputs,
     answer_of,
@@ -71,10 +72,15 @@ class TensorRT:
     """Backend over an engine of either flavour; see `tracker.backends.contract` for the contract."""
 
     def __init__(
-        self, device: Device, loaded: Any, name: str, shapes: Outputs, batches: Sequence[int] = BATCHES
+        self,
+        device: Device,
+        loaded: Any,
+        name: str,
+        batches: Sequence[int] = BATCHES,
+        shapes: Outputs = WITHOUT_SIGNALS,
     ) -> None:
-        """`loaded` is the `Engine`, with outputs of these shapes; it lives on `device`, which is in use and closed with
-        this."""
+        """`loaded` is the `Engine`, with outputs of these `shapes`; it lives on `device`, which is in use and closed
+        with this."""
         self.name = name
         self._device: Device | None = device
         self._engine, self._shapes, self._batches = loaded, shapes, batches
@@ -293,7 +299,7 @@ def open_runtime(recipe: Recipe, shapes: Outputs, gpu: Gpu, device: int, cache: 
         there = Device(device)
         try:
             with there:
-                return TensorRT(there, Engine(recipe, cache, gpu), name, shapes, recipe.batches)
+                return TensorRT(there, Engine(recipe, cache, gpu), name, recipe.batches, shapes)
         except BaseException:
             there.close()
             raise

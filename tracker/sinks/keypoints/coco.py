@@ -78,7 +78,7 @@ def _annotation(face: dict[str, Any]) -> dict[str, Any]:
         "track_id": face["id"],
         "sigma": face["sigma"],
         "pose": face["pose"],
-        "signals": face["signals"],
+        **{name: face[name] for name in ("signals",) if name in face},
     }
 
 

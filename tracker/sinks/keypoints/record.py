@@ -76,7 +76,7 @@ def record_of(tracked: Tracked) -> dict[str, Any]:
 
 def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
     """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15], all frame px;
-    pose {yaw, pitch, roll (degrees), x, y, z (mm)} or None; and signals, the fields of `Signals`, or None.
+    pose {yaw, pitch, roll (degrees), x, y, z (mm)} or None; and signals, the fields of `Signals`, if there are any.
     """
     points = _rounded(tracked.keypoints)
     sigmas = _rounded(tracked.sigma)
@@ -90,7 +90,7 @@ def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
             "points": face_points,
             "sigma": face_sigmas,
             "pose": None if pose is None else _pose(pose),
-            "signals": None if told is None else _signals(told),
+            **({} if told is None else {"signals": _signals(told)}),
         }
         for face, face_points, face_sigmas, pose, told in zip(
             tracked.faces, points, sigmas, poses, signals, strict=True
@@ -107,7 +107,7 @@ def rows_of(record: dict[str, Any]) -> list[list[Any]]:
             *face["sigma"],
             *face["box"],
             *((None,) * 6 if face["pose"] is None else face["pose"].values()),
-            *((None,) * len(Signals._fields) if face["signals"] is None else face["signals"].values()),
+            *((None,) * len(Signals._fields) if "signals" not in face else face["signals"].values()),
             record.get("image"),
         ]
         for face in record["faces"]

@@ -174,7 +174,7 @@ def _face(face: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     row |= {f"{name}_sigma": sigma for name, sigma in zip(names, face["sigma"], strict=True)}
     row |= dict(zip(BOX, face["box"], strict=True))
     row |= {} if face["pose"] is None else {f"pose_{part}": face["pose"][part] for part in POSE_PARTS}
-    row |= {name: face["signals"][name] for name in Signals._fields} if face.get("signals") is not None else {}
+    row |= {name: face["signals"][name] for name in Signals._fields} if face.get("signals") else {}
     for name, value in row.items():
         if type(value) not in (int, float) or not math.isfinite(value):
             raise ValueError(f"{name} is {value!r}, expected a number")
