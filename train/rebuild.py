@@ -35,7 +35,7 @@ from tracker.spec import HALF_PX
 from train.data.faces68 import Crops68, read_faces68
 from train.data.kaggle import SCHEMES, Faces, read_training
 from train.data.split import SPLIT_SEED, judges_turned
-from train.export.from_onnx import held_net, net_of
+from train.export.from_onnx import head_of, held_net, net_of
 from train.export.onnx import SCHEMES_FILE, add_signals, write_weights
 from train.judge.evaluate import Outputs, held_out, hold_out_sha256, judged, second_look
 from train.judge.places import note_places
@@ -192,13 +192,13 @@ def refit_sigma(weights: Weights, faces: Faces, extra: Sequence[Path], out: Path
     torch.set_flush_denormal(True)
     judges = held_out(faces, weights)
     crops = [_learned_from(read_faces68(path)) for path in extra]
-    fitted = with_doubt_fitted(net_of(weights), faces.only(~judges & ~faces.problem), crops)
-    if not fitted.fitted_on:
+    refitted = with_doubt_fitted(net_of(weights), faces.only(~judges & ~faces.problem), crops)
+    if not refitted.fitted_on:
         raise DataError("too few labelled points in the faces of --extra; give those that the weights learned from")
-    metrics = _Judge(faces, judges & ~faces.problem).metrics(fitted.net)
-    calibration = {"doubt_fitted_on": fitted.fitted_on}
+    metrics = _Judge(faces, judges & ~faces.problem).metrics(refitted.net)
+    calibration = {"doubt_fitted_on": refitted.fitted_on}
     changed = {"metrics": weights.noted("metrics") | metrics, "calibration": weights.noted("calibration") | calibration}
-    write_weights(fitted.net, out, {**weights.card, **changed})
+    write_weights(refitted.net, out, {**weights.card, **changed}, head_of(weights))
 
 
 class _Judge:

@@ -39,9 +39,10 @@ from tracker.geometry import cut
 from tracker.sources.synthetic import astronaut
 from tracker.spec import SIZE
 from tracker.types import Region
+from train.export.from_onnx import head_of
 from train.export.onnx import served
 from train.learn.model import HEADS, Net
-from train.learn.signals import SignalHead, Telling
+from train.learn.signals import Telling
 
 Image = NDArray[np.uint8]
 NEAR_PX = 0.05
@@ -63,12 +64,8 @@ def shipped_net() -> Net | Telling:
     state = {name: torch.from_numpy(weights[name]) for name in net.state_dict()}
     net.load_state_dict(state)
     net.offset = torch.from_numpy(weights["offset"]) if "offset" in weights else net.offset
-    if "signals" not in SHAPES:
-        return net.eval()
-    hidden, seen = weights["head.hidden.weight"].shape
-    head = SignalHead(seen, hidden)
-    head.load_state_dict({name: torch.from_numpy(weights[f"head.{name}"]) for name in head.state_dict()})
-    return Telling(net, head).eval()
+    head = head_of(load())
+    return net.eval() if head is None else Telling(net, head).eval()
 
 
 SHAPES = load().outputs

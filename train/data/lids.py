@@ -105,11 +105,10 @@ def narrowed(image: NDArray[np.uint8], lids: NDArray[np.floating], kept: float) 
     for low, high, before, after in zip(moved, moved[1:], borders, borders[1:], strict=False):
         share = (v - low) / np.maximum(high - low, 1e-6)
         source = np.where((v >= low) & (v < high), before + share * (after - before), source)
-    places = middle + u[..., None] * along + source[..., None] * down
+    columns, rows = np.moveaxis(middle + u[..., None] * along + source[..., None] * down, -1, 0).astype(np.float32)
     warped = image.copy()
-    warped[top:bottom, left:right] = cv2.remap(
-        image, *(places[..., i].astype(np.float32) for i in (0, 1)), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    moved_part = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped[top:bottom, left:right] = moved_part
     return warped
 
 

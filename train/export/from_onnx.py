@@ -13,6 +13,7 @@ from tracker.backends.weights import Weights
 from tracker.errors import WeightsError
 from train.export.onnx import SCHEMES_FILE
 from train.learn.model import Block, Net, NetConfig
+from train.learn.signals import SignalHead
 
 
 def net_of(weights: Weights) -> Net:
@@ -46,6 +47,18 @@ def held_net(weights: Weights) -> Net:
             f"{path} does not contain a network of the current shape ({error}); train without --start"
         ) from error
     return net
+
+
+def head_of(weights: Weights) -> SignalHead | None:
+    """The head that tells signals in finished weights; None if they tell none."""
+    if "signals" not in weights.outputs:
+        return None
+    graph = onnx.load_from_string(weights.onnx).graph
+    held = {value.name: torch.from_numpy(numpy_helper.to_array(value).copy()) for value in graph.initializer}
+    hidden, seen = held["head.hidden.weight"].shape
+    head = SignalHead(seen, hidden)
+    head.load_state_dict({name: held[f"head.{name}"] for name in head.state_dict()})
+    return head
 
 
 @torch.no_grad()

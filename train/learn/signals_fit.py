@@ -120,7 +120,7 @@ def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
         crops = torch.from_numpy(judged.canvases[..., edge : edge + SIZE, edge : edge + SIZE])
         values, sigma = (each.numpy() for each in head(_seen(net, crops)))
         scales = _scales(np.abs(values - judged.targets) / sigma, judged.weights > 0)
-        head.doubt.bias += torch.from_numpy(np.log(scales)).float()
+        head.doubt.bias.add_(torch.from_numpy(np.log(scales)).float())
     return Fitted(head, reported(values, sigma * scales, judged.targets, judged.ratios))
 
 
@@ -152,7 +152,7 @@ def _gathered(sets: Sequence[Crops68], random: np.random.Generator) -> _Faces:
     parts = []
     for crops in (each.only(~judges_turned(each)) for each in sets):
         parts.append(_truths(crops, crops.landmarks, warped=False))
-        known = np.isfinite(crops.landmarks).all((1, 2)) & trust_of_seen(_seen_by(crops))[:, :2].any(1)
+        known = _is_whole(crops.landmarks) & trust_of_seen(_seen_by(crops))[:, :2].any(1)
         by_people = crops.only(known)
         copies = (with_eyes_closed(by_people, random) for _ in range(CLOSED_COPIES))
         parts += [_truths(copy, by_people.landmarks, warped=True) for copy in copies]
@@ -162,7 +162,7 @@ def _gathered(sets: Sequence[Crops68], random: np.random.Generator) -> _Faces:
 def _truths(crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool) -> _Faces:
     """`landmarks` (N, 68, 2), px, say where the faces lie, as before they were warped."""
     points = keypoints_from_68(landmarks)
-    whole = np.isfinite(points).all((1, 2)) & np.isfinite(crops.landmarks).all((1, 2))
+    whole = _is_whole(points) & _is_whole(crops.landmarks)
     crops, points = crops.only(whole), points[whole]
     regions = [region_from_keypoints(each) for each in points]
     wide = [replace(region, side=region.side * CANVAS / SIZE) for region in regions]
@@ -177,6 +177,12 @@ def _truths(crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool) -> 
         (seen == HUMAN).all(1),
         np.full(len(seen), warped),
     )
+
+
+def _is_whole(points: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(N, K, 2) -> (N,) whether no point is missing."""
+    whole: NDArray[np.bool_] = np.isfinite(points).all((1, 2))
+    return whole
 
 
 def _seen_by(crops: Crops68) -> NDArray[np.uint8]:
@@ -194,7 +200,7 @@ def _views(net: Net, faces: _Faces, config: SignalsConfig) -> tuple[Tensor, Tens
     seen, labels = [], []
     targets = torch.from_numpy(np.stack([faces.targets, faces.weights]))
     for _ in range(config.views):
-        for some in torch.arange(len(faces.targets)).split(config.batch):
+        for some in torch.split(torch.arange(len(faces.targets)), config.batch):
             placement = placed(len(some), config.augmentation, torch.device("cpu"))
             crops = disturbed(placement.cut(torch.from_numpy(faces.canvases[some])), config.augmentation)
             seen.append(_seen(net, crops))
@@ -232,7 +238,7 @@ def _fit(seen: Tensor, targets: Tensor, weights: Tensor, chances: Tensor, config
         schedule.step()
     with torch.no_grad():  # what the net saw comes as it is
         head.hidden.weight /= spread
-        head.hidden.bias -= head.hidden.weight @ middle
+        head.hidden.bias.sub_(head.hidden.weight @ middle)
     return head
 
 
