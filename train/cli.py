@@ -389,6 +389,7 @@ def wild(
         ours,
         ours_in_tracking,
     )
+    from train.metrics import json_ready
 
     crops = read_faces68(faces)
     crops = crops.only(judges_turned(crops)) if hold_out else crops
@@ -398,7 +399,7 @@ def wild(
         theirs = opened.enter_context(closing(open_peer(peer_model, stills=True))) if peer else None
         result = judge(crops, (ours_in_tracking if turns else ours)(weights)).to_json()
         if not turns and (told := judge_signals(crops, answers_in_tracking(weights))):
-            result["signals"] = told
+            result["signals"] = json_ready(told)
         if theirs:
             result["peer"] = {"name": theirs.name} | judge(crops, theirs).to_json()
     print(json.dumps(result))

@@ -135,13 +135,13 @@ def reported(
     An AUC is the chance that an open one gets the higher value than a closed one.
     """
     eyes, lids, lips = values[:, :2].ravel(), ratios[:, :2].ravel(), ratios[:, 2]
-    off = np.abs(values - targets)
+    off = np.abs(values - targets).astype(np.float64)
     return {
         "faces": len(values),
         "closed_eyes": int((lids < CLOSED).sum()),
-        "closed_eyes_auc": rank_auc(eyes[lids >= OPEN], eyes[lids < CLOSED]),
+        "closed_eyes_auc": round(rank_auc(eyes[lids >= OPEN], eyes[lids < CLOSED]), 4),
         "open_mouths": int((lips > APART).sum()),
-        "open_mouths_auc": rank_auc(values[lips > APART, 2], values[lips < SHUT, 2]),
+        "open_mouths_auc": round(rank_auc(values[lips > APART, 2], values[lips < SHUT, 2]), 4),
         "mean_error": dict(zip(SIGNALS, off.mean(0).round(4).tolist(), strict=True)),
         "within_1_sigma": dict(zip(SIGNALS, (off <= sigma).mean(0).round(3).tolist(), strict=True)),
     }
