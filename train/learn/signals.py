@@ -11,25 +11,29 @@ from torch import Tensor, nn
 from tracker.spec import KEYPOINTS, SIGNALS, mirrored_name
 from train.learn.model import Net, density_of, mac_count, standardised
 
-LOG_SIGMA = -6.0, 1.0
-"""Least and largest."""
-
 SIGNAL_MIRROR = tuple(SIGNALS.index(mirrored_name(name)) for name in SIGNALS)
 """`signals[:, SIGNAL_MIRROR]` are those of the mirror image."""
 
 
 class SignalHead(nn.Module):
-    """What the net saw (N, F) -> signals (N, 3) and their sigma (N, 3)."""
+    """What the net saw -> signals (N, 3) and their sigma (N, 3), below 1."""
 
-    def __init__(self, seen: int, hidden: int) -> None:
+    def __init__(self, width: int, deepest: int, *, narrow: int, hidden: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(seen, hidden)
+        self.narrow = nn.Conv2d(width, narrow, 1, bias=False)
+        """What comes first: features (N, C, h, w) -> (N, narrow, h, w)."""
+        self.hidden = nn.Linear(len(KEYPOINTS) * narrow + deepest, hidden)
         self.value = nn.Linear(hidden, len(SIGNALS))
         self.doubt = nn.Linear(hidden, len(SIGNALS))
 
-    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = torch.relu(self.hidden(seen))
-        return self.value(hidden), torch.exp(self.doubt(hidden).clamp(*LOG_SIGMA))
+    def forward(self, at_points: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
+        """Narrow features at the keypoints (N, 15, narrow), and the deepest ones (N, D)."""
+        hidden = torch.relu(self.hidden(torch.cat([at_points.flatten(1), deepest], 1)))
+        return self.value(hidden), torch.sigmoid(self.doubt(hidden))
+
+    def narrowed(self, at_points: Tensor) -> Tensor:
+        """Features at the keypoints (N, 15, C) -> (N, 15, narrow): means and convolution may change places."""
+        return at_points @ self.narrow.weight.flatten(1).T
 
 
 class Telling(nn.Module):
@@ -42,18 +46,18 @@ class Telling(nn.Module):
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N, 1, 96, 96) uint8 -> points, sigma, signals (N, 3), signals_sigma (N, 3)."""
         features, deepest = self.net.features(standardised(faces))
+        narrow = self.head.narrow(features)  # before the maps, so that all convolutions come first: see `fp16_form`
         density = density_of(self.net.mapped(features))
-        return *self.net.located(density, deepest), *self.head(pooled(features, density, deepest))
+        return *self.net.located(density, deepest), *self.head(under(density, narrow), deepest)
 
     @property
     def macs(self) -> int:
         """Multiply-adds of one crop."""
-        cells, widths = len(self.net.axis) ** 2, self.net.config.widths
-        head = sum(parameter.numel() for parameter in self.head.parameters() if parameter.ndim == 2)
-        return mac_count(self.net) + len(KEYPOINTS) * widths[0] * cells + head
+        cells, narrow = len(self.net.axis) ** 2, self.head.narrow.weight
+        layers = sum(layer.weight.numel() for layer in (self.head.hidden, self.head.value, self.head.doubt))
+        return mac_count(self.net) + cells * (narrow.numel() + len(KEYPOINTS) * len(narrow)) + layers
 
 
-def pooled(features: Tensor, density: Tensor, deepest: Tensor) -> Tensor:
-    """Features (N, C, h, w) under each of scheme A's maps (N, 15, h * w), beside the deepest ones (N, D)."""
-    at_points = density @ features.flatten(2).transpose(1, 2)
-    return torch.cat([at_points.flatten(1), deepest], 1)
+def under(density: Tensor, features: Tensor) -> Tensor:
+    """The mean features (N, C, h, w) under each map (N, 15, h * w): (N, 15, C)."""
+    return density @ features.flatten(2).transpose(1, 2)

@@ -26,7 +26,7 @@ from train.learn.augment import Augmentation, disturbed, placed
 from train.learn.calibrate import FEWEST, best_scale
 from train.learn.losses import student_t
 from train.learn.model import HEADS, Net, density_of, standardised
-from train.learn.signals import SIGNAL_MIRROR, SignalHead, pooled
+from train.learn.signals import SIGNAL_MIRROR, SignalHead, under
 from train.learn.targets import CANVAS
 from train.metrics import rank_auc
 
@@ -54,6 +54,8 @@ _OF_A = [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"]
 class SignalsConfig:
     """How the head is fitted."""
 
+    narrow: int = 8
+    """Channels to which features are reduced before they are read."""
     hidden: int = 12
     steps: int = 1_000
     batch: int = 256
@@ -114,14 +116,16 @@ def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
     if not len(learned.targets) or not len(judged.targets):
         raise DataError("the faces with 68 landmarks are too few to fit and judge signals; give more of them")
     log.info("%d faces to fit signals to, %d to judge them by", len(learned.targets), len(judged.targets))
-    head = _fit(*_views(net, learned, config), learned.chances.repeat(config.views), config)
+    head = _fit(_views(net, learned, config), learned.chances.repeat(config.views), config)
     edge = (CANVAS - SIZE) // 2
     with torch.no_grad():
         crops = torch.from_numpy(judged.canvases[..., edge : edge + SIZE, edge : edge + SIZE])
-        values, sigma = (each.numpy() for each in head(_seen(net, crops)))
+        seen = _seen(net, crops)
+        values, sigma = (each.numpy() for each in _told(head, *seen))
         scales = _scales(np.abs(values - judged.targets) / sigma, judged.weights > 0)
-        head.doubt.bias.add_(torch.from_numpy(np.log(scales)).float())
-    return Fitted(head, reported(values, sigma * scales, judged.targets, judged.ratios))
+        head.doubt.bias.add_(torch.from_numpy(np.log(scales)).float())  # a small sigmoid is nearly an exponential
+        values, sigma = (each.numpy() for each in _told(head, *seen))
+    return Fitted(head, reported(values, sigma, judged.targets, judged.ratios))
 
 
 def reported(
@@ -195,31 +199,51 @@ def _picture(name: str) -> str:
     return name.removeprefix("helen_").partition("_")[0].partition(".")[0]
 
 
-def _views(net: Net, faces: _Faces, config: SignalsConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """What the net sees (M views, F) in augmented crops of each face, with their targets and weights (M views, 3)."""
-    seen, labels = [], []
-    targets = torch.from_numpy(np.stack([faces.targets, faces.weights]))
+class _Views(NamedTuple):
+    """What the net saw in M crops, and what they show."""
+
+    at_points: Tensor
+    """(M, 15, C)"""
+    deepest: Tensor
+    """(M, D)"""
+    targets: Tensor
+    """(M, 3)"""
+    weights: Tensor
+    """(M, 3)"""
+
+
+def _views(net: Net, faces: _Faces, config: SignalsConfig) -> _Views:
+    """Augmented crops of each face."""
+    views = []
     for _ in range(config.views):
         for some in torch.split(torch.arange(len(faces.targets)), config.batch):
             placement = placed(len(some), config.augmentation, torch.device("cpu"))
             crops = disturbed(placement.cut(torch.from_numpy(faces.canvases[some])), config.augmentation)
-            seen.append(_seen(net, crops))
-            here = targets[:, some]
-            labels.append(torch.where(placement.mirrored[None, :, None], here[..., SIGNAL_MIRROR], here))
-    return torch.cat(seen), *torch.cat(labels, 1)
+            labels = (torch.from_numpy(each[some]) for each in (faces.targets, faces.weights))
+            mirrored = placement.mirrored[:, None]
+            here = (torch.where(mirrored, label[:, SIGNAL_MIRROR], label) for label in labels)
+            views.append(_Views(*_seen(net, crops), *here))
+    return _Views(*(torch.cat(parts) for parts in zip(*views, strict=True)))
 
 
 @torch.no_grad()
-def _seen(net: Net, crops: Tensor) -> Tensor:
-    """What the net sees in crops (N, 1, 96, 96): (N, F)."""
+def _seen(net: Net, crops: Tensor) -> tuple[Tensor, Tensor]:
+    """What the net sees in crops (N, 1, 96, 96): features at scheme A's points (N, 15, C), the deepest ones (N, D)."""
     features, deepest = net.features(standardised(crops))
-    return pooled(features, density_of(net.mapped(features)[:, _OF_A]), deepest)
+    return under(density_of(net.mapped(features)[:, _OF_A]), features), deepest
 
 
-def _fit(seen: Tensor, targets: Tensor, weights: Tensor, chances: Tensor, config: SignalsConfig) -> SignalHead:
-    """A head fitted to what the net saw (M, F), targets and weights (M, 3)."""
-    middle, spread = seen.mean(0), seen.std(0) + 1e-3
-    head = SignalHead(seen.shape[1], config.hidden)
+def _told(head: SignalHead, at_points: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
+    answer: tuple[Tensor, Tensor] = head(head.narrowed(at_points), deepest)
+    return answer
+
+
+def _fit(views: _Views, chances: Tensor, config: SignalsConfig) -> SignalHead:
+    """A head fitted to what the net saw."""
+    at_points, deepest, targets, weights = views
+    spread = at_points.flatten(0, 1).std(0) + 1e-3
+    middle, deep_spread = deepest.mean(0), deepest.std(0) + 1e-3
+    head = SignalHead(len(spread), len(middle), narrow=config.narrow, hidden=config.hidden)
     for layer, start in ((head.value, targets.mean(0)), (head.doubt, torch.full((len(SIGNALS),), -2.5))):
         nn.init.zeros_(layer.weight)
         layer.bias.data.copy_(start)
@@ -227,7 +251,7 @@ def _fit(seen: Tensor, targets: Tensor, weights: Tensor, chances: Tensor, config
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, config.steps)
     for _ in range(config.steps):
         some = torch.multinomial(chances, config.batch, replacement=True)
-        values, sigma = head((seen[some] - middle) / spread)
+        values, sigma = _told(head, at_points[some] / spread, (deepest[some] - middle) / deep_spread)
         off = values - targets[some]
         exact = nn.functional.smooth_l1_loss(off, torch.zeros_like(off), beta=config.near, reduction="none")
         likely = student_t(off[..., None], sigma).squeeze(-1)
@@ -236,9 +260,11 @@ def _fit(seen: Tensor, targets: Tensor, weights: Tensor, chances: Tensor, config
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-    with torch.no_grad():  # what the net saw comes as it is
-        head.hidden.weight /= spread
-        head.hidden.bias.sub_(head.hidden.weight @ middle)
+    with torch.no_grad():  # from now on the head takes what the net saw as it is
+        head.narrow.weight.div_(spread[:, None, None])
+        of_deepest = head.hidden.weight[:, -len(middle) :]
+        of_deepest.div_(deep_spread)
+        head.hidden.bias.sub_(of_deepest @ middle)
     return head
 
 
