@@ -39,6 +39,8 @@ NOT_ON_A_BARE_GPU_MACHINE = (
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a machine that has torch, NumPy, onnx, OpenCV and pytest."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("needs torch, in the extra `test-all`")
     folder = tmp_path_factory.mktemp("bare")
     for module in NOT_ON_A_BARE_GPU_MACHINE:
         (folder / f"{module}.py").write_text(f"raise ImportError('{module} is not here')")

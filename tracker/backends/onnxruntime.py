@@ -13,6 +13,9 @@ from tracker.backends.weights import Weights
 from tracker.errors import WeightsError
 from tracker.spec import SIZE
 
+UNBOUNDED = ["ConstantFolding"]
+"""Computes while a network is loaded, in ONNX Runtime 1.23 without a limit; our networks are as fast without it."""
+
 MEMORY_BYTES = 2**32
 """Memory limit for networks from outside, all sessions of this process together; a hundred faces take 0.2 GB."""
 
@@ -73,7 +76,9 @@ def open_session(
         _bound_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            onnx, options, providers=["CPUExecutionProvider"], disabled_optimizers=UNBOUNDED if bounded else None
+        )
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a model it cannot load
         told = str(error).partition("\n")[0]
         raise WeightsError(f"ONNX Runtime {ort.__version__} cannot load {path} ({told}); {remedy}") from error
