@@ -271,6 +271,17 @@ def test_resume_takes_the_steps_that_were_missing(finished: Path) -> None:
     assert set(contents(finished)) == weights | {"history.jsonl", "places.json", "report.html"}
 
 
+def test_checkpoints_stay_until_the_report_is_there(
+    stopped: Path, training_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed while it writes its report is resumed, not refused."""
+    out = Path(shutil.copytree(stopped, tmp_path / "out"))
+    monkeypatch.setattr("train.rebuild.try_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        list(rebuild(small(training_csv, out, resume=True)))
+    assert set(contents(out)) > CHECKPOINTS | {"fkp.onnx"}
+
+
 def test_a_training_ends_with_its_report(
     finished: Path, training_csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -180,8 +180,8 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
         banks = _taught(labelled, unlabelled, [teacher.to(device) for teacher in teachers], options.teach)
     yield from run.stage(NET, banks)
     if crew.leads:
-        run.clear()
         try_report(options.out, faces)
+        run.clear()  # last: a run that is killed before goes on from its checkpoints
 
 
 def refit_sigma(weights: Weights, faces: Faces, extra: Sequence[Path], out: Path) -> None:

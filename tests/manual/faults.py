@@ -279,7 +279,8 @@ def trained(kills: int, folder: Path, draw: random.Random) -> Count:
         with suppress(subprocess.TimeoutExpired):
             process.wait(draw.uniform(0, length_s / 2))
         process.kill()
-        if process.wait() == 0:
+        process.wait()
+        if (out / "report.html").exists() and not list(out.glob("*.safetensors")):
             out = folder / f"killed-{count.tried}"
         elif process.returncode == -signal.SIGKILL:
             early = [path.name for path in weights if (out / path.name).exists() and is_other(out, path)]
