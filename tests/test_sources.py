@@ -413,7 +413,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path):
 def test_pictures_none_of_which_can_be_read_are_refused(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     (tmp_path / "b.jpg").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match="not one of its 2 pictures"):
+    with pytest.raises(SourceError, match="none of its 2 pictures"):
         open_source(tmp_path)
     with pytest.raises(SourceError, match="no picture that OpenCV can read"):
         open_source(tmp_path / "a.jpg")

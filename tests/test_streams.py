@@ -334,7 +334,7 @@ def test_what_is_no_film_on_standard_input_is_one_message(tmp_path: Path):
         [*FKP_TRACK, "-", "--keypoints", "-"], input=b"x" * 5000, capture_output=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 3
-    assert b"standard input is no film" in done.stderr
+    assert b"standard input is not a film" in done.stderr
     assert b"--width and --height" in done.stderr
 
 

@@ -166,7 +166,7 @@ def _read_bytes(path: Path) -> bytes:
         if path.exists() and not path.is_file():
             raise WeightsError(f"{path} is not a file; expected an ONNX file with its .json card beside it")
         if path.stat().st_size > LARGEST_BYTES:
-            raise WeightsError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, expected the few of a network of fkp")
+            raise WeightsError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, expected a few, like networks of fkp")
         return path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)

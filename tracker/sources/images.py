@@ -74,9 +74,7 @@ def open_images(path: Path) -> Images:
     if first is None:
         if path.is_file():
             raise SourceError(f"{path}: {_why_not(path)}")
-        raise SourceError(
-            f"{path}: not one of its {len(paths)} pictures can be read; the first one: {_why_not(paths[0])}"
-        )
+        raise SourceError(f"{path}: none of its {len(paths)} pictures can be read; the first one: {_why_not(paths[0])}")
     height, width = first.image.shape[:2]
     info = SourceInfo("images", str(path), width, height, None, len(paths), path)
     return Images(info, itertools.chain([first], frames), unreadable)

@@ -37,7 +37,7 @@ def open_pipe(width: int | None, height: int | None, fps: float | None, stream: 
         )
     except av.FFmpegError as error:
         raise SourceError(
-            f"standard input is no film: {error.strerror}; for bare pictures (-f rawvideo -pix_fmt bgr24) add "
+            f"standard input is not a film: {error.strerror}; for bare pictures (-f rawvideo -pix_fmt bgr24) add "
             "--width and --height"
         ) from error
     try:
