@@ -66,7 +66,9 @@ def test_sigma_learns_how_far_off_points_are_and_the_points_stay(
 def test_too_few_faces_change_nothing(make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> None:
     images, points = make_faces(3)
     row = np.arange(3)
-    rows = Faces(images, points.astype(np.float32), np.zeros(3, np.uint8), row, row, row < 0, row < 0, "0", "training.csv")
+    rows = Faces(
+        images, points.astype(np.float32), np.zeros(3, np.uint8), row, row, row < 0, row < 0, "0", "training.csv"
+    )
     net = net_of(load()).eval()
     fitted = with_doubt_fitted(net, rows, [labelled(images, points)])
     assert fitted.net is net
