@@ -284,7 +284,7 @@ class Failing(Tally):
 
 CLOSED_TERMINAL = """
 import signal, sys
-if {ignored}: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+signal.signal(signal.SIGHUP, signal.SIG_IGN if {ignored} else signal.SIG_DFL)  # nohup, which may also run these tests
 from tracker.app.progress import Tally
 original = Tally.count
 

@@ -34,7 +34,7 @@ from conftest import write_film
 FILMS, FRAMES = 6, 600
 TEN_MINUTES_S = 600
 NODE = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1", "--disable-usage-stats"]
-PATIENCE = {"RAY_health_check_timeout_ms": "60000"}
+PATIENCE = {"RAY_health_check_timeout_ms": "60000", "RAY_agent_register_timeout_ms": "300000"}
 """A busy machine shall not be taken for a dead node."""
 
 
