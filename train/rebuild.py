@@ -192,7 +192,7 @@ def refit_sigma(weights: Weights, faces: Faces, extra: Sequence[Path], out: Path
     torch.set_flush_denormal(True)
     judges = held_out(faces, weights)
     crops = [_learned_from(read_faces68(path)) for path in extra]
-    refitted = with_doubt_fitted(net_of(weights), faces.only(~judges & ~faces.problem), crops)
+    refitted = with_doubt_fitted(held_net(weights), faces.only(~judges & ~faces.problem), crops)
     if not refitted.fitted_on:
         raise DataError("too few labelled points in the faces of --extra; give those that the weights learned from")
     metrics = _Judge(faces, judges & ~faces.problem).metrics(refitted.net)
