@@ -144,6 +144,7 @@ def test_a_damaged_card_is_a_card_or_one_message(edits: Edits, tmp_path: Path) -
     refused_or_read(lambda: use(tmp_path), WeightsError)
 
 
+@pytest.mark.slow
 @fuzzed
 @given(key=st.sampled_from(["fkp_card", "keypoints", "crop", "contract", "sha256", "fp16", "cpu"]), value=json_values)
 @example(key="cpu", value={"file": "../fkp.onnx"})

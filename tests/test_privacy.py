@@ -193,6 +193,7 @@ def test_nothing_is_drawn_on_covered_heads_unless_asked_for() -> None:
     assert Options(privacy="blur", style="dots").drawn_style == "dots"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [640, 1920])
 def test_small_large_and_turned_faces_of_a_picture_are_covered(width: int, portrait: np.ndarray) -> None:
     height = width * 9 // 16

@@ -242,12 +242,14 @@ def test_smoothing_steadies_what_is_still_and_is_later_than_raw(report: Report) 
     assert report.paths["slow"]["live"].lag_ms > report.paths["slow"]["raw"].lag_ms
 
 
+@pytest.mark.slow
 def test_looking_ahead_steadies_without_being_late(report: Report) -> None:
     slow = report.paths["slow"]
     assert slow["offline"].jitter_pct_iod < slow["raw"].jitter_pct_iod
     assert abs(slow["offline"].lag_ms) < slow["live"].lag_ms / 2
 
 
+@pytest.mark.slow
 def test_more_smoothing_is_steadier_and_errs_more_in_motion(report: Report) -> None:
     steady, prompt = report.trade_off[0], report.trade_off[-1]
     assert steady.still_jitter_pct_iod < prompt.still_jitter_pct_iod
@@ -266,6 +268,7 @@ def test_the_trade_off_weighs_the_very_filter_that_smooths(follow: Follow) -> No
     assert weighed.longest_lag_ms == max(results[path].lag_ms for path in MOVING)
 
 
+@pytest.mark.slow
 def test_the_table_shows_every_path_and_every_setting(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     print_report(asdict(report))
     shown = capsys.readouterr().out
@@ -283,6 +286,7 @@ def test_a_picture_without_a_face_is_refused(follow: Follow) -> None:
         portrait_of(follow, np.full((200, 200, 3), 90, np.uint8))
 
 
+@pytest.mark.slow
 def test_a_still_film_is_steadier_smoothed(follow: Follow) -> None:
     film = SyntheticCamera(astronaut(), still, seconds=1.5, noise=4.0)
     measured = measure_film(follow, (shot.frame for shot in film))

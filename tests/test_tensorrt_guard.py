@@ -162,6 +162,7 @@ def test_a_gpu_that_tensorrt_rtx_does_not_know_is_refused_by_name(
     )
 
 
+@pytest.mark.slow
 def test_a_package_for_a_newer_cuda_names_the_driver_and_the_other_package(
     stand_in_driver: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -188,12 +189,14 @@ def test_auto_goes_on_where_tensorrt_has_another_interface(
     assert "backend onnxruntime-cpu" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_refused_by_its_number(stand_in_driver: Callable[..., Path], tmp_path: Path) -> None:
     done = fkp_track("", stand_in_driver(), tmp_path, "--backend", "tensorrt", "--device", "3")
     assert done.returncode == 5
     assert done.stderr.startswith("fkp-track: the NVIDIA driver shows 1 GPU, not number 3; check --device")
 
 
+@pytest.mark.slow
 def test_asked_for_by_name_it_never_falls_back(stand_in_driver: Callable[..., Path], tmp_path: Path) -> None:
     done = fkp_track("sys.modules['tensorrt'] = None", stand_in_driver(), tmp_path, "--backend", "tensorrt")
     assert (done.returncode, done.stderr.splitlines()) == (

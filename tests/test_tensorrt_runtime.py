@@ -67,10 +67,12 @@ def test_the_path_of_a_frame(outcome: dict[str, Any], check: str) -> None:
     assert check in outcome
 
 
+@pytest.mark.slow
 def test_every_check_is_listed_here(outcome: dict[str, Any]) -> None:
     assert set(outcome["seconds"]) == set(CHECKS)
 
 
+@pytest.mark.slow
 def test_a_lost_gpu_is_told_with_what_to_do(outcome: dict[str, Any]) -> None:
     said = outcome["a_lost_gpu_is_closed_and_the_processor_goes_on"]
     assert said["auto"].endswith("; continuing with the processor")
@@ -135,6 +137,7 @@ def test_the_training_of_the_proof_needs_no_more_than_a_bare_machine(bare: dict[
     assert told["loss"][1] < told["loss"][0]
 
 
+@pytest.mark.slow
 def test_the_tests_for_gpus_are_collected_on_a_bare_machine(bare: dict[str, str]) -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "gpu", PROVE.parent]
     done = subprocess.run(command, env=bare, cwd=PROVE.parents[2], capture_output=True, text=True, check=False)

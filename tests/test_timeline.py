@@ -205,6 +205,7 @@ def test_a_sound_that_is_lost_altogether_is_said(tmp_path: Path, caplog: pytest.
     assert "sound" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "decodes"), [("mono", True), ("5.1", False)])
 def test_aac_that_changes_without_a_new_header_is_decoded_or_its_gap_is_said(
     tmp_path: Path, layout: str, decodes: bool, caplog: pytest.LogCaptureFixture
@@ -219,6 +220,7 @@ def test_aac_that_changes_without_a_new_header_is_decoded_or_its_gap_is_said(
         assert out_of_step(told, 1, DARK) == pytest.approx(0, abs=0.022)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "rate_hz"), [("mono", 44_100), ("5.1", 48_000)])
 def test_aac_that_changes_with_a_new_header_stays_in_step(tmp_path: Path, layout: str, rate_hz: int):
     first = write_part(tmp_path / "1.flv", gray=DARK, rate_hz=44_100)

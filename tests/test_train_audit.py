@@ -67,6 +67,7 @@ def test_every_label_is_judged_once(faces: Faces, done: tuple[Path, Audit]) -> N
     assert (np.diff(distances) <= 0).all()
 
 
+@pytest.mark.slow
 def test_no_net_judges_what_it_learned_from(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:
     """Labels of one fold are spoiled: the answers for that fold stay what they were, those for the others do not."""
     spoiled = faces.points.copy()
@@ -79,6 +80,7 @@ def test_no_net_judges_what_it_learned_from(faces: Faces, done: tuple[Path, Audi
     assert not np.array_equal(np.load(tmp_path / "fold-2-of-3.npz")["points"], second)
 
 
+@pytest.mark.slow
 def test_finished_folds_are_kept_and_half_a_fold_goes_on(
     faces: Faces, done: tuple[Path, Audit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +107,7 @@ def test_finished_folds_are_kept_and_half_a_fold_goes_on(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"fold-{k}-of-3.npz" for k in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_folds_of_another_audit_are_refused(faces: Faces, done: tuple[Path, Audit], tmp_path: Path) -> None:
     out = done[0]
     with pytest.raises(DataError, match="belongs to an audit of other data or settings; add --overwrite"):

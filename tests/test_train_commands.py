@@ -215,6 +215,7 @@ def test_the_other_forms_of_finished_weights_are_made_of_them(
         assert (code, 'pip install "fkp[rtx]"' in message(capsys)) == (5, True)
 
 
+@pytest.mark.slow
 def test_weights_are_judged_by_the_data_of_their_run(
     data: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,7 @@ def test_one_table_is_printed_and_kept_as_markdown_and_json(
     assert str(tmp_path) not in document
 
 
+@pytest.mark.slow
 def test_recipes_that_are_done_are_kept_and_not_done_again(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

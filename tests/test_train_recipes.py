@@ -126,6 +126,7 @@ def test_a_stopped_recipe_goes_on_as_if_it_had_not_been_stopped(faces: Faces, tm
         )
 
 
+@pytest.mark.slow
 def test_a_published_network_does_not_fall_silent_in_its_first_steps(faces: Faces) -> None:
     """Its hidden layer of 147,456 inputs moves far in each of Adam's steps."""
     torch.manual_seed(0)

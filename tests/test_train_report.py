@@ -20,6 +20,8 @@ from train.data.kaggle import Faces, read_training
 from train.judge.report import Judged, judge_hold_out, try_report, write_report
 from train.metrics import face_rmse
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 HISTORY = """\
@@ -78,7 +80,6 @@ def charts(page: str) -> Iterator[ElementTree.Element]:
         yield ElementTree.fromstring(text)
 
 
-@pytest.mark.slow
 def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
     links = Page(page).links
     assert links
@@ -128,7 +129,6 @@ def test_the_page_warns_when_the_data_is_not_what_the_weights_learned_from(page:
     assert "is not the file that these weights were trained on" in page
 
 
-@pytest.mark.slow
 def test_the_same_run_gives_the_same_page_and_none_is_replaced_unasked(page: str, run: Path, faces: Faces) -> None:
     with pytest.raises(SinkError, match=r"report\.html exists already; add --overwrite"):
         write_report(run, faces, run, overwrite=False)
@@ -138,7 +138,6 @@ def test_the_same_run_gives_the_same_page_and_none_is_replaced_unasked(page: str
     assert torch.equal(torch.get_rng_state(), random)
 
 
-@pytest.mark.slow
 def test_four_point_faces_alone_and_no_history_make_a_page_all_the_same(
     tmp_path: Path, make_training_csv: Callable[..., Path]
 ) -> None:
@@ -150,7 +149,6 @@ def test_four_point_faces_alone_and_no_history_make_a_page_all_the_same(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "training.csv"]
 
 
-@pytest.mark.slow
 def test_a_report_that_cannot_be_written_is_one_line_and_no_failure(
     run: Path,
     faces: Faces,
