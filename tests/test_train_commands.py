@@ -264,3 +264,19 @@ def test_sigma_of_finished_weights_is_fitted_again(
     assert after.card["training"] == before.card["training"]
     assert after.card["metrics"] != before.card["metrics"]
     assert fkp_train(*command, "--extra", faces68) == 6
+
+
+def test_sigma_is_fitted_again_only_to_data_that_is_there(
+    index: Path, faces68: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, out = tmp_path / "nowhere", tmp_path / "out"
+    words = ["calibrate", "--weights", DEFAULT_DIR, "--data", missing, "--index", index, "--out", out, "--overwrite"]
+    assert fkp_train(*words, "--extra", faces68) == 7
+    assert f"{missing} does not exist" in message(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_signals_are_fitted_only_to_faces_that_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "nowhere"
+    assert fkp_train("signals", "--weights", DEFAULT_DIR, "--faces", missing, "--seed", "1") == 7
+    assert f"{missing} does not exist" in message(capsys)
