@@ -14,6 +14,7 @@ from tracker.errors import DataError
 from tracker.sinks.keypoints import table
 from tracker.sinks.keypoints.record import TABLE
 from tracker.sinks.keypoints.registry import FORMATS
+from tracker.types import Signals
 
 SUFFIXES = (".jsonl", ".csv", ".parquet", ".coco.json")
 """The formats that hold everything."""
@@ -36,7 +37,25 @@ def test_a_row_is_a_face_in_a_frame(tmp_path, suffix):
         read["nose_tip_x"], [*results[0].keypoints[:, 10, 0], *results[2].keypoints[:, 10, 0]], atol=6e-4
     )
     assert read["pose_yaw"].tolist() == [1.23] * 3
+    assert read["mouth_open"].tolist() == [-0.01] * 3
+    assert read["eye_open_left_sigma"].tolist() == [0.04] * 3
     assert read["image"].isna().all()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_from_before_there_were_signals_is_read_without_them(tmp_path, suffix):
+    """Text and tables lose the columns; records of JSON are what they were where a network tells no signals."""
+    path = written(tmp_path, suffix, [replace(tracked(0, 2), signals=())])
+    if suffix == ".csv":
+        pd.read_csv(path).drop(columns=[*Signals._fields]).to_csv(path, index=False)
+    elif suffix == ".parquet":
+        pd.read_parquet(path).drop(columns=[*Signals._fields]).to_parquet(path)
+    else:
+        assert "signals" not in path.read_text()
+    read = table.read(path)
+    assert list(read.columns) == list(TABLE)
+    assert read[[*Signals._fields]].isna().all(axis=None)
+    assert read["nose_tip_x"].notna().all()
 
 
 @pytest.mark.slow

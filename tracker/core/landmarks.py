@@ -37,5 +37,8 @@ class Locate:
 
     def _look(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Points:
         unit, sigma = answer = infer_frame(self._backend, image, regions)
+        signals = getattr(answer, "signals", None)  # a plain pair has none
+        if signals is not None and not (sane := np.isfinite(signals).all(1)).all():
+            unit = np.where(sane[:, None, None], unit, np.float32(np.nan))  # a network that overflows has found nothing
         half_sides = np.array([[region.side / 2] for region in regions], np.float32).reshape(-1, 1)
-        return Points(frame_from_units(unit, regions), sigma * half_sides, getattr(answer, "signals", None))
+        return Points(frame_from_units(unit, regions), sigma * half_sides, signals)

@@ -11,7 +11,6 @@ from onnx import numpy_helper
 
 from tracker.backends.weights import Weights
 from tracker.errors import WeightsError
-from tracker.spec import KEYPOINTS
 from train.export.onnx import SCHEMES_FILE
 from train.learn.model import Block, Net, NetConfig
 from train.learn.signals import SignalHead
@@ -56,8 +55,8 @@ def head_of(weights: Weights) -> SignalHead | None:
         return None
     graph = onnx.load_from_string(weights.onnx).graph
     held = {value.name: torch.from_numpy(numpy_helper.to_array(value).copy()) for value in graph.initializer}
-    (narrow, width, *_), (hidden, seen) = (held[f"head.{name}.weight"].shape for name in ("narrow", "hidden"))
-    head = SignalHead(width, seen - len(KEYPOINTS) * narrow, narrow=narrow, hidden=hidden)
+    narrow, width, *_ = held["head.narrow.weight"].shape
+    head = SignalHead(width, narrow=narrow, hidden=len(held["head.hidden.weight"]))
     head.load_state_dict({name: held[f"head.{name}"] for name in head.state_dict()})
     return head
 

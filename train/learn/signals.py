@@ -1,8 +1,8 @@
 """A small head on a finished net: how far eyes and mouth are open, see `tracker.spec.SIGNALS`.
 
 In: what the net saw.  Out: signals and their sigma.  The heat map of each keypoint says where the keypoint is, so the
-mean of the net's features under it is what the net saw there.  From these means and from its deepest features two
-layers read the signals and how far they may be off.
+mean of the net's features under it is what the net saw there.  Two layers read the signals, and how far they may be
+off, from these means.
 """
 
 import torch
@@ -18,17 +18,17 @@ SIGNAL_MIRROR = tuple(SIGNALS.index(mirrored_name(name)) for name in SIGNALS)
 class SignalHead(nn.Module):
     """What the net saw -> signals (N, 3) and their sigma (N, 3), below 1."""
 
-    def __init__(self, width: int, deepest: int, *, narrow: int, hidden: int) -> None:
+    def __init__(self, width: int, *, narrow: int, hidden: int) -> None:
         super().__init__()
         self.narrow = nn.Conv2d(width, narrow, 1, bias=False)
         """What comes first: features (N, C, h, w) -> (N, narrow, h, w)."""
-        self.hidden = nn.Linear(len(KEYPOINTS) * narrow + deepest, hidden)
+        self.hidden = nn.Linear(len(KEYPOINTS) * narrow, hidden)
         self.value = nn.Linear(hidden, len(SIGNALS))
         self.doubt = nn.Linear(hidden, len(SIGNALS))
 
-    def forward(self, at_points: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
-        """Narrow features at the keypoints (N, 15, narrow), and the deepest ones (N, D)."""
-        hidden = torch.relu(self.hidden(torch.cat([at_points.flatten(1), deepest], 1)))
+    def forward(self, at_points: Tensor) -> tuple[Tensor, Tensor]:
+        """Narrow features at the keypoints (N, 15, narrow)."""
+        hidden = torch.relu(self.hidden(at_points.flatten(1)))
         return self.value(hidden), torch.sigmoid(self.doubt(hidden))
 
     def narrowed(self, at_points: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Telling(nn.Module):
         features, deepest = self.net.features(standardised(faces))
         narrow = self.head.narrow(features)  # before the maps, so that all convolutions come first: see `fp16_form`
         density = density_of(self.net.mapped(features))
-        return *self.net.located(density, deepest), *self.head(under(density, narrow), deepest)
+        return *self.net.located(density, deepest), *self.head(under(density, narrow))
 
     @property
     def macs(self) -> int:

@@ -56,7 +56,7 @@ class SignalsConfig:
 
     narrow: int = 8
     """Channels to which features are reduced before they are read."""
-    hidden: int = 12
+    hidden: int = 16
     steps: int = 1_000
     batch: int = 256
     views: int = 2
@@ -121,10 +121,10 @@ def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
     with torch.no_grad():
         crops = torch.from_numpy(judged.canvases[..., edge : edge + SIZE, edge : edge + SIZE])
         seen = _seen(net, crops)
-        values, sigma = (each.numpy() for each in _told(head, *seen))
+        values, sigma = (each.numpy() for each in _told(head, seen))
         scales = _scales(np.abs(values - judged.targets) / sigma, judged.weights > 0)
         head.doubt.bias.add_(torch.from_numpy(np.log(scales)).float())  # a small sigmoid is nearly an exponential
-        values, sigma = (each.numpy() for each in _told(head, *seen))
+        values, sigma = (each.numpy() for each in _told(head, seen))
     return Fitted(head, reported(values, sigma, judged.targets, judged.ratios))
 
 
@@ -204,8 +204,6 @@ class _Views(NamedTuple):
 
     at_points: Tensor
     """(M, 15, C)"""
-    deepest: Tensor
-    """(M, D)"""
     targets: Tensor
     """(M, 3)"""
     weights: Tensor
@@ -222,28 +220,28 @@ def _views(net: Net, faces: _Faces, config: SignalsConfig) -> _Views:
             labels = (torch.from_numpy(each[some]) for each in (faces.targets, faces.weights))
             mirrored = placement.mirrored[:, None]
             here = (torch.where(mirrored, label[:, SIGNAL_MIRROR], label) for label in labels)
-            views.append(_Views(*_seen(net, crops), *here))
+            views.append(_Views(_seen(net, crops), *here))
     return _Views(*(torch.cat(parts) for parts in zip(*views, strict=True)))
 
 
 @torch.no_grad()
-def _seen(net: Net, crops: Tensor) -> tuple[Tensor, Tensor]:
-    """What the net sees in crops (N, 1, 96, 96): features at scheme A's points (N, 15, C), the deepest ones (N, D)."""
-    features, deepest = net.features(standardised(crops))
-    return under(density_of(net.mapped(features)[:, _OF_A]), features), deepest
+def _seen(net: Net, crops: Tensor) -> Tensor:
+    """What the net sees in crops (N, 1, 96, 96): its features at scheme A's points (N, 15, C)."""
+    features, _ = net.features(standardised(crops))
+    return under(density_of(net.mapped(features)[:, _OF_A]), features)
 
 
-def _told(head: SignalHead, at_points: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
-    answer: tuple[Tensor, Tensor] = head(head.narrowed(at_points), deepest)
+def _told(head: SignalHead, at_points: Tensor) -> tuple[Tensor, Tensor]:
+    """Signals and their sigma, (N, 3) each."""
+    answer: tuple[Tensor, Tensor] = head(head.narrowed(at_points))
     return answer
 
 
 def _fit(views: _Views, chances: Tensor, config: SignalsConfig) -> SignalHead:
     """A head fitted to what the net saw."""
-    at_points, deepest, targets, weights = views
+    at_points, targets, weights = views
     spread = at_points.flatten(0, 1).std(0) + 1e-3
-    middle, deep_spread = deepest.mean(0), deepest.std(0) + 1e-3
-    head = SignalHead(len(spread), len(middle), narrow=config.narrow, hidden=config.hidden)
+    head = SignalHead(len(spread), narrow=config.narrow, hidden=config.hidden)
     for layer, start in ((head.value, targets.mean(0)), (head.doubt, torch.full((len(SIGNALS),), -2.5))):
         nn.init.zeros_(layer.weight)
         layer.bias.data.copy_(start)
@@ -251,7 +249,7 @@ def _fit(views: _Views, chances: Tensor, config: SignalsConfig) -> SignalHead:
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, config.steps)
     for _ in range(config.steps):
         some = torch.multinomial(chances, config.batch, replacement=True)
-        values, sigma = _told(head, at_points[some] / spread, (deepest[some] - middle) / deep_spread)
+        values, sigma = _told(head, at_points[some] / spread)
         off = values - targets[some]
         exact = nn.functional.smooth_l1_loss(off, torch.zeros_like(off), beta=config.near, reduction="none")
         likely = student_t(off[..., None], sigma).squeeze(-1)
@@ -262,9 +260,6 @@ def _fit(views: _Views, chances: Tensor, config: SignalsConfig) -> SignalHead:
         schedule.step()
     with torch.no_grad():  # from now on the head takes what the net saw as it is
         head.narrow.weight.div_(spread[:, None, None])
-        of_deepest = head.hidden.weight[:, -len(middle) :]
-        of_deepest.div_(deep_spread)
-        head.hidden.bias.sub_(of_deepest @ middle)
     return head
 
 
