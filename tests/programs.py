@@ -23,7 +23,7 @@ FKP_TRACK = (sys.executable, "-m", "tracker.commands.track")
 def fkp_track(*args: str | Path, cwd: Path, timeout: float = 60, **how: object) -> subprocess.CompletedProcess:
     """Run it to its end on a machine without a display; `how` goes to `subprocess.run`."""
     words, environment = [*map(str, args)], headless()
-    if not how and hasattr(os, "fork") and environment == _environment():
+    if not how and sys.platform == "linux" and environment == _environment():
         return _forked(words, cwd, timeout)
     command = [*FKP_TRACK, *words]
     return subprocess.run(
@@ -32,7 +32,7 @@ def fkp_track(*args: str | Path, cwd: Path, timeout: float = 60, **how: object) 
 
 
 def _forked(words: list[str], cwd: Path, timeout: float) -> subprocess.CompletedProcess:
-    """The run as a child of the nursery, which is left to itself if the run takes too long."""
+    """The run as a child of the nursery; both are killed if it takes too long."""
     nursery = _nursery()
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
         run = {"words": words, "cwd": str(cwd), "out": out.name, "err": err.name}
