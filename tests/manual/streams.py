@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from programs import FKP_TRACK, headless
 
-
 SECONDS = 8
 FORMATS = {"rtmp": "flv", "srt": "mpegts", "tcp": "mpegts", "udp": "mpegts"}
 LISTENING = {"rtmp": ("-listen", "1"), "srt": ("-mode", "listener"), "tcp": ("-listen", "1"), "udp": ()}
