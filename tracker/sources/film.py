@@ -262,10 +262,10 @@ class Upright:
     def _view(self, stream: Any, picture: Any) -> _View:
         """What is said of the shape of pixels and of rotation holds until a key frame says something else.  What the
         decoder knows between them may be about pictures to come, and H.264 tells rotation at key frames only."""
-        coded = stream.codec_context.sample_aspect_ratio
         if self._shapes is None or self._shapes[0] is not stream:
-            self._shapes = stream, stream.sample_aspect_ratio or Fraction(1), coded
-        elif picture.key_frame and coded != self._shapes[2]:
+            told = stream.sample_aspect_ratio or Fraction(1)
+            self._shapes = stream, told, stream.codec_context.sample_aspect_ratio
+        elif picture.key_frame and (coded := stream.codec_context.sample_aspect_ratio) != self._shapes[2]:
             self._shapes = stream, coded or Fraction(1), coded
         if self._turned is None or (picture.key_frame and self._turned[0] != picture.rotation):
             # Only then: a PyAV frame that was asked for its side data is in a circle with it, and stays in memory.
@@ -362,8 +362,10 @@ class _Decoder:
 
     def _pictures(self) -> Iterator[Any]:
         times = _DisplayTimes() if self._container.format.name == "avi" else None
+        wanted = self.stream.index
         for packet in self._reader:
-            if packet.stream.index != self.stream.index:  # its own number is 0 in the empty packet at the end
+            number = packet.stream_index if packet.size else packet.stream.index  # at the end, its own number is 0
+            if number != wanted:
                 continue
             if times is not None:
                 times.coming(packet)

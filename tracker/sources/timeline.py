@@ -66,6 +66,8 @@ class _Progress:
     """From its last packet but one to its last."""
     by_display: bool = False
     """Whether its last packet only said when it is shown, not when it is decoded."""
+    tick_s: float = 0.0
+    """What its packets count in; kept, because PyAV makes a fraction of it each time."""
 
     @property
     def end_s(self) -> float:
@@ -95,21 +97,22 @@ class Timeline:
         claimed = packet.pts if by_display else packet.dts
         if claimed is None:
             return
-        claimed_s = float(claimed * packet.time_base)
-        length_s = float((packet.duration or 0) * packet.time_base)
         progress = self._progress.get(packet.stream_index)
+        tick_s = float(packet.time_base) if progress is None else progress.tick_s
+        claimed_s = claimed * tick_s
         if progress is None:
             progress = self._progress[packet.stream_index] = self._begun(claimed_s)
+            progress.tick_s = tick_s
         elif not self._follows(claimed_s, progress, DISORDER_S if by_display or progress.by_display else BACK_S):
             progress.stretch = self._other_stretch(claimed_s, progress)
         at_s = claimed_s + self.offsets_s[progress.stretch]
         progress.step_s, progress.last_s = at_s - progress.last_s, at_s
-        progress.next_s, progress.by_display = at_s + length_s, by_display
-        _move(packet, self.offsets_s[progress.stretch])
+        progress.next_s, progress.by_display = at_s + (packet.duration or 0) * tick_s, by_display
+        _move(packet, self.offsets_s[progress.stretch], tick_s)
 
     def carry(self, packet: Any) -> None:
         """Move a packet of another stream, such as a subtitle, by the clock that the film has where it lies."""
-        _move(packet, self.offsets_s[-1] if self.offsets_s else -self.zero_s)
+        _move(packet, self.offsets_s[-1] if self.offsets_s else -self.zero_s, float(packet.time_base))
 
     def close(self) -> None:
         """Tell how many breaks were not reported one by one."""
@@ -192,8 +195,10 @@ class Timeline:
                 log.warning("%s: %s", self.name, what)
 
 
-def _move(packet: Any, offset_s: float) -> None:
-    shift = round(offset_s / packet.time_base)
+def _move(packet: Any, offset_s: float, tick_s: float) -> None:
+    if offset_s == 0:
+        return
+    shift = round(offset_s / tick_s)
     packet.pts = None if packet.pts is None else packet.pts + shift
     packet.dts = None if packet.dts is None else packet.dts + shift
 
@@ -227,12 +232,13 @@ class Reader:
 
     def __iter__(self) -> Iterator[Any]:
         """Yields PyAV's packets, and at the end an empty one per stream.  Raises SourceError when the disk fails."""
+        texts = {each.index for each in self.texts}
         in_a_row = 0
         while in_a_row < MAX_UNREADABLE:
             try:
                 for packet in self.container.demux(*self.streams, *self.texts):
                     in_a_row = 0
-                    (self.timeline.carry if packet.stream in self.texts else self.timeline.place)(packet)
+                    (self.timeline.carry if packet.stream_index in texts else self.timeline.place)(packet)
                     yield packet
                 self.timeline.close()
                 self.timeline.tell_end(self._promised_s)
