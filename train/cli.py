@@ -141,7 +141,7 @@ def train(
         typer.Option(
             min=0,
             metavar="N",
-            help="How many of the steps, the last ones, go calmly over the most exact labels.",
+            help="Refine on the most exact labels during the last N of the steps.",
             rich_help_panel=TRAINING,
         ),
     ] = 0,
@@ -215,7 +215,7 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """RMSE per scheme, per keypoint and Kaggle-weighted, each row read by its own scheme's outputs."""
+    """Print the RMSE per scheme, per keypoint and Kaggle-weighted; each row is judged by its own scheme's outputs."""
     from tracker.backends.weights import load
     from train.judge import evaluate as judge
 
@@ -252,7 +252,7 @@ def compare(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again and discard finished recipes.")] = False,
 ) -> None:
-    """Every published recipe side by side; a comparison that was stopped goes on when it is typed again."""
+    """Compare all published recipes on the same data; run a stopped comparison again to continue it."""
     from train.recipes import compare as side_by_side
 
     try:
@@ -285,7 +285,7 @@ def report(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace report.html if it exists.")] = False,
 ) -> None:
-    """One HTML page on how good weights are: curves, errors, calibration, the worst faces; a training writes it too."""
+    """Write an HTML page about the quality of weights: curves, errors, calibration, worst faces."""
     from train.judge.report import refuse_report, write_report
     from train.rebuild import open_folder
 
@@ -320,7 +320,7 @@ def audit(
         bool, typer.Option("--overwrite", help="Start again and replace an audit that exists.")
     ] = False,
 ) -> None:
-    """List the labels that a net which never saw them doubts most; finished folds are kept, data is never changed."""
+    """List the labels that nets which never saw them doubt most; finished folds are kept, and data never changes."""
     import torch
 
     from train.judge import audit as doubt
@@ -364,7 +364,7 @@ def wild(
         bool, typer.Option("--hold-out", help="Judge only by the turned faces that training never learns from.")
     ] = False,
 ) -> None:
-    """Judge detector, crop and network together on photographs; prints JSON, % of the outer-eye distance.
+    """Judge detector, crop and network together on photographs; print JSON, in % of the outer-eye distance.
 
     `nme_13` counts the 13 points that iBUG labels too as iBUG labels them; the other figures count all 15 as Kaggle's
     scheme A does.
@@ -459,7 +459,7 @@ def calibrate(
 ) -> None:
     """Fit sigma again to faces as a tracker sees them, as a training with --extra does at its end.
 
-    Points stay as they are.  Give the data that the weights learned from; what judges is left out by itself.
+    Points stay as they are.  Give the data that the weights learned from; rows that judge are left out.
     """
     from tracker.backends.weights import load
     from train.rebuild import open_folder, refit_sigma
@@ -478,7 +478,7 @@ def signals(
         typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be repeated."),
     ],
     weights: Annotated[Path | None, WEIGHTS] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random choices.")] = 0,
 ) -> None:
     """Fit `eye_open_left`, `eye_open_right` and `mouth_open` to finished weights; points and sigma stay as they are.
 
