@@ -218,6 +218,33 @@ def test_small_large_and_turned_faces_of_a_picture_are_covered(width: int, portr
     assert (covered != closeup).any(axis=-1).mean() > 0.5
 
 
+def test_a_cover_stays_on_the_head_in_an_enlarged_picture(portrait: np.ndarray) -> None:
+    """The suit below it looks like a giant's face to the detector, at one size of the picture."""
+    image = cv2.resize(portrait, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    with Tracker(backend="cpu", privacy="blur") as tracker:
+        shown = tracker.image(image).frame.image
+    covered = (shown != image).any(-1)
+    assert covered[180:240, 420:480].all()
+    assert covered[460:].mean() < 0.1
+
+
+def test_small_faces_in_the_dark_are_covered_beside_a_certain_one(portrait: np.ndarray) -> None:
+    image = np.full((720, 1280, 3), 100, np.uint8)
+    image[200:500, 200:470] = portrait[:300, 90:360]
+    small = cv2.resize(portrait[:260, 90:360], None, fx=16 / 43.8, fy=16 / 43.8, interpolation=cv2.INTER_AREA)
+    places = [(700, 100), (900, 500), (1100, 300)]
+    for x, y in places:
+        image[y : y + small.shape[0], x : x + small.shape[1]] = small
+    dark = image * 0.05 + np.random.default_rng(0).normal(0, 2, image.shape)
+    dark[200:500, 200:470] = portrait[:300, 90:360] * 0.3
+    seen = np.clip(dark, 0, 255).astype(np.uint8)
+    with Tracker(backend="cpu", privacy="blur") as tracker:
+        shown = tracker.image(seen).frame.image
+    for x, y in places:
+        face = np.s_[y + 30 : y + 46, x + 40 : x + 58]
+        assert (shown[face] != seen[face]).any(-1).mean() > 0.9, (x, y)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mute", [[], ["--mute"]])
 def test_a_muted_film_has_no_sound(mute: list[str], make_film: Callable[..., Path], tmp_path: Path) -> None:
