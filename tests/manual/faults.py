@@ -343,7 +343,7 @@ def worker_of_ray(session: int) -> int:
         for command in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 number = int(command.parent.name)
-                if command.read_bytes().startswith(b"ray::") and os.getsid(number) == session:
+                if command.read_bytes().startswith(b"ray::_attempt") and os.getsid(number) == session:
                     return number
         time.sleep(0.05)
 
