@@ -127,6 +127,13 @@ def test_header_order_quotes_line_ends_and_extra_columns_do_not_matter(tmp_path:
     assert np.array_equal(other.points, plain.points, equal_nan=True)
 
 
+def test_a_lone_quote_joins_no_fields(tmp_path: Path, rows: Rows) -> None:
+    plain = read_training(write_rows(tmp_path / "a" / "training.csv", rows))
+    rows[1] = [f'"{rows[1][0]}', *rows[1][1:]]
+    quoted = read_training(write_rows(tmp_path / "b" / "training.csv", rows))
+    assert np.array_equal(quoted.points, plain.points, equal_nan=True)
+
+
 def test_point_with_one_coordinate_is_unlabelled(tmp_path: Path, rows: Rows) -> None:
     rows[0][COLUMNS.index("nose_tip_x")] = ""
     faces = read_training(write_rows(tmp_path / "training.csv", rows))
