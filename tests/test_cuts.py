@@ -49,13 +49,54 @@ def test_a_cut_between_pictures_that_are_alike_is_seen() -> None:
     assert cuts_in([scene(1)] * 12 + [alike] * 12) == [12]
 
 
+def mixed(before: np.ndarray, after: np.ndarray, share: float, way: str) -> np.ndarray:
+    """A picture between two shots."""
+    if way == "dissolve":
+        return cv2.addWeighted(before, 1 - share, after, share, 0)
+    edge = round(share * before.shape[1])
+    return np.hstack([after[:, :edge], before[:, edge:]])
+
+
+@pytest.mark.parametrize(
+    ("way", "seconds", "rate"),
+    [*product(["dissolve", "wipe"], [0.3, 0.6], [10, 30]), ("dissolve", 1.0, 25)],
+)
+def test_a_dissolve_and_a_wipe_are_cuts_that_are_told_once(way: str, seconds: float, rate: int) -> None:
+    mixes = round(seconds * rate)
+    between = [mixed(scene(1), scene(2), (i + 1) / (mixes + 1), way) for i in range(mixes)]
+    told = cuts_in([scene(1)] * rate + between + [scene(2)] * rate, rate)
+    assert len(told) == 1
+    assert rate < told[0] <= rate + mixes + 0.2 * rate
+
+
+def seen_by_a_camera(picture: np.ndarray, zoom: float, x: float, y: float) -> np.ndarray:
+    """A part of a picture, moved by px and magnified about the middle."""
+    matrix = np.array([[zoom, 0, 320 - zoom * (320 + x)], [0, zoom, 240 - zoom * (240 + y)]])
+    return cv2.warpAffine(picture, matrix, (640, 480), borderMode=cv2.BORDER_REFLECT)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("motion", ["shake", "pan", "zoom"])
+def test_a_moved_camera_is_no_cut(motion: str, rate: int) -> None:
+    times = np.arange(2 * rate) / rate
+    still = np.zeros_like(times)
+    zooms, xs, ys = {
+        "shake": (still + 1.3, 40 * np.sin(19 * times), 30 * np.sin(17 * times)),
+        "pan": (still + 1.3, 240 * np.sin(2 * times), still),
+        "zoom": (np.exp(0.35 * np.sin(2 * times)), still, still),
+    }[motion]
+    views = [seen_by_a_camera(scene(1), *view) for view in zip(zooms, xs, ys, strict=True)]
+    assert cuts_in(views, rate) == []
+
+
 def test_a_flash_a_fade_and_noise_in_the_dark_are_no_cuts() -> None:
     picture = scene(3)
     flash = [picture] * 5 + [cv2.convertScaleAbs(picture, alpha=1.5, beta=30)] + [picture] * 5
     fade = [cv2.convertScaleAbs(picture, alpha=share) for share in np.linspace(1, 0, 30)]
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 12, picture.shape, np.uint8) for _ in range(10)]
-    for images in (flash, fade, noise):
+    white = [picture] * 5 + [cv2.convertScaleAbs(picture, alpha=2.5, beta=120)] * 2 + [picture] * 5
+    for images in (flash, white, fade, noise):
         assert cuts_in(images) == []
 
 

@@ -283,12 +283,16 @@ class Identity:
         last, self._before_cut = self._before_cut, None
         if last is None:
             return
+        if self._cuts.is_gradual or not self._sees_again(last, frame, detections):
+            self._known, self._lost, self._first_look_at = [], [], None
+            self._shot += 1
+
+    def _sees_again(self, last: Frame, frame: Frame, detections: Sequence[Detection]) -> bool:
+        """Whether somebody of the last frame is in this one."""
         shown = [known for known in self._known if known.shown]
         before = _pictures(last, [known.last_region for known in shown])
         now = _pictures(frame, [*(known.region for known in shown), *(each.region for each in detections)])
-        if not (before @ now.T >= SAME_PERSON).any():
-            self._known, self._lost, self._first_look_at = [], [], None
-            self._shot += 1
+        return bool((before @ now.T >= SAME_PERSON).any())
 
 
 class EachAlone:

@@ -3,9 +3,14 @@
 Two small pictures are compared by their correlation, which does not depend on how bright or how rich in contrast they
 are.  A large change may also be motion, because a film with five frames a second, or a swung camera, changes as much
 from frame to frame as a quiet film does at a cut.  So it is a cut only if what was seen before is nowhere near.
+
+A dissolve or a wipe changes every point only from its old value towards its new one, and moves nothing meanwhile.
 """
 
+import itertools
 import math
+from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -36,6 +41,22 @@ STAYS = 0.42
 motion at 5 frames a second and more is 0.48, the most of frames cut together 0.4."""
 BRIGHT, FLASH_SHARE, FLASH_FRAMES = 250, 0.4, 2
 """If this share of the points becomes as bright as this, it may be a photographer's flash; it lasts so many frames."""
+KEPT_S, KEPT_EVERY_S, FEWEST_KEPT = 0.72, 0.1, 4
+"""Dissolves and wipes are told from thumbnails of this time, so far apart.  Longer ones are told after most of them."""
+CLOCK_TOLERANCE_S = 0.002
+"""Films round their timestamps to milliseconds."""
+FADED = 0.85
+"""A smaller difference, in contrasts of one picture, leaves two pictures related (see `UNRELATED`)."""
+CHANGED, NOISE = 20, 8
+"""Gray levels by which a point differs between two shots, and by which it may leave the way from one to the other."""
+FEWEST_CHANGED = 0.1
+"""Smaller shares of changed points are no new picture."""
+ON_WAY, LEAST_ON_WAY, BACK = 0.9, 0.8, 0.1
+"""Shares of the changed points that are on their way in a transition: on average, and in every thumbnail.  Its progress
+may go back so far."""
+MOVED, MOVES, FEWEST_FOUND = 1.5, 0.4, 4
+"""Motion moves this share of the blocks that are found again, and so many, by more points.  In zooms, pans and people
+who lie down it is 0.55 and more."""
 GRAIN = 4.0
 """Contrast in gray levels that any two pictures are assumed to share, so that noise in the dark is no cut."""
 
@@ -84,12 +105,16 @@ class Cuts:
     def __init__(self) -> None:
         self.thumbnail: Thumbnail | None = None
         """Of the last frame."""
+        self.is_gradual = False
+        """Whether the last cut was a dissolve or a wipe, so that the frame before it shows both shots."""
         self._last: NDArray[np.uint8] | None = None
         """The points of the last frame that was no flash."""
         self._contrast = 0.0
         """Lower limit of the norm of its differences from its mean."""
         self._flashes = 0
         """Consecutive frames after it."""
+        self._kept: deque[tuple[float, NDArray[np.uint8]]] = deque()
+        """Timestamps and points of this shot, for `KEPT_S`."""
 
     def __call__(self, frame: Frame) -> bool:
         """Whether a new shot begins with this frame.  Neither the first frame nor one of another size begins one."""
@@ -97,12 +122,17 @@ class Cuts:
         now, last = self.thumbnail.points, self._last
         if last is None or last.shape != now.shape:
             self._last, self._contrast = now, 0.0
+            self._kept.clear()
             return False
-        apart = cv2.norm(now, last)
+        apart, self.is_gradual = cv2.norm(now, last), False
         if apart <= LITTLE * self._contrast:
             self._last, self._contrast, self._flashes = now, self._contrast - apart, 0
-            return False
-        return self._is_cut(_View.of(last), _View.of(now))
+        elif self._is_cut(_View.of(last), _View.of(now)):
+            self._kept.clear()
+            return True
+        if self._flashes == 0 and self._is_due(frame.timestamp):
+            self.is_gradual = self._has_faded(frame.timestamp, now)
+        return self.is_gradual
 
     def _is_cut(self, before: _View, now: _View) -> bool:
         """Whether another shot begins after a change that may be large."""
@@ -112,6 +142,23 @@ class Cuts:
             return False
         self._last, self._contrast, self._flashes = now.raw, math.sqrt(now.energy), 0
         return change > CHANGE and not _is_motion(before, now, change)
+
+    def _is_due(self, now_s: float) -> bool:
+        return not self._kept or now_s - self._kept[-1][0] >= KEPT_EVERY_S - CLOCK_TOLERANCE_S
+
+    def _has_faded(self, now_s: float, now: NDArray[np.uint8]) -> bool:
+        """Whether a transition from another shot has mostly come to its end; keeps the points `now`."""
+        kept = self._kept
+        while kept and now_s - kept[0][0] > KEPT_S:
+            kept.popleft()
+        kept.append((now_s, now))
+        if len(kept) < FEWEST_KEPT or cv2.norm(now, kept[0][1]) < FADED * self._contrast:
+            return False
+        first, *between, last = (_View.of(points) for _, points in kept)
+        if last.unlike(first) < UNRELATED or not _is_transition(first, between, last):
+            return False
+        kept.clear()
+        return True
 
 
 def _is_flash(before: _View, now: _View) -> bool:
@@ -126,6 +173,31 @@ def _is_motion(before: _View, now: _View, change: float) -> bool:
         return change <= UNRELATED
     stays = sum(place is not None and _agrees(places, at, place) for at, place in places.items())
     return stays >= STAYS * len(places)
+
+
+def _is_transition(first: _View, between: Sequence[_View], last: _View) -> bool:
+    """Whether one picture becomes the other in place."""
+    start, end = first.points.astype(np.int16), last.points.astype(np.int16)
+    changed = np.abs(end - start) >= CHANGED
+    if np.count_nonzero(changed) < FEWEST_CHANGED * changed.size:
+        return False
+    start, way = start[changed], (end - start)[changed]
+    done = [(view.points[changed] - start) * np.sign(way) for view in between]
+    on_way = [float(np.mean((each >= -NOISE) & (each <= np.abs(way) + NOISE))) for each in done]
+    progress = [float(each.sum() / np.abs(way).sum()) for each in done]
+    if np.mean(on_way) < ON_WAY or min(on_way) < LEAST_ON_WAY:
+        return False
+    if any(later < earlier - BACK for earlier, later in itertools.combinations(progress, 2)):
+        return False
+    quarters = {len(between) * quarter // 4 for quarter in (1, 2, 3)}
+    return not _is_motion(first, last, UNRELATED) and not any(_moves(first, between[at]) for at in quarters)
+
+
+def _moves(before: _View, now: _View) -> bool:
+    """Whether much of what was seen before is elsewhere."""
+    places = _places(before.points, now.points)
+    found = [abs(place) for at, place in places.items() if place is not None and _agrees(places, at, place)]
+    return len(found) >= FEWEST_FOUND and sum(each >= MOVED for each in found) > MOVES * len(found)
 
 
 def _places(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> dict[tuple[int, int], complex | None]:
