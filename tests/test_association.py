@@ -592,6 +592,17 @@ def test_nobody_keeps_an_id_across_a_cut_unless_they_look_the_same() -> None:
     assert ids((0, 0), (1, 0)) == [0] * 20
 
 
+def test_nobody_keeps_an_id_across_a_dissolve() -> None:
+    rng = np.random.default_rng(0)
+    before, after = (cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (640, 480)) for _ in range(2))
+    scene, ids = Scene(), []
+    for share in (*[0.0] * 30, *np.linspace(0, 1, 20), *[1.0] * 30):
+        scene.image = cv2.addWeighted(before, 1 - share, after, share, 0)
+        ids += scene.ids([seen(HERE)], [HERE])
+    assert ids[:30] == [0] * 30
+    assert ids[-30:] == [1] * 30
+
+
 def test_a_new_object_knows_nobody() -> None:
     Scene()([seen(HERE), seen(THERE)])
     assert Scene(start=0.1).ids([seen(THERE)]) == [0]
