@@ -10,7 +10,7 @@ A dissolve or a wipe changes every point only from its old value towards its new
 import itertools
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -54,9 +54,9 @@ FEWEST_CHANGED = 0.1
 ON_WAY, LEAST_ON_WAY, BACK = 0.9, 0.8, 0.1
 """Shares of the changed points that are on their way in a transition: on average, and in every thumbnail.  Its progress
 may go back so far."""
-MOVED, MOVES, FEWEST_FOUND = 1.5, 0.4, 4
-"""Motion moves this share of the blocks that are found again, and so many, by more points.  In zooms, pans and people
-who lie down it is 0.55 and more."""
+MOVED, MOVES = 1.5, 0.25
+"""Motion moves this share of the blocks that are found again by more points.  In zooms, pans and people who lie down it
+is 0.3 and more."""
 GRAIN = 4.0
 """Contrast in gray levels that any two pictures are assumed to share, so that noise in the dark is no cut."""
 
@@ -189,15 +189,17 @@ def _is_transition(first: _View, between: Sequence[_View], last: _View) -> bool:
         return False
     if any(later < earlier - BACK for earlier, later in itertools.combinations(progress, 2)):
         return False
-    quarters = {len(between) * quarter // 4 for quarter in (1, 2, 3)}
-    return not _is_motion(first, last, UNRELATED) and not any(_moves(first, between[at]) for at in quarters)
+    pairs = [pair for view in between for pair in ((first, view), (view, last))]
+    return not _is_motion(first, last, UNRELATED) and not _moves(pairs)
 
 
-def _moves(before: _View, now: _View) -> bool:
-    """Whether much of what was seen before is elsewhere."""
-    places = _places(before.points, now.points)
-    found = [abs(place) for at, place in places.items() if place is not None and _agrees(places, at, place)]
-    return len(found) >= FEWEST_FOUND and sum(each >= MOVED for each in found) > MOVES * len(found)
+def _moves(pairs: Iterable[tuple[_View, _View]]) -> bool:
+    """Whether much of what is found again is elsewhere."""
+    ways = []
+    for before, now in pairs:
+        places = _places(before.points, now.points)
+        ways += [abs(way) for at, way in places.items() if way is not None and _agrees(places, at, way)]
+    return sum(way >= MOVED for way in ways) > MOVES * len(ways)
 
 
 def _places(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> dict[tuple[int, int], complex | None]:
