@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from tracker.backends.choice import open_backend
-from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, DEFAULT_DIR, load
+from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, DEFAULT_DIR, WITH_SIGNALS, load
 from tracker.errors import WeightsError
 from tracker.spec import KEYPOINTS, SIZE
 from train.export.cpu_form import blocked
@@ -141,13 +141,14 @@ def test_a_card_that_vouches_for_garbage_fails_at_the_runtime(folder: Path) -> N
 def test_our_own_weights_are_in_order_and_keep_the_contract() -> None:
     weights = load()
     session = ort.InferenceSession(weights.onnx, providers=["CPUExecutionProvider"])
-    seen = {
-        "input": described(session.get_inputs()[0], "tensor(uint8)", "uint8"),
-        "outputs": [
-            {**described(output, "tensor(float)", "float32"), "space": "unit"} for output in session.get_outputs()
-        ],
-    }
-    assert seen == CONTRACT
+    described_all = [
+        described(session.get_inputs()[0], "tensor(uint8)", "uint8"),
+        *(described(output, "tensor(float)", "float32") for output in session.get_outputs()),
+    ]
+    contract = weights.card["contract"]
+    assert contract == WITH_SIGNALS
+    promised = [contract["input"], *contract["outputs"]]
+    assert described_all == [{key: each[key] for key in ("name", "dtype", "shape")} for each in promised]
 
 
 def test_our_own_form_for_processors_is_the_same_network(make_faces: Callable[..., Any]) -> None:
