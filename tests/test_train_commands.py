@@ -16,16 +16,17 @@ from programs import fkp_train
 
 from tracker.backends.tensorrt.guard import installed
 from tracker.backends.weights import DEFAULT_DIR, load
-from tracker.errors import WeightsError
+from tracker.errors import DataError, WeightsError
 from tracker.spec import INDEX, SIZE
-from train.data.faces68 import IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, TABLE
+from train.data.faces68 import IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, TABLE, read_faces68
 from train.data.kaggle import read_training
 from train.export.from_onnx import net_of
 from train.judge.evaluate import outputs
 from train.judge.places import note_places
 from train.learn.distill import TeachConfig
 from train.learn.loop import FitConfig
-from train.learn.model import NetConfig, predicted
+from train.learn.model import Net, NetConfig, predicted
+from train.learn.signals_fit import SignalsConfig, fitted
 from train.rebuild import Options, _begun, rebuild
 
 torch.set_num_threads(1)
@@ -88,7 +89,14 @@ def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
 ) -> None:
     """Without the export and the report, which other tests make."""
     cards: list[dict[str, Any]] = []
-    monkeypatch.setattr("train.rebuild.write_weights", lambda net, out, facts: cards.append(facts))
+    heads: list[object] = []
+
+    def note(_net: Net, _out: Path, facts: dict[str, Any], head: object = None) -> None:
+        cards.append(facts)
+        heads.append(head)
+
+    monkeypatch.setattr("train.rebuild.write_weights", note)
+    monkeypatch.setattr("train.rebuild.fitted", lambda _net, sets, _config: ("a head", {"sets": len(sets)}))
     monkeypatch.setattr("train.rebuild.try_report", lambda out, faces: None)
     small = NetConfig(stem=4, widths=(4, 6), inners=(4, 6), kernels=(3, 3), depths=(0, 1), up_depths=(0,))
     options = Options(
@@ -104,6 +112,8 @@ def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
     )
     stages = [progress.stage for progress in rebuild(options)]
     assert stages == ["teacher-1", "net"]
+    assert heads == ["a head"]
+    assert cards[0]["signals"]["held_out"] == {"sets": 2}
     training = cards[0]["training"]
     assert [entry["file"] for entry in training["extra"]] == [faces68.name, turned.name]
     assert [entry["file"] for entry in (*training["unlabelled"], *training["start"])] == [
@@ -114,6 +124,11 @@ def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
     assert training["rows_left_out"] == [CARTOON]
     for word in (f"--index {index.name}", f"--extra {turned.name}", f"--unlabelled {faces68.name}", "--start weights"):
         assert word in training["command"]
+
+
+def test_faces_without_lids_and_inner_lips_teach_no_signals(faces68: Path, turned: Path) -> None:
+    with pytest.raises(DataError, match="too few to fit and judge signals"):
+        fitted(Net(), [read_faces68(faces68), read_faces68(turned)], SignalsConfig())
 
 
 @pytest.mark.parametrize("option", ["--index", "--extra", "--unlabelled"])
