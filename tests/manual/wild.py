@@ -107,15 +107,24 @@ def sizes(faces: list[tuple[Image, np.ndarray]], finder: Tracker, hider: Tracker
 
 
 def spliced(films: list[list[Image]], finder: Tracker) -> None:
-    """How often an id goes on across a hard cut between two films."""
-    crossed = cuts = 0
-    for before, after in itertools.permutations([film for film in films if len(film) >= 40], 2):
-        height, width = before[0].shape[:2]
-        frames = [*before[:20], *(cv2.resize(each, (width, height)) for each in after[20:40])]
-        ids = [{face.id for face in seen.faces} for seen in finder.video(frames, fps=30)]
-        cuts += 1
-        crossed += bool(set().union(*ids[:20]) & set().union(*ids[20:]))
-    print(f"cuts: an id crosses {crossed} of {cuts}")
+    """How often an id goes on from one film to another, across a hard cut or a dissolve."""
+    long = [film for film in films if len(film) >= 60]
+    for rate, mixes in ((30, 0), (5, 0), (30, 9), (30, 18)):
+        crossed = 0
+        pairs = list(itertools.permutations(long, 2))
+        for before, after in pairs:
+            ids = [{face.id for face in seen.faces} for seen in finder.video(mixed(before, after, mixes), fps=rate)]
+            crossed += bool(set().union(*ids[:20]) & set().union(*ids[-8:]))
+        print(f"{mixes} frames of dissolve at {rate}/s: an id crosses {crossed} of {len(pairs)}")
+
+
+def mixed(before: list[Image], after: list[Image], mixes: int) -> list[Image]:
+    """20 frames of one film, so many of both, and 14 of the other."""
+    height, width = before[0].shape[:2]
+    coming = [cv2.resize(each, (width, height)) for each in after[20 : 34 + mixes]]
+    shares = np.arange(1, mixes + 1) / (mixes + 1)
+    both = zip(before[20:], coming, shares, strict=False)
+    return [*before[:20], *(cv2.addWeighted(a, 1 - share, b, share, 0) for a, b, share in both), *coming[mixes:]]
 
 
 def told(results: Iterable[Any]) -> str:
