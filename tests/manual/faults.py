@@ -129,7 +129,9 @@ def fresh(inputs: Path, folder: Path) -> Path:
 
 def start(kind: Kind, here: Path, **variables: str) -> "subprocess.Popen[str]":
     command = [*FKP_TRACK, *kind.words, "--backend", "cpu"]
-    return subprocess.Popen(command, cwd=here, env=headless() | variables, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=here, env=headless() | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def killed(kind: Kind, times: int, inputs: Path, folder: Path, draw: random.Random) -> Count:
@@ -330,9 +332,16 @@ def killed_by_ray(times: int, inputs: Path, folder: Path, draw: random.Random) -
             time.sleep(draw.uniform(0, 1.5))
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
-            _, told = process.communicate()
+            said, told = process.communicate()
             failed = [f"exit code {process.returncode}: {told[-200:]}"] if process.returncode else []
-            count.note([*failed, *losses(kind, here), *losses_of_a_second_run(kind, here)])
+            count.note(
+                [
+                    *failed,
+                    *(["stdout is not empty"] if said else []),
+                    *losses(kind, here),
+                    *losses_of_a_second_run(kind, here),
+                ]
+            )
             shutil.rmtree(here)
     return count
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -56,20 +56,21 @@ def on_ray(
     )
     waiting = iter(tasks)
     running: dict[Any, Task] = {}
-    try:
-        while True:
-            while (most is None or len(running) < most) and (task := next(waiting, None)) is not None:
-                running[attempt.remote(*_absolute(task, each), level)] = task
-            if not running:
-                return
-            for ended in ray.wait(list(running), timeout=WAIT_S)[0]:
-                outcome = _outcome(ray, ended)
-                progressed(outcome.frames)
-                yield running.pop(ended), outcome
-    finally:
-        for begun in running:
-            ray.cancel(begun, force=True)
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # Ray prints which workers died, and stdout carries only data
+        try:
+            while True:
+                while (most is None or len(running) < most) and (task := next(waiting, None)) is not None:
+                    running[attempt.remote(*_absolute(task, each), level)] = task
+                if not running:
+                    return
+                for ended in ray.wait(list(running), timeout=WAIT_S)[0]:
+                    outcome = _outcome(ray, ended)
+                    progressed(outcome.frames)
+                    yield running.pop(ended), outcome
+        finally:
+            for begun in running:
+                ray.cancel(begun, force=True)
+            ray.shutdown()
 
 
 def _absolute(task: Task, each: Options) -> tuple[Task, Options]:
