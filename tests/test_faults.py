@@ -328,6 +328,7 @@ def app():
             while ctypes.CDLL(None).usleep(4_000_000): pass
         else:
             threading.Event().wait(4)
+        print("waited")
 
 process.run_program(app, "fkp-track")
 """
@@ -338,11 +339,10 @@ process.run_program(app, "fkp-track")
 @pytest.mark.parametrize(("last_s", "ends_at_once"), [(0.7, False), (1.5, True)])
 def test_a_second_ctrl_c_after_a_while_ends_at_once(last_s: float, ends_at_once: bool, in_library: bool) -> None:
     script = IMPATIENT.format(last_s=last_s, in_library=in_library)
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 130
     assert ("ended at once" in done.stderr) == ends_at_once
-    assert (time.monotonic() - began < 3.5) == ends_at_once
+    assert ("waited" in done.stdout) != ends_at_once
 
 
 @pytest.mark.slow
