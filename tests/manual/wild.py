@@ -1,10 +1,11 @@
 """How the tracker does away from talking heads: rolls, small faces, cuts, low rates, dark pictures, false faces.
 
-    python tests/manual/wild.py [--faces DIR] [FILM ...]
+    python tests/manual/wild.py [--faces DIR] [--empty DIR] [FILM ...]
 
 Everything is made from the portrait that ships, or from the pictures in DIR (one face each; the first 80 are taken, and
 where their eyes are is what the tracker finds in them upright).  Of each FILM it tells faces, ids and doubtful frames,
-at its own rate and at 5 frames/s.  It uses only the public API, so it measures any version that is on PYTHONPATH.
+at its own rate and at 5 frames/s.  DIR of --empty has pictures without faces.  It uses only the
+public API, so it measures any version that is on PYTHONPATH.
 """
 
 import argparse
@@ -60,12 +61,26 @@ def rolls(faces: list[tuple[Image, np.ndarray]], finder: Tracker) -> None:
         print(f"roll {degrees:3d}: {right}/{len(seen)} right, in {found} pictures {shown} faces are shown")
 
 
+LIGHTS = {"x 0.12": (0.12, 0, 2), "x 0.05": (0.05, 0, 2), "x 2": (2, 0, 2), "x 3": (3, 0, 2), "x 4": (4, 0, 2)}
+LIGHTS |= {"fog": (0.06, 170, 1.4), "noise": (1, 0, 45), "dark with noise": (0.15, 0, 12)}
+"""Gain, offset and standard deviation of the noise, gray levels."""
+
+
 def light(faces: list[tuple[Image, np.ndarray]], finder: Tracker) -> None:
-    noise = np.random.default_rng(0).normal(0, 2, (480, 480, 3))
-    for gain in (0.12, 0.05, 2.0, 3.0):
+    noise = np.random.default_rng(0).normal(0, 1, (480, 480, 3))
+    for name, (gain, offset, grain) in LIGHTS.items():
         pictures = [turned(*face, 0) for face in faces]
-        lit = [(np.clip(picture * gain + noise, 0, 255).astype(np.uint8), eyes) for picture, eyes in pictures]
-        print(f"light x {gain}: {sum(is_right(finder.image(each), eyes) for each, eyes in lit)}/{len(lit)} right")
+        lit = [
+            (np.clip(each * gain + offset + grain * noise, 0, 255).astype(np.uint8), eyes) for each, eyes in pictures
+        ]
+        print(f"light {name}: {sum(is_right(finder.image(each), eyes) for each, eyes in lit)}/{len(lit)} right")
+
+
+def empty(folder: Path, finder: Tracker) -> None:
+    """What is taken for a face in pictures without any; look at those that are named."""
+    pictures = [(name.name, cv2.imread(str(name))) for name in sorted(folder.iterdir())]
+    counts = {name: len(finder.image(image).faces) for name, image in pictures if image is not None}
+    print(f"empty: {sum(counts.values())} faces in {len(counts)} pictures:", *(name for name in counts if counts[name]))
 
 
 def composed(faces: list[tuple[Image, np.ndarray]], size: tuple[int, int], eyes_px: int, seed: int) -> Any:
@@ -138,6 +153,7 @@ def told(results: Iterable[Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faces", type=Path)
+    parser.add_argument("--empty", type=Path)
     parser.add_argument("films", type=Path, nargs="*")
     asked = parser.parse_args()
     with Tracker(backend="cpu", smooth="off") as finder, Tracker(backend="cpu", privacy="blur") as hider:
@@ -145,6 +161,8 @@ def main() -> None:
         rolls(faces, finder)
         light(faces, finder)
         sizes(faces, finder, hider)
+        if asked.empty is not None:
+            empty(asked.empty, finder)
         films = {}
         for film in asked.films:
             full = list(itertools.islice(finder.video(film), 300))

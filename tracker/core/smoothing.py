@@ -90,15 +90,14 @@ class PoseAndShape:
     lead_s: predict the points this far ahead.  Half a frame's time compensates for camera and screen; more overshoots
         when a head stops.
 
-    On the synthetic camera of `fkp-bench --steadiness` a moving head is shown some 3 ms late at most, with a quarter to
-    two thirds of the jitter that One Euro on every point has at 31 ms; a mouth opening once a second 25 ms late, as
-    there.
+    On the synthetic camera of `fkp-bench --steadiness` a moving head is shown 1.5 ms late at most, where One Euro on
+    every point is 31 ms late and trembles more; a mouth opening once a second is shown 25 ms late by both.
     """
 
     def __init__(
         self,
         *,
-        surprise: float = 0.004,
+        surprise: float = 0.002,
         min_cutoff_hz: float = 0.5,
         beta: float = 20.0,
         derivative_cutoff_hz: float = 4.0,
