@@ -42,9 +42,9 @@ ONE_FACE_SIDES = 0.35
 REPLACES_SIDES = 2.0
 REPLACES_RATIO = 1.35
 """A new face this near and this similar in size is the one that was lost in the same frame."""
-SUSPECTED, SUSPECTED_LARGE = 0.12, 0.07
+SUSPECTED, SUSPECTED_LARGE = 0.12, 0.055
 """Mean sigma, sides, up to which a detection below the detector's threshold may be a face, small and large.  Masked
-faces have 0.05 to 0.1.  Two of three false ones have more than 0.07, and a large one covers half of the picture."""
+faces have 0.05 to 0.1.  Three of four false ones have more than 0.055, and a large one covers half of the picture."""
 LARGE_SHARE = 0.1
 """The smallest side of a large face, in short sides of the picture."""
 MOST_WEAK = 8

@@ -96,8 +96,11 @@ class Search:
             for turn in turns if part == EVERY_PART_TURNED else (0,):
                 seen = self._detector(np.ascontiguousarray(np.rot90(piece, turn)), size=PART_PX)
                 found += [_moved(_turned_back(each, turn, piece.shape), left, top) for each in seen]
-        best = _one_per_face(found)
-        return [each for each in best if not _is_giant(each, image) or self._confirms(image, each, light)]
+        return [self._doubted(image, each, light) if _is_giant(each, image) else each for each in _one_per_face(found)]
+
+    def _doubted(self, image: Image, seen: Detection, light: Callable[[Image], Image] | None) -> Detection:
+        """A giant with its score, or as faint as can be if it is not confirmed: then the network must be certain."""
+        return seen if self._confirms(image, seen, light) else replace(seen, score=min(seen.score, CONFIRMED_SCORE))
 
     def _confirms(self, image: Image, seen: Detection, light: Callable[[Image], Image] | None) -> bool:
         """Whether a face is detected again if it is shown upright in sizes that suit the detector."""
