@@ -40,8 +40,8 @@ TRY_INSTEAD = 0.8
 GROW = 1.3
 """For a doubtful face, a crop larger by this factor is tried too: crops shrink with collapsing points."""
 WEIGH_BY_SIGMA = 0.015
-"""Above this mean sigma, sides, points are weighted by their sigma; below it, equally.  If the frame cuts a face near its
-middle, its side is then wrong by 5.1 instead of 6.3 %.  Ordinary faces have less."""
+"""Above this mean sigma, sides, points are weighted by their sigma; below it, equally.  If the frame cuts a face near
+the middle, its side is then wrong by 5.1 instead of 6.3 %.  Ordinary faces have less."""
 
 DOUBT = 1.3
 """A face without a detection triggers the detector if its sigma is higher than usual by this factor, which happens in

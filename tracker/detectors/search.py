@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.detectors.contract import Detector
-from tracker.detectors.light import is_bad, relit
+from tracker.detectors.light import is_bad, lights
 from tracker.types import ALL_TURNS, EVERY_PART_TURNED, Box, Detection, Region
 
 Image = NDArray[np.uint8]
@@ -72,9 +72,13 @@ class Search:
         turns) any picture as a whole: it may be noisy.  A search of all parts always shows one in bad light again.
         """
         found = self._look(image, smallest, turns, part)
-        needs_light = not found or found[0].score < CERTAIN or part == EVERY_PART_TURNED
-        if needs_light and (is_bad(image) or (tuple(turns) == ALL_TURNS and part is None)):
-            found = _one_per_face([*found, *self._look(image, smallest, turns, part, relit)])
+        if _is_certain(found) and part != EVERY_PART_TURNED:
+            return found
+        if not is_bad(image) and (tuple(turns) != ALL_TURNS or part is not None):
+            return found
+        for light in lights(image):
+            if part == EVERY_PART_TURNED or not _is_certain(found):
+                found = _one_per_face([*found, *self._look(image, smallest, turns, part, light)])
         return found
 
     def close(self) -> None:
@@ -223,6 +227,10 @@ def _one_per_face(found: Iterable[Detection]) -> list[Detection]:
 def _is_same(one: Region, other: Region) -> bool:
     apart = math.hypot(one.x - other.x, one.y - other.y)
     return apart < SAME_FACE_SIDES * min(one.side, other.side)
+
+
+def _is_certain(found: Sequence[Detection]) -> bool:
+    return bool(found) and found[0].score >= CERTAIN
 
 
 def _is_giant(seen: Detection, image: Image) -> bool:
