@@ -21,7 +21,7 @@ from tracker.sources import heif
 from tracker.sources.camera import APIS, Wish, as_bgr, open_camera
 from tracker.sources.film import open_film
 from tracker.sources.images import open_images
-from tracker.sources.listing import find_cameras, modes
+from tracker.sources.listing import _modes_of, find_cameras, modes
 from tracker.sources.registry import mirrored, open_demo, open_source
 from tracker.support.threads import Background
 from tracker.types import Frame, Tracked
@@ -574,6 +574,17 @@ def test_cameras_are_listed_with_their_sizes_largest_first_and_their_highest_rat
     ]
     assert modes(types) == "1280x720 at 30, 640x480 at 30, 320x240"
     assert modes([]) == "sends no pictures"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells sizes")
+def test_a_camera_whose_sizes_cannot_be_read_is_listed_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    device = pytest.importorskip("linuxpy.video.device")
+
+    def fail(_: object, path: str) -> None:
+        raise UnboundLocalError(path)
+
+    monkeypatch.setattr(device.Device, "__init__", fail)
+    assert _modes_of("/dev/video0").startswith("sizes unknown")
 
 
 def test_the_cameras_of_this_machine_can_be_listed():

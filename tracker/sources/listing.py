@@ -50,7 +50,7 @@ def _modes_of(path: str | None) -> str:
         return 'sizes unknown; pip install "fkp[cameras]"'
     except OSError as error:
         return f"cannot be asked: {error.strerror}; may you read {path}, and does no other program use it?"
-    except UnboundLocalError:  # linuxpy 0.24, of a device that also sends something else than pictures
+    except UnboundLocalError:  # linuxpy 0.25, of a device that also sends something else than pictures
         return "sizes unknown, ask for one with --width and --height"
 
 
