@@ -130,34 +130,34 @@ def _fitted(
     points: NDArray[np.float64], axes: NDArray[np.float64], position: NDArray[np.float64], camera: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The pose (axes (3, 3), position (3,) mm) near the given one that fits best, whatever expression the face has."""
-    scale_px = camera[0, 0] / max(NOISE_EYES * math.dist(*points[EYES]), 1e-3)
-    head, shapes = MEAN_HEAD @ axes.T, _SHAPES @ axes.T
-    x, y, z = (head + position).T
-    scale, right, low = scale_px / z, scale_px * x / z, scale_px * y / z
-    design = _PRIOR.copy()
-    across, down = design[:15], design[15:30]
-    across[:, 0], across[:, 2] = -head[:, 1] * right / z, -scale * head[:, 1]
-    across[:, 1] = scale * head[:, 2] + head[:, 0] * right / z
-    down[:, 0] = -scale * head[:, 2] - head[:, 1] * low / z
-    down[:, 1], down[:, 2] = head[:, 0] * low / z, scale * head[:, 0]
-    across[:, 3], across[:, 5], down[:, 4], down[:, 5] = scale, -right / z, scale, -low / z
-    across[:, 6:] = (scale * shapes[..., 0] - right / z * shapes[..., 2]).T
-    down[:, 6:] = (scale * shapes[..., 1] - low / z * shapes[..., 2]).T
-    wanted = (points - camera[:2, 2]) * (scale_px / camera[0, 0])
-    missed = np.concatenate([wanted[:, 0] - right, wanted[:, 1] - low, np.zeros(len(MODES))])
-    try:
-        step = np.linalg.solve(design.T @ design, design.T @ missed)
-    except np.linalg.LinAlgError:
+    focal_px = camera[0, 0]
+    per_noise = focal_px / max(NOISE_EYES * math.dist(*points[EYES]), 1e-3)
+    head = MEAN_HEAD @ axes.T + position
+    depth, plane = head[:, 2:], head[:, :2] / head[:, 2:]
+    lens = np.empty((len(head), 2, 3))
+    lens[:, :, :2], lens[:, :, 2] = np.eye(2), -plane
+    design = (lens * (per_noise / depth)[..., None] @ axes @ _MOVES).reshape(2 * len(head), -1)
+    missed = ((points - camera[:2, 2]) / focal_px - plane).reshape(-1, 1) * per_noise
+    normal = design.T @ design
+    normal.flat[:: len(normal) + 1] += _PRECISIONS
+    solved, step = cv2.solve(normal, design.T @ missed, flags=cv2.DECOMP_CHOLESKY)
+    if not solved:
         return axes, position
-    return cv2.Rodrigues(step[:3])[0] @ axes, position + step[3:6]
+    return axes @ cv2.Rodrigues(step[:3])[0], position + axes @ step[3:6, 0]
 
 
 EYES = [INDEX["left_eye_center"], INDEX["right_eye_center"]]
-_SHAPES = np.stack([mode.moves for mode in MODES])
-_SPREADS = np.array([mode.spread_mm for mode in MODES])
-_PRIOR = np.zeros((2 * len(INDEX) + len(MODES), 6 + len(MODES)))
-"""The equations: right and down of each point, then each mode; the unknowns: turn, position, modes."""
-_PRIOR[2 * len(INDEX) :, 6:] = np.diag(1 / _SPREADS)
+_MOVES = np.concatenate(
+    [
+        np.cross(np.eye(3), MEAN_HEAD[:, None]).transpose(0, 2, 1),
+        np.broadcast_to(np.eye(3), (len(INDEX), 3, 3)),
+        np.stack([mode.moves for mode in MODES], 2),
+    ],
+    2,
+)
+"""(15, 3, 10) in the head's own axes: how each point moves with a turn, a shift and each mode."""
+_PRECISIONS = np.array([0.0] * 6 + [mode.spread_mm**-2 for mode in MODES])
+"""(10,) Of turn, shift and modes, before anything was seen."""
 
 
 def posed(results: Iterable[Tracked], fov_deg: float) -> Iterator[Tracked]:
