@@ -41,7 +41,7 @@ from tracker.spec import SIZE
 from tracker.types import Region
 from train.export.from_onnx import head_of
 from train.export.onnx import served
-from train.learn.model import HEADS, Net
+from train.learn.model import SHOWN, Net
 from train.learn.signals import Telling
 
 Image = NDArray[np.uint8]
@@ -60,7 +60,7 @@ CHECKS: dict[str, Callable[[], Any]] = {}
 def shipped_net() -> Net | Telling:
     """The network that ships, in torch: its ONNX file names its weights as torch does."""
     weights = {each.name: onnx.numpy_helper.to_array(each).copy() for each in onnx.load(load().path).graph.initializer}
-    net = served(Net(), [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
+    net = served(Net(), SHOWN)
     state = {name: torch.from_numpy(weights[name]) for name in net.state_dict()}
     net.load_state_dict(state)
     net.offset = torch.from_numpy(weights["offset"]) if "offset" in weights else net.offset

@@ -89,6 +89,11 @@ class Crops68:
     person: list[str] | None = None
     """Who each face is, "" where unknown."""
 
+    @property
+    def placed_by(self) -> NDArray[np.uint8]:
+        """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN`; people, where the table does not say."""
+        return np.full((len(self.names), LANDMARKS), HUMAN, np.uint8) if self.seen is None else self.seen
+
     def only(self, chosen: NDArray[np.bool_]) -> "Crops68":
         """The faces where `chosen` (N,) is true."""
         kept = np.flatnonzero(chosen)

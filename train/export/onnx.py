@@ -26,7 +26,7 @@ from tracker.support.atomic import move_patiently
 from tracker.support.process import undisturbed
 from train.export.cpu_form import blocked
 from train.export.fp16_form import in_half
-from train.learn.model import HEADS, Block, Net, mac_count, parameter_count
+from train.learn.model import HEADS, SHOWN, Block, Net, mac_count, parameter_count
 from train.learn.signals import SignalHead, Telling
 
 SELU_ALPHA = 1.67326324235437728481704
@@ -75,7 +75,7 @@ def add_signals(weights: Weights, net: Net, head: SignalHead, facts: dict[str, A
 
 def _shown(stem: str, net: Net, head: SignalHead | None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What the card says of the network that the tracker runs, and the files of all its forms."""
-    shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
+    shown = served(net, SHOWN)
     telling = shown if head is None else Telling(shown, head).eval()
     content = onnx_bytes(telling)
     forms = _forms(stem, content)

@@ -21,7 +21,7 @@ from tracker.spec import KEYPOINTS, SIZE
 from tracker.types import Region
 from train.data.kaggle import SCHEMES, Faces
 from train.export.onnx import SCHEMES_FILE, schemes_entry
-from train.learn.model import HEADS
+from train.learn.model import HEADS, SHOWN
 from train.learn.targets import labels_from_heads, sigma_from_heads
 from train.metrics import Report, report
 
@@ -125,8 +125,7 @@ def second_look(images: NDArray[np.uint8], first: Outputs, ask: Ask) -> Outputs:
     if not len(images):
         return first
     points, sigma = first
-    a = [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"]
-    regions = [region_from_keypoints(each) for each in frame_from_units(points[:, a], [WHOLE] * len(images))]
+    regions = [region_from_keypoints(each) for each in frame_from_units(points[:, SHOWN], [WHOLE] * len(images))]
     crops = [cut(image, [region])[0, 0] for image, region in zip(images, regions, strict=True)]
     again, doubt = ask(np.array(crops))
     again = unit_from_frame(frame_from_units(again, regions), WHOLE)

@@ -13,6 +13,7 @@ show a net that learned its rows by heart to be overconfident.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,13 +87,20 @@ def sigma_scales(
     """
     targets, trust = head_targets(labels, scheme)
     ratio = np.abs(points - targets) / sigma[..., None]
-    own = trust == 1
-    scales = np.ones(len(HEADS))
-    for head, mirrored in enumerate(HEAD_MIRROR):
-        seen = np.concatenate([ratio[own[:, i], i].ravel() for i in {head, mirrored}])
-        if len(seen) >= FEWEST:
-            scales[head] = best_scale(seen)
-    return scales
+    return mirrored_scales(ratio, trust == 1, HEAD_MIRROR)
+
+
+def mirrored_scales(
+    ratio: NDArray[np.floating], known: NDArray[np.bool_], mirror: Sequence[int]
+) -> NDArray[np.float64]:
+    """(K,) the factor of each output's sigma; `ratio` (N, K, ...) is error over sigma, `known` (N, K) where it counts.
+
+    Outputs are fitted together with their `mirror` (K,); 1 if there are too few labels.
+    """
+    together = (
+        np.concatenate([ratio[known[:, i], i].ravel() for i in {one, mirror[one]}]) for one in range(len(mirror))
+    )
+    return np.array([best_scale(each) if len(each) >= FEWEST else 1.0 for each in together])
 
 
 def with_sigma_scaled(net: Net, scales: NDArray[np.floating]) -> Net:

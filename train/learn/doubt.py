@@ -27,7 +27,7 @@ from train.data.kaggle import Faces
 from train.data.schemes import A
 from train.learn.calibrate import FEWEST, best_scale
 from train.learn.losses import LossConfig, student_t
-from train.learn.model import HEAD_MIRROR, HEADS, Net, standardised
+from train.learn.model import HEAD_MIRROR, SHOWN, Net, standardised
 from train.learn.targets import faceless_bank, framed, head_targets
 
 SHARES = {"kaggle": 3.0, "photographs": 3.0, "seen": 2.0, "hidden": 2.0}
@@ -45,8 +45,6 @@ LOST = 0.4
 """Mean error, unit space, from which a face was lost."""
 
 Answers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-
-SHOWN = [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"]
 
 
 class Sample(NamedTuple):

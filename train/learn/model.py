@@ -33,6 +33,9 @@ HEADS: tuple[tuple[str, int], ...] = tuple(
 )
 """(scheme, keypoint) of each of the network's 34 outputs."""
 
+SHOWN: list[int] = [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"]
+"""The outputs that the tracker shows: scheme A's, in the order of `KEYPOINTS`."""
+
 HEAD_MIRROR: tuple[int, ...] = tuple(HEADS.index((scheme, MIRROR[keypoint])) for scheme, keypoint in HEADS)
 """`points[:, HEAD_MIRROR]` reorders outputs after a horizontal flip."""
 

@@ -8,7 +8,7 @@ Photographs show few closed eyes, so most are made: lids are moved together by a
 import logging
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tracker.errors import DataError
-from tracker.geometry import cut, region_from_keypoints
+from tracker.geometry import region_from_keypoints
 from tracker.spec import SIGNALS, SIZE
-from train.data.faces68 import HUMAN, LANDMARKS, Crops68, keypoints_from_68
+from train.data.faces68 import HUMAN, Crops68, keypoints_from_68
 from train.data.lids import own_ratios, signals_of, trust_of_seen, with_eyes_closed
 from train.data.split import judges_turned
 from train.learn.augment import Augmentation, disturbed, placed
-from train.learn.calibrate import FEWEST, best_scale
+from train.learn.calibrate import mirrored_scales
 from train.learn.losses import student_t
-from train.learn.model import HEADS, Net, density_of, standardised
+from train.learn.model import SHOWN, Net, density_of, standardised
 from train.learn.signals import SIGNAL_MIRROR, SignalHead, under
-from train.learn.targets import CANVAS
+from train.learn.targets import CANVAS, canvases
 from train.metrics import rank_auc
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,6 @@ SHUT, APART = 0.05, 0.15
 
 CALM = Augmentation(rotation_deg=6.0, scale=0.05, shift=0.04, zoom_share=0.03, exposure_share=0.06)
 """Crops nearly as tracking cuts them."""
-
-_OF_A = [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
         crops = torch.from_numpy(judged.canvases[..., edge : edge + SIZE, edge : edge + SIZE])
         seen = _seen(net, crops)
         values, sigma = (each.numpy() for each in _told(head, seen))
-        scales = _scales(np.abs(values - judged.targets) / sigma, judged.weights > 0)
+        scales = mirrored_scales(np.abs(values - judged.targets) / sigma, judged.weights > 0, SIGNAL_MIRROR)
         head.doubt.bias.add_(torch.from_numpy(np.log(scales)).float())  # a small sigmoid is nearly an exponential
         values, sigma = (each.numpy() for each in _told(head, seen))
     return Fitted(head, reported(values, sigma, judged.targets, judged.ratios))
@@ -156,7 +154,7 @@ def _gathered(sets: Sequence[Crops68], random: np.random.Generator) -> _Faces:
     parts = []
     for crops in (each.only(~judges_turned(each)) for each in sets):
         parts.append(_truths(crops, crops.landmarks, warped=False))
-        known = _is_whole(crops.landmarks) & trust_of_seen(_seen_by(crops))[:, :2].any(1)
+        known = _is_whole(crops.landmarks) & trust_of_seen(crops.placed_by)[:, :2].any(1)
         by_people = crops.only(known)
         copies = (with_eyes_closed(by_people, random) for _ in range(CLOSED_COPIES))
         parts += [_truths(copy, by_people.landmarks, warped=True) for copy in copies]
@@ -169,11 +167,9 @@ def _truths(crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool) -> 
     whole = _is_whole(points) & _is_whole(crops.landmarks)
     crops, points = crops.only(whole), points[whole]
     regions = [region_from_keypoints(each) for each in points]
-    wide = [replace(region, side=region.side * CANVAS / SIZE) for region in regions]
-    canvases = [cut(image, [region], CANVAS)[0] for image, region in zip(crops.images, wide, strict=True)]
-    seen = _seen_by(crops)
+    seen = crops.placed_by
     return _Faces(
-        np.array(canvases, np.uint8).reshape(-1, 1, CANVAS, CANVAS),
+        canvases(crops.images, regions),
         signals_of(crops.landmarks, np.array([region.side for region in regions])).astype(np.float32),
         trust_of_seen(seen).astype(np.float32),
         own_ratios(crops.landmarks).astype(np.float32),
@@ -187,11 +183,6 @@ def _is_whole(points: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(N, K, 2) -> (N,) whether no point is missing."""
     whole: NDArray[np.bool_] = np.isfinite(points).all((1, 2))
     return whole
-
-
-def _seen_by(crops: Crops68) -> NDArray[np.uint8]:
-    """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN`."""
-    return np.full((len(crops.names), LANDMARKS), HUMAN, np.uint8) if crops.seen is None else crops.seen
 
 
 def _picture(name: str) -> str:
@@ -228,7 +219,7 @@ def _views(net: Net, faces: _Faces, config: SignalsConfig) -> _Views:
 def _seen(net: Net, crops: Tensor) -> Tensor:
     """What the net sees in crops (N, 1, 96, 96): its features at scheme A's points (N, 15, C)."""
     features, _ = net.features(standardised(crops))
-    return under(density_of(net.mapped(features)[:, _OF_A]), features)
+    return under(density_of(net.mapped(features)[:, SHOWN]), features)
 
 
 def _told(head: SignalHead, at_points: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,12 +252,3 @@ def _fit(views: _Views, chances: Tensor, config: SignalsConfig) -> SignalHead:
     with torch.no_grad():  # from now on the head takes what the net saw as it is
         head.narrow.weight.div_(spread[:, None, None])
     return head
-
-
-def _scales(ratio: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(3,) factors of sigma, so that as many errors lie within as it promises; `ratio` (N, 3) is error over sigma.
-
-    Mirrored signals are judged together; 1 where there are too few labels.
-    """
-    together = [np.concatenate([ratio[known[:, i], i] for i in {signal, SIGNAL_MIRROR[signal]}]) for signal in range(3)]
-    return np.array([best_scale(each) if len(each) >= FEWEST else 1.0 for each in together])

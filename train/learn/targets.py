@@ -5,7 +5,7 @@ targets in unit space.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from tracker.errors import DataError
 from tracker.geometry import cut, region_from_keypoints, unit_from_frame
 from tracker.spec import KEYPOINTS, SIZE, crop_from_unit, unit_from_crop
 from tracker.types import Region
-from train.data.faces68 import HIDDEN, HUMAN, LANDMARKS, MACHINE, Crops68, keypoints_from_68, seen_from_68
+from train.data.faces68 import HIDDEN, HUMAN, MACHINE, Crops68, keypoints_from_68, seen_from_68
 from train.data.kaggle import SCHEMES, Faces
 from train.learn.augment import Bank
 from train.learn.model import HEADS
@@ -153,8 +153,8 @@ def framed(crops: Sequence[Crops68]) -> Iterator[Framed]:
     empty = True
     for crop_set in crops:
         points = {scheme: keypoints_from_68(crop_set.landmarks, scheme) for scheme in SCHEMES}
-        seen = np.full((len(crop_set.names), LANDMARKS), HUMAN) if crop_set.seen is None else crop_set.seen
-        by, yaw = seen_from_68(seen), np.nan_to_num(crop_set.yaw if crop_set.yaw is not None else np.zeros(len(seen)))
+        by = seen_from_68(crop_set.placed_by)
+        yaw = np.nan_to_num(crop_set.yaw if crop_set.yaw is not None else np.zeros(len(by)))
         for i in np.flatnonzero(np.isfinite(points["A"]).all((1, 2))):
             region = region_from_keypoints(points["A"][i])
             by_scheme = {name: each[i] for name, each in points.items()}
@@ -164,10 +164,15 @@ def framed(crops: Sequence[Crops68]) -> Iterator[Framed]:
         raise DataError("no face of the 68-landmark data has the landmarks that all keypoints need")
 
 
+def canvases(images: Iterable[NDArray[np.uint8]], regions: Iterable[Region]) -> NDArray[np.uint8]:
+    """Gray images (H, W) and the region of the face in each -> (N, 1, CANVAS, CANVAS)."""
+    wide = (replace(region, side=region.side * CANVAS / SIZE) for region in regions)
+    cuts = [cut(image, [region], CANVAS)[0] for image, region in zip(images, wide, strict=True)]
+    return np.array(cuts, np.uint8).reshape(-1, 1, CANVAS, CANVAS)
+
+
 def _canvases(faces: Sequence[Framed]) -> NDArray[np.uint8]:
-    """(N, 1, CANVAS, CANVAS)"""
-    wide = [replace(face.region, side=face.region.side * CANVAS / SIZE) for face in faces]
-    return np.array([cut(face.image, [region], CANVAS)[0] for face, region in zip(faces, wide, strict=True)])
+    return canvases((face.image for face in faces), (face.region for face in faces))
 
 
 def _trust_of_seen(seen: NDArray[np.uint8]) -> NDArray[np.float64]:

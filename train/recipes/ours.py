@@ -17,7 +17,7 @@ from train.export.onnx import served
 from train.judge.evaluate import predicted_labels
 from train.learn.augment import Bank
 from train.learn.loop import Fit, FitConfig
-from train.learn.model import HEADS, Net, mac_count, parameter_count, predicted
+from train.learn.model import SHOWN, Net, mac_count, parameter_count, predicted
 from train.learn.targets import kaggle_bank, labels_from_heads
 from train.recipes.contract import Fitted, Recipe, Terms
 
@@ -48,7 +48,7 @@ def fit(faces: Faces, terms: Terms) -> Fitted:
         if path:
             run.save(path)
     net = run.averaged
-    shown = served(net, [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"])
+    shown = served(net, SHOWN)
 
     def predict(images: NDArray[np.uint8], scheme: NDArray[np.uint8]) -> NDArray[np.float32]:
         points, _ = predicted(net, torch.from_numpy(images[:, None]))
