@@ -162,6 +162,8 @@ def image_with(row: list[str], **pixels: str) -> list[str]:
         (lambda r: image_with(r, p9215="1.5"), "line 3: column Image, pixel 9216 is '1.5'"),
         (lambda r: image_with(r, p9="ab"), "line 3: column Image, pixel 10 is 'ab'"),
         (lambda r: image_with(r, p9="9999"), "line 3: column Image, pixel 10 is '9999'"),
+        (lambda r: [*r[:-1], r[-1].replace(" ", "\xa0", 1)], "line 3: column Image has 9215 pixels"),
+        (lambda r: [*r[:-1], r[-1].replace(" ", "\x1c", 1)], "line 3: column Image has 9215 pixels"),
         (lambda r: changed(r, 1, "low"), "line 3: column left_eye_center_y is 'low', expected a number"),
         (lambda r: changed(r, 20, "inf"), "line 3: column nose_tip_x is 'inf', expected a finite number"),
         (lambda r: changed(r, 0, "5000"), "line 3: column left_eye_center_x is 5000, expected a pixel position"),

@@ -28,7 +28,7 @@ _CHUNK = 512
 """Rows that pandas holds as text at a time, 18 MB; the whole file would take 240."""
 
 _MISSING = ("", "NA", "NaN", "nan")
-_LEVELS = {str(level) for level in range(256)}
+_LEVELS = {b"%d" % level for level in range(256)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,11 +128,13 @@ def _pixels(text: str, where: str) -> NDArray[np.uint8]:
             return levels.astype(np.uint8)
     except (ValueError, DeprecationWarning):
         pass
-    numbers = text.split()
+    numbers = text.encode().split()  # bytes know the same white space as NumPy, strings know more
     if len(numbers) != PIXELS:
         raise DataError(f"{where}: column Image has {len(numbers)} pixels, expected {PIXELS}")
     i, wrong = next((i, number) for i, number in enumerate(numbers, 1) if number not in _LEVELS)
-    raise DataError(f"{where}: column Image, pixel {i} is {_quoted(wrong)}, expected a whole number from 0 to 255")
+    raise DataError(
+        f"{where}: column Image, pixel {i} is {_quoted(wrong.decode())}, expected a whole number from 0 to 255"
+    )
 
 
 def _quoted(text: str) -> str:
