@@ -30,7 +30,7 @@ from tracker.app.progress import Tally
 from tracker.app.run import run
 from tracker.errors import FkpError
 from tracker.options import Options
-from tracker.sources.registry import open_film
+from tracker.sources.film import open_film
 from tracker.sources.timeline import Reader, Timeline
 
 FRAMES, RATE, SOUND_RATE = 12, 12, 48_000

@@ -31,7 +31,7 @@ from tracker.batch.plan import find
 from tracker.errors import DataError, SinkError, SourceError
 from tracker.options import Options
 from tracker.sources.contract import Kind
-from tracker.sources.registry import open_film
+from tracker.sources.film import open_film
 from tracker.support.atomic import open_partial
 from tracker.support.same_file import Sources
 from tracker.types import Tracked

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from programs import FKP_TRACK, fkp_track, headless
 
 from tracker.errors import SourceError
-from tracker.sources.registry import open_film
+from tracker.sources.film import open_film
 
 MakeFilm = Callable[..., Path]
 GRAY = np.full((64, 64, 3), 90, np.uint8)

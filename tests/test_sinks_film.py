@@ -19,7 +19,7 @@ from tracker.errors import SinkError
 from tracker.sinks import film as film_module
 from tracker.sinks.film import open_video
 from tracker.sources.contract import SourceInfo
-from tracker.sources.registry import open_film
+from tracker.sources.film import open_film
 from tracker.types import Frame, Tracked
 
 SIZE = (160, 120)
@@ -412,7 +412,7 @@ from pathlib import Path
 from threading import Event
 from test_sinks_film import tracked
 from tracker.sinks.film import open_video
-from tracker.sources.registry import open_film
+from tracker.sources.film import open_film
 
 with open_film(Path(sys.argv[2])) as film:
     sink = open_video(Path(sys.argv[3]), film.info, overwrite=False)

@@ -19,10 +19,11 @@ from tracker.errors import SourceError
 from tracker.sinks.images import open_images as write_images
 from tracker.sources import heif
 from tracker.sources.camera import APIS, Wish, as_bgr, open_camera
+from tracker.sources.demo import open_demo
 from tracker.sources.film import open_film
 from tracker.sources.images import open_images
 from tracker.sources.listing import _modes_of, find_cameras, modes
-from tracker.sources.registry import mirrored, open_demo, open_source
+from tracker.sources.registry import mirrored, open_source
 from tracker.support.threads import Background
 from tracker.types import Frame, Tracked
 

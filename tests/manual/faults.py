@@ -31,7 +31,7 @@ from conftest import write_film
 from programs import FKP_TRACK, headless
 
 from tracker.errors import SourceError
-from tracker.sources.registry import open_film
+from tracker.sources.film import open_film
 from tracker.sources.synthetic import astronaut
 
 FRAMES, RATE = 90, 25

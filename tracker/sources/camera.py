@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo
 from tracker.sources.fit import fitted
-from tracker.sources.live import Live, Shot, arrived
+from tracker.sources.live import Shot, arrived, live
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def open_camera(
     _warn_of_another_mode(index, wish, width, height, capture.get(cv2.CAP_PROP_FPS))
     started = datetime.now().astimezone()
     info = SourceInfo("camera", str(index), width, height, None, None, started=started, clock_zero=first.time)
-    return Live(info, device.stop, device.shots(capture, first))
+    return live(info, device.stop, device.shots(capture, first))
 
 
 def _permitted(device: "_Device", capture: Capture) -> Capture:

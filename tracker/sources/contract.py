@@ -1,13 +1,11 @@
 """The contract of a source of frames, and what it says about itself."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Literal
 
 from tracker.errors import SourceError
 from tracker.types import Frame
@@ -17,8 +15,6 @@ Kind = Literal["film", "camera", "images", "demo"]
 
 TOO_LARGE = "it has more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows (200 million unless you set it)"
 """Why a picture or a film that would fill the memory is refused."""
-
-SourceT = TypeVar("SourceT", bound="Source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +48,37 @@ class SourceInfo:
         return self.kind in ("film", "demo")
 
 
-class Source(ABC):
+class Source:
     """Frames, once, in order; use it in a `with` block.
 
-    `info` describes it; `skipped` counts what could not be read so far (corrupt packets, unreadable pictures).
     Iterating raises SourceError when reading breaks off for good.
     """
 
-    info: SourceInfo
+    def __init__(
+        self,
+        info: SourceInfo,
+        frames: Iterable[Frame],
+        close: Callable[[], object],
+        skipped: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`close` frees everything and ends a waiting iteration; it may be called twice, and from another thread."""
+        self.info = info
+        self.close = close
+        self._frames = frames
+        self._skipped = skipped
 
     @property
-    @abstractmethod
-    def skipped(self) -> int: ...
+    def skipped(self) -> int:
+        """How much could not be read so far: corrupt packets, unreadable pictures."""
+        return self._skipped()
 
-    @abstractmethod
-    def __iter__(self) -> Iterator[Frame]: ...
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self._frames)
 
-    @abstractmethod
-    def close(self) -> None:
-        """Free everything and end a waiting iteration; may be called twice, and from another thread."""
-
-    def __enter__(self: SourceT) -> SourceT:
+    def __enter__(self) -> "Source":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

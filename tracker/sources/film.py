@@ -57,32 +57,11 @@ _NOT_FILMS = {"concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "
 """Formats that name other files or hosts: a film from a stranger must not decide what else is read."""
 
 
-class Film(Source):
-    """A film being decoded; `skipped` counts its corrupt packets.
+def open_film(path: Path, stream: int | None = None) -> Source:
+    """Open a film and decode its first frame.  `stream` is FFmpeg's number of the picture; None takes the main one.
 
     Time 0 is where the container starts, as for a player, so that a picture that starts after the sound stays in step
     with it: subtract the container's `start_time` from the sound's timestamps too.
-    """
-
-    def __init__(self, info: SourceInfo, decoder: "_Decoder", frames: Generator[Frame, None, None]) -> None:
-        self.info = info
-        self._decoder = decoder
-        self._frames = Background(frames, depth=AHEAD)
-
-    @property
-    def skipped(self) -> int:
-        return self._decoder.skipped
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(self._frames)
-
-    def close(self) -> None:
-        if self._frames.close():  # never free the decoder under a thread that is still inside it
-            self._decoder.close()
-
-
-def open_film(path: Path, stream: int | None = None) -> Film:
-    """Open a film and decode its first frame.  `stream` is FFmpeg's number of the picture; None takes the main one.
 
     Raises SourceError when the file is missing, no film, cut off before its index, without that picture, or when
     nothing in it decodes.
@@ -97,7 +76,7 @@ def open_film(path: Path, stream: int | None = None) -> Film:
     return film_of(str(path), container, picture, None if opened_once else path)
 
 
-def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -> Film:
+def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -> Source:
     """The film in an open container, which is closed with it; its sound can be read again from `path`.
 
     Raises SourceError, and closes the container, when nothing in it decodes.
@@ -125,7 +104,13 @@ def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -
         sample_aspect=decoder.aspect,
         started=_made(container),
     )
-    return Film(info, decoder, _with_first(first, frames))
+    ahead = Background(_with_first(first, frames), depth=AHEAD)
+
+    def close() -> None:
+        if ahead.close():  # never free the decoder under a thread that is still inside it
+            decoder.close()
+
+    return Source(info, ahead, close, lambda: decoder.skipped)
 
 
 def _made(container: Any) -> datetime | None:

@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -42,27 +43,7 @@ OTHERS = frozenset(
 """Formats that are not read; for a folder, the number of such files is logged."""
 
 
-class Images(Source):
-    """Reads pictures; `skipped` counts the unreadable ones."""
-
-    def __init__(self, info: SourceInfo, frames: Iterator[Frame], unreadable: list[Path]) -> None:
-        self.info = info
-        self._frames = frames
-        self._unreadable = unreadable
-        self._closed = False
-
-    @property
-    def skipped(self) -> int:
-        return len(self._unreadable)
-
-    def __iter__(self) -> Iterator[Frame]:
-        return itertools.takewhile(lambda _: not self._closed, self._frames)
-
-    def close(self) -> None:
-        self._closed = True
-
-
-def open_images(path: Path) -> Images:
+def open_images(path: Path) -> Source:
     """Open a picture or a folder and read the first picture.
 
     Raises SourceError when `path` is missing, the folder holds no pictures, or none of them can be read.
@@ -77,7 +58,9 @@ def open_images(path: Path) -> Images:
         raise SourceError(f"{path}: none of its {len(paths)} pictures can be read; the first one: {_why_not(paths[0])}")
     height, width = first.image.shape[:2]
     info = SourceInfo("images", str(path), width, height, None, len(paths), path)
-    return Images(info, itertools.chain([first], frames), unreadable)
+    closed = threading.Event()
+    shown = itertools.takewhile(lambda _: not closed.is_set(), itertools.chain([first], frames))
+    return Source(info, shown, closed.set, lambda: len(unreadable))
 
 
 def _pictures(path: Path) -> Sequence[Path]:

@@ -32,26 +32,20 @@ def arrived(image: NDArray[np.uint8]) -> Shot:
     return Shot(image, time.perf_counter(), time.time())
 
 
-class Live(Source):
-    """Pictures that a thread takes.  Those that are not fetched in time are dropped and not counted in `skipped`.
+def live(info: SourceInfo, stop: threading.Event, shots: Generator[Shot, None, None]) -> Source:
+    """Pictures that a thread takes; those that are not fetched in time are dropped and not counted in `skipped`.
 
-    Ends only by `close()`, which sets `stop`.
+    Ends only when it is closed, which sets `stop`.
     """
+    newest = Background(shots, depth=1, newest_only=True)
 
-    def __init__(self, info: SourceInfo, stop: threading.Event, shots: Generator[Shot, None, None]) -> None:
-        self.info = info
-        self._stop = stop
-        self._shots = Background(shots, depth=1, newest_only=True)
-
-    @property
-    def skipped(self) -> int:
-        return 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        zero, aspect = self.info.clock_zero or 0.0, float(self.info.sample_aspect)
-        for index, shot in enumerate(self._shots):
+    def frames() -> Iterator[Frame]:
+        zero, aspect = info.clock_zero or 0.0, float(info.sample_aspect)
+        for index, shot in enumerate(newest):
             yield Frame(shot.image, index, shot.time - zero, aspect=aspect, captured=shot.unix)
 
-    def close(self) -> None:
-        self._stop.set()
-        self._shots.close()
+    def close() -> None:
+        stop.set()
+        newest.close()
+
+    return Source(info, frames(), close)

@@ -30,10 +30,14 @@ def open_source(
     `wish` says how a camera should send its pictures, `stream` which picture of a film with several is meant.
     """
     if demo:
+        from tracker.sources.demo import open_demo
+
         return open_demo()
     if source is None:
         if not isinstance(camera, StreamUrl):
-            return open_camera(camera, wish)
+            from tracker.sources.camera import AS_IT_LIKES, open_camera
+
+            return open_camera(camera, wish or AS_IT_LIKES)
         source = camera
     if isinstance(source, StreamUrl):
         from tracker.sources.stream import open_stream
@@ -43,39 +47,13 @@ def open_source(
         from tracker.sources.pipe import open_pipe
 
         return open_pipe(*(wish[:3] if wish else (None, None, None)), stream)
-    from tracker.sources.images import SUFFIXES
+    from tracker.sources.images import SUFFIXES, open_images
 
     if os.path.isdir(source) or source.suffix.lower() in SUFFIXES:
         return open_images(source)
+    from tracker.sources.film import open_film  # PyAV is loaded only for films
+
     return open_film(source, stream)
-
-
-def open_film(path: Path, stream: int | None = None) -> Source:
-    """A film with every frame at its true time; see `tracker.sources.film`."""
-    from tracker.sources import film  # PyAV is loaded only for films
-
-    return film.open_film(path, stream)
-
-
-def open_images(path: Path) -> Source:
-    """A picture or a folder of pictures; see `tracker.sources.images`."""
-    from tracker.sources import images
-
-    return images.open_images(path)
-
-
-def open_camera(index: int = 0, wish: "Wish | None" = None) -> Source:
-    """The newest frames of a camera; see `tracker.sources.camera`."""
-    from tracker.sources import camera
-
-    return camera.open_camera(index, wish or camera.AS_IT_LIKES)
-
-
-def open_demo() -> Source:
-    """Ten seconds of a synthetic person in front of a webcam; see `tracker.sources.demo`."""
-    from tracker.sources import demo
-
-    return demo.open_demo()
 
 
 def mirrored(frames: Iterable[Frame]) -> Iterator[Frame]:

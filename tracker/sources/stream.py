@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo
 from tracker.sources.film import LENIENT, MOST_PIXELS, Upright, chosen_picture, film_of
-from tracker.sources.live import Live, Shot, arrived
+from tracker.sources.live import Shot, arrived, live
 from tracker.support.address import StreamUrl
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
         clock_zero=first.time,
         started=datetime.now().astimezone(),
     )
-    return Live(info, line.stop, line.shots(container, picture, first))
+    return live(info, line.stop, line.shots(container, picture, first))
 
 
 @dataclass(frozen=True, slots=True)
