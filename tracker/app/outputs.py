@@ -10,11 +10,11 @@ from typing import Any
 
 from tracker.backends.contract import Backend
 from tracker.backends.weights import Weights
-from tracker.core.square import shown_size
+from tracker.core.square import as_shown, shown_size
 from tracker.detectors.contract import Detector
 from tracker.drawing.draw import draw
 from tracker.options import Options
-from tracker.sinks.contract import Annotate, Shown, Sink
+from tracker.sinks.contract import Sink, Through, annotated
 from tracker.sinks.keypoints.record import Header
 from tracker.sinks.playback import Paced
 from tracker.sinks.registry import OUTPUTS, Output, Request
@@ -73,7 +73,7 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
             elif row.pictures:
                 shown.append(sink)
             else:
-                plain.append(Shown([sink]))
+                plain.append(Through(as_shown, [sink]))
 
         asked = [(OUTPUTS[name], place) for name, each in options.outputs.items() for place in _places(each)]
         kept = [(row, place) for row, place in asked if not row.live or isinstance(place, Path)]
@@ -85,11 +85,11 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
                 use(row, place)
         stack.callback(afterwards.enter_context, undisturbed())  # the first thing done at the end
         look = partial(draw, style=options.drawn_style, show_sigma=options.show_sigma, show_pose=options.show_pose)
-        annotated: list[Sink] = [Annotate(look, pictures)] if pictures else []
-        annotated += [Shown([Annotate(look, shown)])] if shown else []
+        drawn: list[Sink] = [Through(partial(annotated, look), pictures)] if pictures else []
+        drawn += [Through(as_shown, [Through(partial(annotated, look), shown)])] if shown else []
         watched_elsewhere = options.streams and not options.show and not options.writes_files
         paced = [Paced()] if watched_elsewhere and info.can_run_ahead else []
-        yield [*plain, *annotated, *paced]
+        yield [*plain, *drawn, *paced]
 
 
 def _as_shown(info: SourceInfo) -> SourceInfo:

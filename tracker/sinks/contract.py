@@ -1,7 +1,7 @@
 """Where results go: films, pictures, records, a window.  Each kind has its own module and opener.
 
 In: one `Tracked` per frame, in order.  Points stay in frame px; sinks that show the picture take `tracked.frame.image`
-as it is; `Annotate` draws once for all of them.
+as it is; `annotated` draws once for all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.square import as_shown
 from tracker.types import Tracked
 
 
@@ -41,18 +40,18 @@ class Quit(Exception):
     """The viewer asked to stop.  This is no failure: the run ends as if the source had ended."""
 
 
-class Annotate:
-    """Draws the result on the picture once and passes it to `sinks` in order; put a window last: it may `Quit`."""
+class Through:
+    """Passes results on to `sinks`, in order, changed once for all of them.  Put a window last: it may `Quit`."""
 
-    def __init__(self, draw: Callable[[Tracked], NDArray[np.uint8]], sinks: Sequence[Sink]) -> None:
-        self._draw = draw
+    def __init__(self, change: Callable[[Tracked], Tracked], sinks: Sequence[Sink]) -> None:
+        self._change = change
         self._sinks = tuple(sinks)
 
     def write(self, tracked: Tracked) -> None:
-        """Pass on `tracked` with its frame's image replaced by the annotated one, (H, W, 3) uint8 BGR."""
-        annotated = replace(tracked, frame=replace(tracked.frame, image=self._draw(tracked)))
+        """Pass on the changed result."""
+        changed = self._change(tracked)
         for sink in self._sinks:
-            sink.write(annotated)
+            sink.write(changed)
 
     def close(self) -> None:
         """Close every inner sink, even where another one fails; then raise the failure."""
@@ -61,20 +60,6 @@ class Annotate:
                 stack.callback(sink.close)
 
 
-class Shown:
-    """Hands results on in square pixels, to sinks whose pictures people look at as they are."""
-
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = tuple(sinks)
-
-    def write(self, tracked: Tracked) -> None:
-        """Hand on `tracked` and its picture as they are meant to be shown."""
-        shown = as_shown(tracked)
-        for sink in self._sinks:
-            sink.write(shown)
-
-    def close(self) -> None:
-        """Close every inner sink, even where another one fails; then raise the failure."""
-        with ExitStack() as stack:
-            for sink in self._sinks:
-                stack.callback(sink.close)
+def annotated(draw: Callable[[Tracked], NDArray[np.uint8]], tracked: Tracked) -> Tracked:
+    """`tracked` with what `draw` makes of it, (H, W, 3) uint8 BGR, as its picture."""
+    return replace(tracked, frame=replace(tracked.frame, image=draw(tracked)))

@@ -271,7 +271,9 @@ def open_serve(address: Address, info: SourceInfo, *, token: bool = False) -> Se
         raise SinkError(f"cannot serve at {address}: {error.strerror}; choose another port or host") from error
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)  # connections inherit it
     private = ipaddress.ip_address(where[0]).is_loopback
-    return Serve(info, sock, secrets.token_urlsafe(16) if token or not private else None)
+    server = Serve(info, sock, secrets.token_urlsafe(16) if token or not private else None)
+    log.info("live at %s", server.url)
+    return server
 
 
 def url_of(sock: socket.socket, token: str | None) -> str:

@@ -1,20 +1,17 @@
 """Every output: its opener and what it needs.  No sink is imported before it is requested."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tracker.sinks.extra import extra
 from tracker.sinks.keypoints.registry import FormatName, open_record
+from tracker.sinks.modules import module
 
 if TYPE_CHECKING:
     from tracker.sinks.contract import Sink
     from tracker.sinks.keypoints.record import Header
     from tracker.sources.contract import SourceInfo
     from tracker.support.address import Address
-
-log = logging.getLogger(__name__)
 
 
 class Request(NamedTuple):
@@ -50,71 +47,41 @@ class Output(NamedTuple):
     """Whether it contains or shows head poses."""
 
 
-def _udp(place: "Address", request: Request) -> "Sink":
-    from tracker.sinks.keypoints.udp import open_udp
-
-    return open_udp(place)
-
-
-def _osc(place: "Address", request: Request) -> "Sink":
-    with extra("osc"):
-        from tracker.sinks.keypoints.osc import open_osc
-    return open_osc(place)
-
-
-def _lsl(name: str, request: Request) -> "Sink":
-    with extra("lsl"):
-        from tracker.sinks.keypoints.lsl import open_lsl
-    return open_lsl(name, request.info, request.header)
-
-
-def _rerun(place: "Path | Address", request: Request) -> "Sink":
-    with extra("rerun"):
-        from tracker.sinks.rerun import open_rerun
-    return open_rerun(place, request.info.name, overwrite=request.overwrite)
-
-
-def _serve(place: "Address", request: Request) -> "Sink":
-    with extra("serve"):
-        from tracker.sinks.page import open_serve
-    server = open_serve(place, request.info, token=request.serve_token)
-    log.info("live at %s", server.url)
-    return server
-
-
-def _virtual_camera(asked: bool, request: Request) -> "Sink":
-    with extra("virtual-camera"):
-        from tracker.sinks.virtual_camera import open_virtual_camera
-    camera = open_virtual_camera(request.info)
-    log.info("live in the virtual camera %s", camera.device)
-    return camera
-
-
-def _out(path: Path, request: Request) -> "Sink":
+def _out(path: Path, run: Request) -> "Sink":
     """A film for moving sources, pictures for pictures."""
-    if request.info.kind == "images":
-        from tracker.sinks.images import open_images
-
-        return open_images(path, request.info, overwrite=request.overwrite)
-    from tracker.sinks.film import open_video
-
-    return open_video(path, request.info, overwrite=request.overwrite, anonymous=request.anonymous, mute=request.mute)
+    if run.info.kind == "images":
+        return module("images").open_images(path, run.info, overwrite=run.overwrite)
+    return module("film").open_video(path, run.info, overwrite=run.overwrite, anonymous=run.anonymous, mute=run.mute)
 
 
-def _show(asked: bool, request: Request) -> "Sink":
-    from tracker.sinks.window import open_window
-
-    return open_window(f"fkp-track: {request.info.name}", request.info, pace=request.pace)
+def _lsl(name: str, run: Request) -> "Sink":
+    return module("keypoints.lsl", "lsl").open_lsl(name, run.info, run.header)
 
 
-def _keypoints(path: Path, request: Request) -> "Sink":
-    return open_record(path, request.format, request.header, request.overwrite)
+def _rerun(place: "Path | Address", run: Request) -> "Sink":
+    return module("rerun", "rerun").open_rerun(place, run.info.name, overwrite=run.overwrite)
+
+
+def _serve(place: "Address", run: Request) -> "Sink":
+    return module("page", "serve").open_serve(place, run.info, token=run.serve_token)
+
+
+def _virtual_camera(asked: bool, run: Request) -> "Sink":
+    return module("virtual_camera", "virtual-camera").open_virtual_camera(run.info)
+
+
+def _show(asked: bool, run: Request) -> "Sink":
+    return module("window").open_window(f"fkp-track: {run.info.name}", run.info, pace=run.pace)
+
+
+def _keypoints(path: Path, run: Request) -> "Sink":
+    return open_record(path, run.format, run.header, run.overwrite)
 
 
 OUTPUTS: dict[str, Output] = {
     "out": Output(_out, pictures=True),
-    "udp": Output(_udp, live=True, poses=True),
-    "osc": Output(_osc, live=True, poses=True),
+    "udp": Output(lambda place, _: module("keypoints.udp").open_udp(place), live=True, poses=True),
+    "osc": Output(lambda place, _: module("keypoints.osc", "osc").open_osc(place), live=True, poses=True),
     "lsl": Output(_lsl, live=True, poses=True),
     "rerun": Output(_rerun, live=True, shown=True, poses=True),
     "serve": Output(_serve, live=True, pictures=True, shown=True, poses=True),

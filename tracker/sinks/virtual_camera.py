@@ -4,6 +4,7 @@ In: `Tracked` with an annotated image.  The system must have a virtual camera de
 Studio's on Windows and macOS, or Unity Capture on Windows; the first free one is used.
 """
 
+import logging
 import sys
 
 import cv2
@@ -12,6 +13,8 @@ import pyvirtualcam
 from tracker.errors import SinkError
 from tracker.sources.contract import SourceInfo
 from tracker.types import Tracked
+
+log = logging.getLogger(__name__)
 
 USUAL_RATE = 30.0
 HINTS = {"linux": "sudo apt-get install v4l2loopback-dkms && sudo modprobe v4l2loopback exclusive_caps=1"}
@@ -59,4 +62,5 @@ def open_virtual_camera(info: SourceInfo) -> VirtualCamera:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise SinkError(f"no virtual camera can be used: {reason}; {HINTS.get(sys.platform, OTHER_HINT)}") from error
+    log.info("live in the virtual camera %s", camera.device)
     return VirtualCamera(camera)

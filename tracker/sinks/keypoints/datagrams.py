@@ -3,25 +3,36 @@
 import errno
 import logging
 import socket
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tracker.errors import SinkError
 from tracker.support.address import Address
+from tracker.types import Tracked
 
 log = logging.getLogger(__name__)
+
+Payloads = Callable[[Tracked], Iterable[bytes]]
+"""One frame's result -> its datagrams."""
 
 LARGEST_BYTES = 8192
 """The size to stay below: macOS refuses more than 9216 by default, IPv4 more than 65507."""
 
 
 class Datagrams:
-    """Sends to one address, whether or not a program listens there."""
+    """Sends every frame's `payloads` to one address, whether or not a program listens there."""
 
-    def __init__(self, sock: socket.socket, where: Any, address: Address) -> None:
+    def __init__(self, sock: socket.socket, where: Any, address: Address, payloads: Payloads) -> None:
         self._socket = sock
         self._where = where
         self._address = address
+        self._payloads = payloads
         self._complained = False
+
+    def write(self, tracked: Tracked) -> None:
+        """Send one frame; it never waits and never fails."""
+        for payload in self._payloads(tracked):
+            self.send(payload)
 
     def send(self, payload: bytes) -> None:
         """Send one datagram, or drop it if it cannot be sent now; the first of several drops in a row is logged."""
@@ -40,8 +51,8 @@ class Datagrams:
         self._socket.close()
 
 
-def open_datagrams(address: Address) -> Datagrams:
-    """A socket for datagrams to `address`; nothing is sent yet.
+def open_datagrams(address: Address, payloads: Payloads) -> Datagrams:
+    """A sink that sends datagrams to `address`; nothing is sent yet.
 
     Raises SinkError when the host is unknown or no network leads there.  UDP cannot tell whether a program listens.
     """
@@ -56,4 +67,4 @@ def open_datagrams(address: Address) -> Datagrams:
         broadcast = " (broadcast addresses are not supported)" if error.errno == errno.EACCES else ""
         raise SinkError(f"cannot send to {address}: {error.strerror}{broadcast}; check host and network") from error
     sock.setblocking(False)
-    return Datagrams(sock, where, address)
+    return Datagrams(sock, where, address, payloads)

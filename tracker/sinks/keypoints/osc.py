@@ -24,7 +24,7 @@ from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from tracker.sinks.contract import Sink
-from tracker.sinks.keypoints.datagrams import Datagrams, open_datagrams
+from tracker.sinks.keypoints.datagrams import open_datagrams
 from tracker.spec import KEYPOINTS, SIGNALS
 from tracker.support.address import Address
 from tracker.types import Face, Pose, Signals, Tracked
@@ -33,25 +33,9 @@ Message = tuple[str, list[int | float]]
 """Address and arguments."""
 
 
-class Osc:
-    """Sends every frame as bundles."""
-
-    def __init__(self, datagrams: Datagrams) -> None:
-        self._datagrams = datagrams
-
-    def write(self, tracked: Tracked) -> None:
-        """Send one frame; it never waits and never fails."""
-        for messages in bundles(tracked):
-            self._datagrams.send(_encoded(messages))
-
-    def close(self) -> None:
-        """Free the socket; a second call does nothing."""
-        self._datagrams.close()
-
-
 def open_osc(address: Address) -> Sink:
     """Messages to the program that listens at `address`.  Raises SinkError when no network leads there."""
-    return Osc(open_datagrams(address))
+    return open_datagrams(address, lambda tracked: map(_encoded, bundles(tracked)))
 
 
 def bundles(tracked: Tracked) -> Iterator[list[Message]]:
@@ -79,14 +63,10 @@ def _face(
         "box": (corners / size).ravel().tolist(),
         "score": [float(face.score)],
         **({} if pose is None else {"pose": list(astuple(pose))}),
-        **_signals(signals),
+        **{
+            name: [getattr(signals, name), getattr(signals, f"{name}_sigma")] for name in SIGNALS if signals is not None
+        },
     }
-
-
-def _signals(signals: Signals | None) -> dict[str, list[int | float]]:
-    if signals is None:
-        return {}
-    return {name: [getattr(signals, name), getattr(signals, f"{name}_sigma")] for name in SIGNALS}
 
 
 def _encoded(messages: list[Message]) -> bytes:

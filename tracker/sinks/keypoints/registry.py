@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tracker.errors import SinkError
-from tracker.sinks.extra import extra
+from tracker.sinks.modules import module
 from tracker.support.address import DEVNULL, STDOUT
 
 if TYPE_CHECKING:
@@ -24,42 +24,12 @@ class Format(NamedTuple):
     """(path or STDOUT, header, overwrite) -> sink.  Raises SinkError."""
 
 
-def _jsonl(path: Path, header: "Header", overwrite: bool) -> "Sink":
-    from tracker.sinks.keypoints.jsonl import open_jsonl
-
-    return open_jsonl(path, header, overwrite)
-
-
-def _csv(path: Path, header: "Header", overwrite: bool) -> "Sink":
-    from tracker.sinks.keypoints.csv import open_csv
-
-    return open_csv(path, header, overwrite)
-
-
-def _parquet(path: Path, header: "Header", overwrite: bool) -> "Sink":
-    with extra("parquet"):
-        from tracker.sinks.keypoints.parquet import open_parquet
-    return open_parquet(path, header, overwrite)
-
-
-def _openface(path: Path, header: "Header", overwrite: bool) -> "Sink":
-    from tracker.sinks.keypoints.openface import open_openface
-
-    return open_openface(path, header, overwrite)
-
-
-def _coco(path: Path, header: "Header", overwrite: bool) -> "Sink":
-    from tracker.sinks.keypoints.coco import open_coco
-
-    return open_coco(path, header, overwrite)
-
-
 FORMATS: dict[FormatName, Format] = {
-    "jsonl": Format((".jsonl",), _jsonl),
-    "csv": Format((".csv",), _csv),
-    "parquet": Format((".parquet",), _parquet),
-    "openface": Format((".openface.csv", ".csv"), _openface),
-    "coco": Format((".coco.json", ".json"), _coco),
+    "jsonl": Format((".jsonl",), lambda *asked: module("keypoints.jsonl").open_jsonl(*asked)),
+    "csv": Format((".csv",), lambda *asked: module("keypoints.csv").open_csv(*asked)),
+    "parquet": Format((".parquet",), lambda *asked: module("keypoints.parquet", "parquet").open_parquet(*asked)),
+    "openface": Format((".openface.csv", ".csv"), lambda *asked: module("keypoints.openface").open_openface(*asked)),
+    "coco": Format((".coco.json", ".json"), lambda *asked: module("keypoints.coco").open_coco(*asked)),
 }
 """Every format by the name a user types."""
 

@@ -9,31 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from tracker.sinks.contract import Sink
-from tracker.sinks.keypoints.datagrams import LARGEST_BYTES, Datagrams, open_datagrams
+from tracker.sinks.keypoints.datagrams import LARGEST_BYTES, open_datagrams
 from tracker.sinks.keypoints.record import record_of
 from tracker.support.address import Address
-from tracker.types import Tracked
-
-
-class Udp:
-    """Sends every frame's record."""
-
-    def __init__(self, datagrams: Datagrams) -> None:
-        self._datagrams = datagrams
-
-    def write(self, tracked: Tracked) -> None:
-        """Send one frame; it never waits and never fails."""
-        for payload in payloads(record_of(tracked)):
-            self._datagrams.send(payload)
-
-    def close(self) -> None:
-        """Free the socket; a second call does nothing."""
-        self._datagrams.close()
 
 
 def open_udp(address: Address) -> Sink:
     """Records to the program that listens at `address`.  Raises SinkError when no network leads there."""
-    return Udp(open_datagrams(address))
+    return open_datagrams(address, lambda tracked: payloads(record_of(tracked)))
 
 
 def payloads(record: dict[str, Any]) -> Iterator[bytes]:
