@@ -31,9 +31,8 @@ from tracker.options import Options, Privacy
 from tracker.sources.contract import Kind
 from tracker.sources.registry import open_source
 from tracker.support.address import stream_url
-from tracker.types import Frame, Tracked
+from tracker.types import Frame, Image, Tracked
 
-Image = NDArray[np.uint8]
 Given = NDArray[Any] | None
 """A picture (H, W, 3) uint8 BGR, as OpenCV gives it; checked when it comes, because OpenCV's own types promise less."""
 

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+Image = NDArray[np.uint8]
+"""A picture, (H, W, 3) BGR."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:

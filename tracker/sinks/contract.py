@@ -1,18 +1,11 @@
-"""Where results go: films, pictures, records, a window.  Each kind has its own module and opener.
-
-In: one `Tracked` per frame, in order.  Points stay in frame px; sinks that show the picture take `tracked.frame.image`
-as it is; `annotated` draws once for all of them.
-"""
+"""The contract of an output, and how several share what is done to a result before they get it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tracker.types import Tracked
+from tracker.types import Image, Tracked
 
 
 class Sink(Protocol):
@@ -60,6 +53,6 @@ class Through:
                 stack.callback(sink.close)
 
 
-def annotated(draw: Callable[[Tracked], NDArray[np.uint8]], tracked: Tracked) -> Tracked:
+def annotated(draw: Callable[[Tracked], Image], tracked: Tracked) -> Tracked:
     """`tracked` with what `draw` makes of it, (H, W, 3) uint8 BGR, as its picture."""
     return replace(tracked, frame=replace(tracked.frame, image=draw(tracked)))

@@ -18,7 +18,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.errors import SinkError
 from tracker.sinks.contract import Sink
@@ -28,12 +27,10 @@ from tracker.sources.film import open_container
 from tracker.sources.fit import fitted
 from tracker.sources.hdr import HLG, PQ
 from tracker.support.atomic import PartialFile, open_partial
-from tracker.support.behind import Behind
-from tracker.types import Frame, Tracked
+from tracker.support.threads import Behind
+from tracker.types import Frame, Image, Tracked
 
 log = logging.getLogger(__name__)
-
-Image = NDArray[np.uint8]
 
 _AT_ONCE = {
     "flush_packets": "1",  # else the end of each fragment waits in a buffer for the next
@@ -198,8 +195,14 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
         log.warning("%s can be read only once: %s gets its picture without sound", info.name, path.name)
     if info.kind == "film" and info.path is not None:
         texts = not (anonymous or mute)
-        picture = _look_like(info.path, info, container, stream, anonymous=anonymous)
-        _tell_of_the_rest(info.path, suffix, texts=texts)
+        with open_container(info.path) as film:
+            source = film.streams[info.stream] if info.stream is not None else film.streams.video[0]
+            _look_like(source, stream)
+            if not anonymous:
+                container.metadata.update({key: text for key, text in film.metadata.items() if key.lower() in TOLD})
+                container.set_chapters(_chapters(film))
+            _tell_of_the_rest(film, suffix, texts=texts)
+            picture = int(source.index)
         sound = silence() if mute else open_sound(info.path, picture, container, suffix, texts=texts)
     return Video(container, stream, sound, file, period_s=float(1 / rate))
 
@@ -263,21 +266,16 @@ def _add_picture(container: Any, encoder: str, size: tuple[int, int], rate: Frac
     return stream
 
 
-def _look_like(path: Path, info: SourceInfo, container: Any, stream: Any, *, anonymous: bool) -> int:
-    """Take over what the source film says of its clock, its colours and itself; returns the number of its picture."""
-    with open_container(path) as film:
-        source = film.streams[info.stream] if info.stream is not None else film.streams.video[0]
-        stream.codec_context.time_base = _tick(source.time_base)
-        hdr = source.codec_context.color_trc in (PQ, HLG)  # it was tone-mapped
-        stream.codec_context.color_primaries = BT709 if hdr else source.codec_context.color_primaries
-        stream.codec_context.color_trc = BT709 if hdr else source.codec_context.color_trc
-        if source.codec_context.colorspace == UNSPECIFIED:
-            # It was decoded by BT.601 like all unmarked films; a player that guesses otherwise guesses so for both.
-            stream.codec_context.colorspace = UNSPECIFIED
-        if not anonymous:
-            container.metadata.update({key: text for key, text in film.metadata.items() if key.lower() in TOLD})
-            container.set_chapters(_chapters(film))
-        return int(source.index)
+def _look_like(source: Any, stream: Any) -> None:
+    """Take over what the source film's picture says of its clock and its colours."""
+    said, context = source.codec_context, stream.codec_context
+    context.time_base = _tick(source.time_base)
+    hdr = said.color_trc in (PQ, HLG)  # it was tone-mapped
+    context.color_primaries = BT709 if hdr else said.color_primaries
+    context.color_trc = BT709 if hdr else said.color_trc
+    if said.colorspace == UNSPECIFIED:
+        # It was decoded by BT.601 like all unmarked films; a player that guesses otherwise guesses so for both.
+        context.colorspace = UNSPECIFIED
 
 
 def _chapters(film: Any) -> list[Any]:
@@ -287,16 +285,15 @@ def _chapters(film: Any) -> list[Any]:
     return [each | {"start": each["start"] - shift, "end": each["end"] - shift} for each, shift in shifted]
 
 
-def _tell_of_the_rest(path: Path, suffix: str, *, texts: bool) -> None:
+def _tell_of_the_rest(film: Any, suffix: str, *, texts: bool) -> None:
     """Say which streams of the film do not come along; chapters are a stream of texts in some containers."""
-    with open_container(path) as film:
-        left = Counter(
-            f"{stream.type} (.mkv keeps it)" if texts and is_text_for(".mkv", stream) else stream.type
-            for stream in film.streams
-            if stream.type not in ("video", "audio")
-            and not (film.chapters() and stream.codec_tag == "text")
-            and not (texts and is_text_for(suffix, stream))
-        )
+    left = Counter(
+        f"{stream.type} (.mkv keeps it)" if texts and is_text_for(".mkv", stream) else stream.type
+        for stream in film.streams
+        if stream.type not in ("video", "audio")
+        and not (film.chapters() and stream.codec_tag == "text")
+        and not (texts and is_text_for(suffix, stream))
+    )
     if left:
         log.info("left out of the annotated film: %s", ", ".join(f"{count} {kind}" for kind, count in left.items()))
 
@@ -314,8 +311,7 @@ def _fitted(image: Image, width: int, height: int) -> Image:
     if (down, across) == (0, 0):
         return image
     if down in (0, 1) and across in (0, 1):
-        padded: Image = cv2.copyMakeBorder(image, 0, down, 0, across, cv2.BORDER_REPLICATE)
-        return padded
+        return cv2.copyMakeBorder(image, 0, down, 0, across, cv2.BORDER_REPLICATE)
     return fitted(image, width, height)
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
 
@@ -50,27 +50,10 @@ PATIENCE_S = 60.0
 """After this much sound without a picture, the picture has ended."""
 
 
-class _Track(Protocol):
-    """One sound on its way: packets of the source in, packets of the output out."""
-
-    @property
-    def lost(self) -> int:
-        """Packets that could not be decoded; silence takes their place."""
-        ...
-
-    def take(self, packet: Any) -> Iterator[Any]:
-        """What one packet of the source gives.  Raises FFmpeg's errors and ValueError where it gives nothing more."""
-        ...
-
-    def end(self) -> Iterator[Any]:
-        """What is left when no packet follows."""
-        ...
-
-
 class _Carried:
     """A sound track and its state."""
 
-    def __init__(self, name: str, track: _Track) -> None:
+    def __init__(self, name: str, track: "_Copied | _Encoded") -> None:
         self.name = name
         self.written = 0
         self.seen = 0
@@ -204,9 +187,7 @@ def open_sound(film: Path, picture: int, output: Any, suffix: str, *, texts: boo
         if track is not None:
             tracks[stream.index] = _Carried(name, track)
     held = [stream for stream in source.streams.subtitles if texts and is_text_for(suffix, stream)]
-    copies = {stream.index: output.add_stream_from_template(stream) for stream in held}
-    for stream in held:
-        _name_alike(stream, copies[stream.index])
+    copies = {stream.index: _name_alike(stream, output.add_stream_from_template(stream)) for stream in held}
     reader = open_reader(source, str(film), streams, tell=False, texts=held)
     return Sound(reader, tracks, copies, picture, output.mux)
 
@@ -217,13 +198,11 @@ def is_text_for(suffix: str, stream: Any) -> bool:
     return stream.type == "subtitle" and context is not None and context.codec.canonical_name in TEXTS[suffix]
 
 
-def _track(film: Path, stream: Any, output: Any, suffix: str, name: str) -> _Track | None:
+def _track(film: Path, stream: Any, output: Any, suffix: str, name: str) -> "_Copied | _Encoded | None":
     """Prepare a stream of `output` for one of the source; None, and a warning, where that cannot be."""
     codec = stream.codec_context.codec.canonical_name
     if codec in CARRIED[suffix]:
-        target = output.add_stream_from_template(stream)
-        _name_alike(stream, target)
-        return _Copied(stream, target)
+        return _Copied(stream, _name_alike(stream, output.add_stream_from_template(stream)))
     first = _first_frame(film, stream.index)
     encoder = None if first is None else _aac_for(first)
     if encoder is None:
@@ -231,16 +210,17 @@ def _track(film: Path, stream: Any, output: Any, suffix: str, name: str) -> _Tra
         log.warning("%s is left out: %s %s cannot become AAC", name, codec, layout)
         return None
     log.info("%s becomes AAC, because %s does not go into %s files", name, codec, suffix)
-    target = output.add_stream("aac", rate=encoder.sample_rate, layout=encoder.layout.name)
+    target = _name_alike(stream, output.add_stream("aac", rate=encoder.sample_rate, layout=encoder.layout.name))
     target.bit_rate = AAC_BITS_PER_CHANNEL * encoder.layout.nb_channels
-    _name_alike(stream, target)
     return _Encoded(encoder, target.encode)
 
 
-def _name_alike(stream: Any, target: Any) -> None:
+def _name_alike(stream: Any, target: Any) -> Any:
+    """`target` with the language and the title of `stream`."""
     for key in ("language", "title"):
         if key in stream.metadata:
             target.metadata[key] = stream.metadata[key]
+    return target
 
 
 def _first_frame(film: Path, index: int) -> Any | None:
@@ -256,7 +236,7 @@ def _first_frame(film: Path, index: int) -> Any | None:
 
 
 class _Copied:
-    """Packets as they are, with rising times.
+    """Packets as they are, with rising times: `take` gives what one packet of the source makes, `end` what is left.
 
     Each lasts until the next one where its container does not say how long: Matroska does not, and the last packet of a
     fragment would have no length.  Broadcast AAC has a header in each packet, AAC in a file has one for all: if the
@@ -338,6 +318,7 @@ class _Encoded:
     def __init__(self, encoder: Any, encode: Callable[[Any], Sequence[Any]] | None = None) -> None:
         """`encode` is that of the output's own encoder, which opens like `encoder`; without it `encoder` encodes."""
         self.lost = 0
+        """Packets that could not be decoded; silence takes their place."""
         self._encoder = encoder
         self._encode = encode or encoder.encode
         self._graph = _filling_gaps(encoder)

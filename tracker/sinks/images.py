@@ -11,25 +11,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.errors import SinkError
 from tracker.sinks.contract import Sink
 from tracker.sources.contract import SourceInfo
 from tracker.support.atomic import clear_leftovers, refuse_existing, write_whole
-from tracker.types import Tracked
+from tracker.types import Image, Tracked
 
 JPEG_QUALITY = 95
-FORMATS: dict[str, list[int]] = {
-    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
-    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
-    ".jpe": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
-    ".jp2": [],
-    ".png": [],
-    ".bmp": [],
-    ".tif": [],
-    ".tiff": [],
-    ".webp": [cv2.IMWRITE_WEBP_QUALITY, JPEG_QUALITY],
+FORMATS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe"), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)),
+    **dict.fromkeys((".jp2", ".png", ".bmp", ".tif", ".tiff"), ()),
+    ".webp": (cv2.IMWRITE_WEBP_QUALITY, JPEG_QUALITY),
 }
 """The suffixes that are written, each with OpenCV's options."""
 
@@ -60,9 +53,14 @@ def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
     Raises SinkError when a file that would be written exists without `overwrite` or is the source itself, when `path`
     fits neither a folder nor a picture, or when the folder cannot be made.
     """
-    if info.path is None:
-        raise ValueError("open_images needs the folder or file that the pictures come from")
-    place = _to_file(path) if _names_a_picture(path) and info.path.is_file() else _to_folder(path)
+    assert info.path is not None, "pictures come from a file or a folder"
+    into_folder = path.is_dir() or path.suffix.lower() not in FORMATS or not info.path.is_file()
+    if into_folder and path.suffix and not path.is_dir():
+        raise SinkError(f"{path} looks like a file, but these pictures need a folder; try {path.with_suffix('')}")
+
+    def place(name: str) -> Path:
+        return path / output_name(name) if into_folder else path
+
     pictures = [*info.path.iterdir()] if info.path.is_dir() else [info.path]
     for picture in pictures:
         target = place(picture.name)
@@ -70,7 +68,11 @@ def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
             raise SinkError(f"{target} is the source itself; choose another place")
         if picture.is_file():
             refuse_existing(target, overwrite=overwrite)
-    _make_folder(place("").parent)
+    folder = path if into_folder else path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
     clear_leftovers([place(picture.name) for picture in pictures], keep=False)
     return Images(place, overwrite=overwrite)
 
@@ -80,7 +82,7 @@ def output_name(name: str) -> str:
     return name if Path(name).suffix.lower() in FORMATS else f"{name}.png"
 
 
-def encode(image: NDArray[np.uint8], target: Path, profile: bytes = b"") -> bytes:
+def encode(image: Image, target: Path, profile: bytes = b"") -> bytes:
     """A BGR image (H, W, 3) in the format of `target`'s suffix, with its colour profile where that format has one.
 
     Raises SinkError when the format cannot hold the image.
@@ -98,24 +100,3 @@ def encode(image: NDArray[np.uint8], target: Path, profile: bytes = b"") -> byte
         height, width = image.shape[:2]
         raise SinkError(f"cannot write {target}: {width}x{height} px do not fit {suffix}; choose .png")
     return bytes(content)
-
-
-def _names_a_picture(path: Path) -> bool:
-    return path.suffix.lower() in FORMATS and not path.is_dir()
-
-
-def _to_file(path: Path) -> Callable[[str], Path]:
-    return lambda name: path
-
-
-def _to_folder(path: Path) -> Callable[[str], Path]:
-    if path.suffix and not path.is_dir():
-        raise SinkError(f"{path} looks like a file, but these pictures need a folder; try {path.with_suffix('')}")
-    return lambda name: path / output_name(name)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"cannot make the folder {path}: {error.strerror}; choose another place") from error

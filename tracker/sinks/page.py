@@ -22,13 +22,12 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
+from functools import lru_cache
 from importlib import resources
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 import uvicorn
-from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
@@ -98,13 +97,9 @@ class Newest:
         self._changed = asyncio.Event()
         self._ended = False
 
-    def put(self, shown: Shown) -> None:
-        """Replace the previous result; callable from any thread, never blocks."""
-        self._loop.call_soon_threadsafe(self._change, shown, False)
-
-    def end(self) -> None:
-        """Let every reader finish after the last result; callable from any thread."""
-        self._loop.call_soon_threadsafe(self._change, None, True)
+    def put(self, shown: Shown | None) -> None:
+        """Replace the previous result; None lets every reader finish.  Callable from any thread, never blocks."""
+        self._loop.call_soon_threadsafe(self._change, shown)
 
     async def read(self, per_s: int) -> AsyncIterator[Shown]:
         """The newest results, each at most once and at most `per_s` per second."""
@@ -120,9 +115,9 @@ class Newest:
             else:
                 await self._changed.wait()
 
-    def _change(self, shown: Shown | None, ended: bool) -> None:
+    def _change(self, shown: Shown | None) -> None:
         self._latest = shown or self._latest
-        self._ended = ended
+        self._ended = shown is None
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -136,7 +131,6 @@ class Page:
         self._newest = newest
         self._token = token
         self._names = LOOPBACK_NAMES | {host}
-        self._jpeg: tuple[Tracked, bytes] | None = None
 
     def routes(self) -> list[Route]:
         """The three addresses."""
@@ -170,7 +164,7 @@ class Page:
         """Each part ends with the boundary and none begins with it, because browsers show a part at its boundary."""
         yield b"--picture\r\n"
         async for shown in self._newest.read(PICTURES_PER_S):
-            jpeg = self._encoded(shown.tracked)
+            jpeg = jpeg_of(shown.tracked)
             head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\nX-Frame: {shown.tracked.frame.index}"
             yield head.encode() + b"\r\n\r\n" + jpeg + b"\r\n--picture\r\n"
 
@@ -180,12 +174,6 @@ class Page:
         async for shown in self._newest.read(EVENTS_PER_S):
             live = {"fps": shown.fps, "latency_ms": shown.latency_ms}
             yield f"data: {json.dumps(record_of(shown.tracked) | live, allow_nan=False)}\n\n".encode()
-
-    def _encoded(self, tracked: Tracked) -> bytes:
-        """The picture as JPEG, encoded once for all browsers."""
-        if self._jpeg is None or self._jpeg[0] is not tracked:
-            self._jpeg = (tracked, jpeg_of(tracked.frame.image))
-        return self._jpeg[1]
 
 
 class Guarded(H11Protocol):
@@ -241,7 +229,7 @@ class Serve:
     def close(self) -> None:
         """Disconnect every browser and free the port; a second call does nothing."""
         if self._thread.is_alive():
-            self._newest.end()
+            self._newest.put(None)
             self._server.should_exit = True
             self._thread.join(PATIENCE_S)
 
@@ -284,8 +272,10 @@ def url_of(sock: socket.socket, token: str | None) -> str:
     return f"http://{Address(host, port)}/" + ("" if token is None else f"?token={token}")
 
 
-def jpeg_of(image: NDArray[np.uint8]) -> bytes:
-    """A BGR image (H, W, 3), made no wider than `WIDEST_PX`."""
+@lru_cache(maxsize=1)
+def jpeg_of(tracked: Tracked) -> bytes:
+    """The picture, no wider than `WIDEST_PX`; encoded once for all browsers."""
+    image = tracked.frame.image
     height, width = image.shape[:2]
     if width > WIDEST_PX:
         image = cv2.resize(image, (WIDEST_PX, round(height * WIDEST_PX / width)), interpolation=cv2.INTER_AREA)

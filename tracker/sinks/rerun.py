@@ -33,8 +33,8 @@ from tracker.sinks.contract import Sink
 from tracker.spec import INDEX, KEYPOINTS, SIGNALS
 from tracker.support.address import Address
 from tracker.support.atomic import PartialFile, open_partial
-from tracker.support.behind import Behind
 from tracker.support.printable import printable
+from tracker.support.threads import Behind
 from tracker.types import Face, Pose, Tracked
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 In: `Tracked` with an annotated image.  Keys: `q` or Esc quits, `s` saves a snapshot, space pauses and continues;
 closing the window quits too.  Films run at their own speed; a picture stays until space asks for the next.
 
-
 The display is checked before the window opens, because Qt without a display ends the whole process.
 """
 
@@ -17,8 +16,6 @@ from functools import cache
 from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from tracker.drawing.draw import overlay_text
 from tracker.errors import SinkError
@@ -28,11 +25,9 @@ from tracker.sources.contract import SourceInfo
 from tracker.support.atomic import free_name, write_whole
 from tracker.support.printable import printable
 from tracker.support.timing import RecentRate
-from tracker.types import Tracked
+from tracker.types import Image, Tracked
 
 log = logging.getLogger(__name__)
-
-Image = NDArray[np.uint8]
 
 QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})
 SNAPSHOT_KEYS = frozenset({ord("s"), ord("S")})
@@ -131,12 +126,8 @@ def why_no_window() -> str | None:
     if not _x_server_answers():
         display = os.environ.get("DISPLAY")
         return f"the display {display} does not answer" if display else "there is no display"
-    os.environ["QT_QPA_PLATFORM"] = (
-        "xcb"  # what was just tried; OpenCV's wheels have no other, even if the user set one
-    )
-    os.environ.setdefault(
-        "QT_LOGGING_RULES", "default.warning=false"
-    )  # they complain about fonts that they do not need
+    os.environ["QT_QPA_PLATFORM"] = "xcb"  # what was just tried; OpenCV's wheels have no other, whatever the user set
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # about fonts that are not needed
     return None
 
 

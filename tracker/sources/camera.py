@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo
 from tracker.sources.fit import fitted
 from tracker.sources.live import Shot, arrived, live
+from tracker.types import Image
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +32,8 @@ READS = 3
 """This many failures in a row mean that the camera is gone; a single one may be a damaged picture."""
 
 
-class Capture(Protocol):
-    """The part of cv2.VideoCapture that is used."""
-
-    def isOpened(self) -> bool: ...  # noqa: N802
-
-    def read(self) -> tuple[bool, NDArray[np.uint8] | None]: ...
-
-    def get(self, prop: int) -> float: ...
-
-    def release(self) -> None: ...
-
-
-OpenCapture = Callable[[int], Capture]
+OpenCapture = Callable[[int], Any]
+"""A camera's number -> a cv2.VideoCapture, or what has its isOpened, read, get and release."""
 
 
 class Wish(NamedTuple):
@@ -97,14 +87,14 @@ def open_camera(
     return live(info, device.stop, device.shots(capture, first))
 
 
-def _permitted(device: "_Device", capture: Capture) -> Capture:
+def _permitted(device: "_Device", capture: Any) -> Any:
     """On macOS the first program that asks for a camera gets none until the user has answered a dialog."""
     until = time.monotonic() + PERMISSION_S
     if sys.platform == "darwin" and not capture.isOpened():
         log.warning("no camera yet; if macOS asks whether this program may use it, allow it")
-    while sys.platform == "darwin" and not capture.isOpened() and time.monotonic() < until:
-        time.sleep(1)
-        capture = device.open_capture(device.index)
+        while not capture.isOpened() and time.monotonic() < until:
+            time.sleep(1)
+            capture = device.open_capture(device.index)
     return capture
 
 
@@ -119,25 +109,27 @@ class _Device:
     told: tuple[int, ...] = ()
     """Shape of the pictures whose change was told last."""
 
-    def shots(self, capture: Capture, first: Shot) -> Generator[Shot, None, None]:
+    def shots(self, capture: Any, first: Shot) -> Generator[Shot, None, None]:
         """`first`, then all that follow.  The camera is reopened and released in here, never under a running read."""
-        gone = False
         try:
             yield first
             while not self.stop.is_set():
                 image = _read(capture)
-                if image is not None:
-                    gone = self._note(False, gone)
-                    yield arrived(self._sized(image, first.image))
-                    continue
-                gone = self._note(True, gone)
-                capture.release()
-                if not self.stop.wait(self.retry_s):
+                if image is None:
+                    log.warning("camera %d stopped sending; trying to reopen it every %g s", self.index, self.retry_s)
+                while image is None:
+                    capture.release()
+                    if self.stop.wait(self.retry_s):
+                        return
                     capture = self.open_capture(self.index)
+                    image = _read(capture)
+                    if image is not None:
+                        log.warning("camera %d is back", self.index)
+                yield arrived(self._sized(image, first.image))
         finally:
             capture.release()
 
-    def _sized(self, image: NDArray[np.uint8], first: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _sized(self, image: Image, first: Image) -> Image:
         """`image` in the size of the first one, so that px mean the same all along."""
         if image.shape == first.shape:
             return image
@@ -148,16 +140,8 @@ class _Device:
             self.told = image.shape
         return fitted(image, width, height)
 
-    def _note(self, gone: bool, was_gone: bool) -> bool:
-        """Log a change, once; returns `gone`."""
-        if gone and not was_gone:
-            log.warning("camera %d stopped sending; trying to reopen it every %g s", self.index, self.retry_s)
-        if was_gone and not gone:
-            log.warning("camera %d is back", self.index)
-        return gone
 
-
-def _read(capture: Capture) -> NDArray[np.uint8] | None:
+def _read(capture: Any) -> Image | None:
     """The next picture (H, W, 3), or None after several failures in a row."""
     for _ in range(READS):
         try:
@@ -169,7 +153,7 @@ def _read(capture: Capture) -> NDArray[np.uint8] | None:
     return None
 
 
-def as_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
+def as_bgr(image: NDArray[Any]) -> Image:
     """Whatever a camera gives as (H, W, 3) uint8: gray, with transparency, YUYV, 16 bits.
 
     Raises SourceError for numbers that are none of these.
@@ -194,7 +178,7 @@ def preferred_api() -> int:
     return cv2.CAP_ANY if name is None else APIS[name]
 
 
-def _open_device(index: int, wish: Wish) -> Capture:
+def _open_device(index: int, wish: Wish) -> Any:
     """The real camera with the requested settings."""
     with _silent_opencv():
         capture = cv2.VideoCapture(index, preferred_api() if wish.api is None else APIS[wish.api])
@@ -203,8 +187,7 @@ def _open_device(index: int, wish: Wish) -> Capture:
         for prop, value in _settings(wish):
             if value is not None:
                 capture.set(prop, value)  # what a camera does not support it ignores
-    opened: Capture = capture
-    return opened
+    return capture
 
 
 def _settings(wish: Wish) -> list[tuple[int, float | None]]:

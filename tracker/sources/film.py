@@ -11,10 +11,9 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,6 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sources.contract import TOO_LARGE, Source, SourceInfo, existing
@@ -30,7 +28,7 @@ from tracker.sources.fit import fitted
 from tracker.sources.hdr import ToneMap, is_hdr
 from tracker.sources.timeline import open_reader
 from tracker.support.threads import Background
-from tracker.types import Frame
+from tracker.types import Frame, Image
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +47,12 @@ LONGEST_DELAY_S = 0.5
 LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """A title that is no UTF-8 must not cost the film; since version 19 PyAV sees to that itself."""
 
-
 MOST_PIXELS = {"max_pixels": os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"]}
 """FFmpeg's option for decoders: a film that claims larger pictures must not fill the memory."""
 
 _NOT_FILMS = {"concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 """Formats that name other files or hosts: a film from a stranger must not decide what else is read."""
+_ONLY_FILMS = {"format_whitelist": ",".join(sorted(av.formats_available - _NOT_FILMS))}
 
 
 def open_film(path: Path, stream: int | None = None) -> Source:
@@ -66,22 +64,15 @@ def open_film(path: Path, stream: int | None = None) -> Source:
     Raises SourceError when the file is missing, no film, cut off before its index, without that picture, or when
     nothing in it decodes.
     """
-    container = open_container(path)
-    try:
-        picture = chosen_picture(path, container, stream)
-    except BaseException:
-        container.close()
-        raise
-    opened_once = not path.is_file()
-    return film_of(str(path), container, picture, None if opened_once else path)
+    return film_of(str(path), open_container(path), stream, path if path.is_file() else None)
 
 
-def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -> Source:
+def film_of(name: str, container: Any, number: int | None, path: Path | None = None) -> Source:
     """The film in an open container, which is closed with it; its sound can be read again from `path`.
 
-    Raises SourceError, and closes the container, when nothing in it decodes.
+    Raises SourceError, and closes the container, when it has no picture `number` or nothing in it decodes.
     """
-    decoder = _Decoder(name, container, picture)
+    decoder = _Decoder(name, container, chosen_picture(name, container, number))
     try:
         frames = decoder.frames()
         first = next(frames, None)
@@ -100,7 +91,7 @@ def film_of(name: str, container: Any, picture: Any, path: Path | None = None) -
         decoder.rate,
         decoder.frame_count(),
         path,
-        stream=picture.index,
+        stream=decoder.stream.index,
         sample_aspect=decoder.aspect,
         started=_made(container),
     )
@@ -147,7 +138,7 @@ class Orientation(NamedTuple):
             return cls(transpose=True, mirror=c < 0, flip=b < 0)
         return cls(mirror=a < 0, flip=d < 0)
 
-    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def apply(self, image: Image) -> Image:
         """(H, W, 3) as stored -> upright, (W, H, 3) when transposed."""
         if self.transpose:
             image = cv2.transpose(image)
@@ -224,7 +215,7 @@ class Upright:
         self._turned: tuple[int, Orientation] | None = None
         """The rotation of the last key frame, degrees, and what it means."""
 
-    def __call__(self, stream: Any, picture: Any, time_s: float) -> NDArray[np.uint8]:
+    def __call__(self, stream: Any, picture: Any, time_s: float) -> Image:
         """A picture that the decoder of `stream` gave -> (H, W, 3)."""
         view = self._view(stream, picture)
         image = view.orientation.apply(self._bgr(picture))
@@ -237,10 +228,11 @@ class Upright:
         self._last = view
         return image if view == self._first else fitted(image, *self._size, shape=view.aspect / self.aspect)
 
-    def _bgr(self, picture: Any) -> NDArray[np.uint8]:
+    def _bgr(self, picture: Any) -> Image:
         """(H, W, 3), of standard range."""
         if not is_hdr(picture):
-            return _pixels(self._reformatter.reformat(picture, format="bgr24", threads=1))
+            bgr = self._reformatter.reformat(picture, format="bgr24", threads=1)
+            return np.ascontiguousarray(bgr.to_ndarray())  # which shares its memory where rows are not padded
         self._tone_map = self._tone_map or ToneMap()
         return self._tone_map(picture)
 
@@ -311,7 +303,8 @@ class _Decoder:
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
         self._upright = Upright(name)
-        self.rate = _nominal_rate(self.stream)
+        claimed = (stream.guessed_rate, stream.average_rate)
+        self.rate = next((Fraction(rate) for rate in claimed if rate is not None and 0 < rate <= MAX_RATE), None)
 
     @property
     def skipped(self) -> int:
@@ -377,14 +370,9 @@ def open_container(path: Path) -> Any:
     """The film as a PyAV container, whatever its name and title.  Raises SourceError if it is missing or not a film."""
     try:
         # The prefix keeps FFmpeg from taking a name like concat:a or http:b for another protocol than a file.
-        return av.open(f"file:{existing(path)}", options={"format_whitelist": _films_only()} | MOST_PIXELS, **LENIENT)
+        return av.open(f"file:{existing(path)}", options=_ONLY_FILMS | MOST_PIXELS, **LENIENT)
     except av.FFmpegError as error:
         raise SourceError(f"{path} cannot be read as a film: {_reason(path, error)}") from error
-
-
-@cache
-def _films_only() -> str:
-    return ",".join(sorted(av.formats_available - _NOT_FILMS))
 
 
 def _reason(path: Path, error: av.FFmpegError) -> str:
@@ -403,33 +391,29 @@ def _reason(path: Path, error: av.FFmpegError) -> str:
     return "its content is no film format that FFmpeg knows; check that it is what its name says"
 
 
-def chosen_picture(path: Path, container: Any, number: int | None) -> Any:
+def chosen_picture(name: str, container: Any, number: int | None) -> Any:
     """The stream with FFmpeg's number `number`; for None the first one marked as default, else the first.
 
-    Album covers and streams without a decoder do not count.  Raises SourceError if there is no such stream; warns if
-    there are others.
+    Album covers and streams without a decoder do not count.  Raises SourceError, and closes the container, if there is
+    no such stream; warns if there are others.
     """
     pictures = [stream for stream in container.streams.video if _moves(stream)]
-    if not pictures:
-        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-        raise SourceError(
-            f"{path} contains no video that can be decoded (it contains: {kinds}); give a film with pictures"
-        )
     if number is None:
         main = [stream for stream in pictures if stream.disposition & av.stream.Disposition.default]
-        chosen = (main or pictures)[0]
+        chosen = next(iter(main or pictures), None)
     else:
         chosen = next((stream for stream in pictures if stream.index == number), None)
-        if chosen is None:
-            raise SourceError(f"{path} has no video stream number {number}; it has {_listed(pictures)}")
-    if number is None and len(pictures) > 1:
-        others = [stream for stream in pictures if stream is not chosen]
-        log.warning(
-            "%s has several video streams: tracking %s, not %s; choose with --stream",
-            path,
-            _listed([chosen]),
-            _listed(others),
+    if chosen is None:
+        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
+        container.close()
+        if pictures:
+            raise SourceError(f"{name} has no video stream number {number}; it has {_listed(pictures)}")
+        raise SourceError(
+            f"{name} contains no video that can be decoded (it contains: {kinds}); give a film with pictures"
         )
+    if number is None and len(pictures) > 1:
+        told = "%s has several video streams: tracking %s, not %s; choose with --stream"
+        log.warning(told, name, _listed([chosen]), _listed(stream for stream in pictures if stream is not chosen))
     chosen.codec_context.options = MOST_PIXELS
     return chosen
 
@@ -451,17 +435,5 @@ def _moves(stream: Any) -> bool:
     return stream.codec_context is not None and not stream.disposition & still
 
 
-def _listed(pictures: Sequence[Any]) -> str:
+def _listed(pictures: Iterable[Any]) -> str:
     return ", ".join(f"{stream.index} ({stream.width}x{stream.height})" for stream in pictures)
-
-
-def _nominal_rate(stream: Any) -> Fraction | None:
-    for rate in (stream.guessed_rate, stream.average_rate):
-        if rate is not None and 0 < rate <= MAX_RATE:
-            return Fraction(rate)
-    return None
-
-
-def _pixels(bgr: Any) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, contiguous, of a PyAV frame in bgr24; shares its memory where rows are not padded."""
-    return np.ascontiguousarray(bgr.to_ndarray())

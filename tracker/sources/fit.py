@@ -4,10 +4,11 @@ from fractions import Fraction
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from tracker.types import Image
 
 
-def fitted(image: NDArray[np.uint8], width: int, height: int, *, shape: Fraction | int = 1) -> NDArray[np.uint8]:
+def fitted(image: Image, width: int, height: int, *, shape: Fraction | int = 1) -> Image:
     """`image` (H, W, 3) in the middle of a frame (height, width, 3).
 
     `shape` is how much wider one of its px is shown than one of the frame's.

@@ -16,6 +16,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from tracker.types import Image
+
 Colours = NDArray[np.float64]
 Samples = NDArray[np.uint16]
 
@@ -57,7 +59,7 @@ class ToneMap:
         self._table = np.empty(0, np.uint32)
         """BGRA of each colour of `_kind`, by `_index`."""
 
-    def __call__(self, picture: Any) -> NDArray[np.uint8]:
+    def __call__(self, picture: Any) -> Image:
         """A PyAV frame -> (H, W, 3) BGR of standard range."""
         kind = picture.color_trc, picture.colorspace, picture.color_range
         if kind != self._kind:

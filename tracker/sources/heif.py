@@ -8,10 +8,10 @@ from pathlib import Path
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sources.film import Orientation, chosen_picture, open_container
+from tracker.types import Image
 
 MOST_STREAMS = 2
 """A picture and its transparency or its thumbnail; if there are more, they are tiles of one picture."""
@@ -19,7 +19,7 @@ MOST_STREAMS = 2
 _BROKEN = "it holds no picture that can be decoded; is it complete?"
 
 
-def decode(path: Path) -> tuple[NDArray[np.uint8], bytes]:
+def decode(path: Path) -> tuple[Image, bytes]:
     """(H, W, 3) BGR and the profile, empty where there is none.  Raises SourceError with only the reason."""
     try:
         import pillow_heif
@@ -35,12 +35,12 @@ def decode(path: Path) -> tuple[NDArray[np.uint8], bytes]:
     return image, found.info.get("icc_profile") or b""
 
 
-def _by_ffmpeg(path: Path) -> NDArray[np.uint8]:
+def _by_ffmpeg(path: Path) -> Image:
     try:
         with open_container(path) as container:
             if len(container.streams.video) > MOST_STREAMS:
                 raise SourceError('it is cut into tiles, as phones do it; to read those, pip install "fkp[heic]"')
-            picture = next(container.decode(chosen_picture(path, container, 0)))
+            picture = next(container.decode(chosen_picture(str(path), container, 0)))
             image = picture.to_ndarray(format="bgr24")
     except (av.FFmpegError, IndexError, StopIteration) as error:
         raise SourceError(_BROKEN) from error

@@ -12,15 +12,13 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sources.contract import TOO_LARGE, Source, SourceInfo, existing
-from tracker.types import Frame
+from tracker.types import Frame, Image
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +47,12 @@ def open_images(path: Path) -> Source:
     Raises SourceError when `path` is missing, the folder holds no pictures, or none of them can be read.
     """
     paths = _pictures(path)
-    unreadable: list[Path] = []
+    unreadable: list[SourceError] = []
     frames = _read(paths, unreadable)
     first = next(frames, None)
     if first is None:
-        if path.is_file():
-            raise SourceError(f"{path}: {_why_not(path)}")
-        raise SourceError(f"{path}: none of its {len(paths)} pictures can be read; the first one: {_why_not(paths[0])}")
+        none = f"none of its {len(paths)} pictures can be read; the first one: " if path.is_dir() else ""
+        raise SourceError(f"{path}: {none}{unreadable[0]}")
     height, width = first.image.shape[:2]
     info = SourceInfo("images", str(path), width, height, None, len(paths), path)
     closed = threading.Event()
@@ -91,35 +88,22 @@ def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
     return [(text.casefold(), int(number or 0)) for text, number in parts], path.name
 
 
-class Picture(NamedTuple):
-    """The content of a file."""
-
-    image: NDArray[np.uint8]
-    """(H, W, 3) BGR, upright."""
-    profile: bytes = b""
-    """ICC profile of its colours."""
+Picture = tuple[Image, bytes]
+"""(H, W, 3) BGR, upright, and the ICC profile of its colours."""
 
 
-def _read(paths: Sequence[Path], unreadable: list[Path]) -> Iterator[Frame]:
-    """The pictures that can be read, numbered from 0; the others are warned of and put in `unreadable`."""
+def _read(paths: Sequence[Path], unreadable: list[SourceError]) -> Iterator[Frame]:
+    """The pictures that can be read, numbered from 0; of the others the reason is told and put in `unreadable`."""
     index = 0
     for path in paths:
         try:
-            picture = _decode(path)
+            image, profile = _decode(path)
         except SourceError as error:
-            unreadable.append(path)
+            unreadable.append(error)
             log.warning("skipped %s: %s", path, error)
             continue
-        yield Frame(picture.image, index, 0.0, path.name, picture.profile)
+        yield Frame(image, index, 0.0, path.name, profile)
         index += 1
-
-
-def _why_not(path: Path) -> str:
-    try:
-        _decode(path)
-    except SourceError as error:
-        return str(error)
-    return "it can be read now; try again"
 
 
 def _decode(path: Path) -> Picture:
@@ -133,7 +117,7 @@ def _decode(path: Path) -> Picture:
             from tracker.sources.heif import decode  # PyAV is loaded only for these
 
             image, profile = decode(path)
-            return Picture(image, for_colours(profile))
+            return image, for_colours(profile)
         picture = _with_profile(content)
         if suffix in PAGED and picture is not None and (pages := cv2.imcount(str(path))) > 1:
             log.warning("%s holds %d pictures; only the first one is tracked", path, pages)
@@ -148,16 +132,16 @@ def _decode(path: Path) -> Picture:
 _NO_PICTURE = "it is no picture that OpenCV can read; check that its content is one, e.g. JPEG or PNG"
 
 
-def _with_profile(content: NDArray[np.uint8]) -> Picture | None:
+def _with_profile(content: Image) -> Picture | None:
     """None if it is no picture.  OpenCV before version 4.12 does not return the profile."""
     if not hasattr(cv2, "imdecodeWithMetadata"):
         image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-        return None if image is None else Picture(image)
+        return None if image is None else (image, b"")
     image, kinds, found = cv2.imdecodeWithMetadata(content, flags=cv2.IMREAD_COLOR)
     if image is None:
         return None
     metadata = dict(zip(list(kinds), found, strict=True))
-    return Picture(image, for_colours(metadata.get(cv2.IMAGE_METADATA_ICCP, np.empty(0, np.uint8)).tobytes()))
+    return image, for_colours(metadata.get(cv2.IMAGE_METADATA_ICCP, np.empty(0, np.uint8)).tobytes())
 
 
 def for_colours(profile: bytes) -> bytes:

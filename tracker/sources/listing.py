@@ -2,7 +2,6 @@
 
 Names and numbers come from the system, without opening a camera; sizes and rates come from the driver, on Linux only.
 Both need packages of the extra `cameras`.
-
 """
 
 import sys

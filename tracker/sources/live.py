@@ -8,18 +8,15 @@ import time
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tracker.sources.contract import Source, SourceInfo
 from tracker.support.threads import Background
-from tracker.types import Frame
+from tracker.types import Frame, Image
 
 
 class Shot(NamedTuple):
     """One picture when it arrived."""
 
-    image: NDArray[np.uint8]
+    image: Image
     """(H, W, 3) uint8 BGR."""
     time: float
     """`time.perf_counter()` when it arrived."""
@@ -27,7 +24,7 @@ class Shot(NamedTuple):
     """`time.time()` then."""
 
 
-def arrived(image: NDArray[np.uint8]) -> Shot:
+def arrived(image: Image) -> Shot:
     """A picture that arrives now."""
     return Shot(image, time.perf_counter(), time.time())
 

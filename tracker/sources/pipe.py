@@ -6,13 +6,12 @@ In: a format that describes itself (YUV4MPEG2, Matroska, MPEG-TS, ...) or, with 
 
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import av
 
 from tracker.errors import SourceError
 from tracker.sources.contract import Source
-from tracker.sources.film import LENIENT, MOST_PIXELS, chosen_picture, film_of
+from tracker.sources.film import LENIENT, MOST_PIXELS, film_of
 
 DEFAULT_RATE = 30.0
 """Frames per second of bare pictures."""
@@ -40,9 +39,4 @@ def open_pipe(width: int | None, height: int | None, fps: float | None, stream: 
             f"standard input is not a film: {error.strerror}; for bare pictures (-f rawvideo -pix_fmt bgr24) add "
             "--width and --height"
         ) from error
-    try:
-        picture = chosen_picture(Path("standard input"), container, stream)
-    except BaseException:
-        container.close()
-        raise
-    return film_of("standard input", container, picture)
+    return film_of("standard input", container, stream)

@@ -1,7 +1,4 @@
-"""Where frames come from: a film, pictures, a camera, or the demo that needs none of them.
-
-`open_source` picks; each kind has its own opener.  All raise SourceError when there is nothing to read.
-"""
+"""Picks the source that the user named."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -27,7 +24,8 @@ def open_source(
 ) -> Source:
     """The demo if requested; else the stream, film, picture or folder at `source`; else camera `camera`.
 
-    `wish` says how a camera should send its pictures, `stream` which picture of a film with several is meant.
+    `wish` says how a camera should send its pictures, `stream` which picture of a film with several is meant.  Raises
+    SourceError when there is nothing to read.
     """
     if demo:
         from tracker.sources.demo import open_demo

@@ -13,18 +13,16 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
-from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sources.contract import Source, SourceInfo
 from tracker.sources.film import LENIENT, MOST_PIXELS, Upright, chosen_picture, film_of
 from tracker.sources.live import Shot, arrived, live
 from tracker.support.address import StreamUrl
+from tracker.types import Image
 
 log = logging.getLogger(__name__)
 
@@ -58,21 +56,18 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
 
     Raises SourceError if there is no answer, or nothing can be decoded.
     """
-    container = _connect(url)
+    container, picture = _connect(url, stream)
+    if container.duration is not None and container.duration > 0:
+        container.close()
+        return film_of(url.shown, _opened(url, low_delay=False), stream)
+    line = _Line(url, stream, retry_s, Upright(url.shown))
     try:
-        picture = _picture(url, container, stream)
-        if container.duration is not None and container.duration > 0:
-            container.close()
-            whole = _connect(url, low_delay=False)
-            return film_of(url.shown, whole, _picture(url, whole, stream))
-        line = _Line(url, stream, retry_s, Upright(url.shown))
         image = next(line.images(container, picture), None)
+        if image is None:
+            raise SourceError(f"{url.shown}: none of the pictures that it sends can be decoded")
     except BaseException:
         container.close()
         raise
-    if image is None:
-        container.close()
-        raise SourceError(f"{url.shown}: none of the pictures that it sends can be decoded")
     first = arrived(image)
     height, width = image.shape[:2]
     info = SourceInfo(
@@ -100,7 +95,7 @@ class _Line:
     upright: Upright
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def images(self, container: Any, picture: Any) -> Iterator[NDArray[np.uint8]]:
+    def images(self, container: Any, picture: Any) -> Iterator[Image]:
         """Every picture until the connection ends, except those that cannot be decoded.  Raises FFmpeg's errors."""
         began = time.perf_counter()
         for packet in container.demux(picture):
@@ -123,45 +118,35 @@ class _Line:
                         yield arrived(image)
                 container.close()
                 wait_s = self.retry_s if came else min(2 * wait_s, LONGEST_RETRY_S)
-                container, picture = self._again(wait_s)
+                again = self._again(wait_s)
+                if again is None:
+                    return
+                container, picture = again
         finally:
             container.close()
 
-    def _again(self, wait_s: float) -> tuple[Any, Any]:
-        """A new connection, as soon as there is one; a closed one when `stop` comes first."""
+    def _again(self, wait_s: float) -> tuple[Any, Any] | None:
+        """A new connection, as soon as there is one; None when `stop` comes first."""
         if not self.stop.is_set():
             log.warning("%s sends nothing more; connecting again", self.url.shown)
         while not self.stop.wait(wait_s):
             with suppress(SourceError):
-                container = _connect(self.url)
-                try:
-                    picture = _picture(self.url, container, self.number)
-                except SourceError:
-                    container.close()
-                    raise
+                connected = _connect(self.url, self.number)
                 log.warning("%s is back", self.url.shown)
-                return container, picture
+                return connected
             wait_s = min(2 * wait_s, LONGEST_RETRY_S)
-        return _NOTHING, None
+        return None
 
 
-def _picture(url: StreamUrl, container: Any, number: int | None) -> Any:
-    picture = chosen_picture(Path(url.shown), container, number)
+def _connect(url: StreamUrl, number: int | None) -> tuple[Any, Any]:
+    """A connection and the picture in it."""
+    container = _opened(url, low_delay=True)
+    picture = chosen_picture(url.shown, container, number)
     picture.thread_type = "SLICE"  # threads that share out frames keep some of them
-    return picture
+    return container, picture
 
 
-class _Nothing:
-    """A connection that is closed."""
-
-    def close(self) -> None:
-        pass
-
-
-_NOTHING = _Nothing()
-
-
-def _connect(url: StreamUrl, *, low_delay: bool = True) -> Any:
+def _opened(url: StreamUrl, *, low_delay: bool) -> Any:
     """Raises SourceError, without the user's password.  With `low_delay` the beginning may be lost."""
     options = {"protocol_whitelist": PROTOCOLS[url.scheme]} | MOST_PIXELS | (LOW_DELAY if low_delay else {})
     if url.scheme in ("rtsp", "rtsps"):

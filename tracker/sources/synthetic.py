@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.types import Frame
+from tracker.types import Frame, Image
 
 EXPOSURES = 9
 """Pictures averaged for one blurred frame."""
@@ -91,7 +91,7 @@ MOTIONS: dict[str, Motion] = {
 class Portrait:
     """A picture of one face and where its eyes are."""
 
-    image: NDArray[np.uint8]
+    image: Image
     """(H, W, 3) uint8 BGR."""
     left_eye: tuple[float, float]
     """Centre of the subject's left eye, portrait px."""
@@ -138,7 +138,7 @@ class SyntheticCamera:
 
     def __iter__(self) -> Iterator[Shot]:
         rng = np.random.default_rng(self.seed)
-        add_noise = _Noise(rng, self.noise, self.height, self.width) if self.noise > 0 else _unchanged
+        add_noise = _Noise(rng, self.noise, self.height, self.width) if self.noise > 0 else lambda image: image
         for index in range(len(self)):
             time = index / self.rate
             image = _through_jpeg(add_noise(self._exposed(time)), self.jpeg)
@@ -157,7 +157,7 @@ class SyntheticCamera:
         eyes = rest + self.iod * np.array([pose.right, pose.down])
         return np.column_stack([turn, eyes - turn @ (left + right) / 2])
 
-    def _exposed(self, time: float) -> NDArray[np.uint8]:
+    def _exposed(self, time: float) -> Image:
         """The light of the whole exposure, centred on `time`, so that the truth is its middle."""
         size = (self.width, self.height)
         if self.shutter <= 0:
@@ -166,11 +166,10 @@ class SyntheticCamera:
         for part in np.linspace(-0.5, 0.5, EXPOSURES):
             at = time + part * self.shutter / self.rate
             cv2.accumulate(render(self.portrait.image, self.matrix_at(at), size), light)
-        image: NDArray[np.uint8] = cv2.convertScaleAbs(light, alpha=1 / EXPOSURES)
-        return image
+        return cv2.convertScaleAbs(light, alpha=1 / EXPOSURES)
 
 
-def render(image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
+def render(image: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:
     """`image` (H, W, 3) mapped by the similarity `matrix` (2, 3), image px -> frame px, to a frame (width, height).
 
     Shrinking halves the image first, so that it does not alias.  Outside the image its edge repeats: mirroring would
@@ -180,10 +179,7 @@ def render(image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[in
         height, width = image.shape[0] // 2, image.shape[1] // 2
         half = cv2.resize(image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
         return render(half, matrix @ FROM_HALF, size)
-    frame: NDArray[np.uint8] = cv2.warpAffine(
-        image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return frame
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 class _Noise:
@@ -197,28 +193,22 @@ class _Noise:
         sheet = rng.standard_normal((height + self.ROOM, width + self.ROOM, 3), np.float32) * sigma
         self._sheet = np.rint(sheet).astype(np.int16)
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def __call__(self, image: Image) -> Image:
         height, width = image.shape[:2]
         top, left = self._rng.integers(self.ROOM, size=2)
-        noisy: NDArray[np.uint8] = cv2.add(image, self._sheet[top : top + height, left : left + width], dtype=cv2.CV_8U)
-        return noisy
+        return cv2.add(image, self._sheet[top : top + height, left : left + width], dtype=cv2.CV_8U)
 
 
-def _unchanged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image
-
-
-def _through_jpeg(image: NDArray[np.uint8], quality: int | None) -> NDArray[np.uint8]:
+def _through_jpeg(image: Image, quality: int | None) -> Image:
     if quality is None:
         return image
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return _decoded(data)
 
 
-def _decoded(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    image: NDArray[np.uint8] | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError("OpenCV cannot decode its own JPEG")
+def _decoded(data: Image) -> Image:
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert image is not None, "our own JPEG"
     return image
 
 

@@ -3,7 +3,6 @@
 In: an open container.  Out: its packets, in order, with their times moved onto the common clock.  A container's own
 clocks may start anywhere, go back where recordings were joined, jump ahead where one was interrupted, or wrap.  Every
 reader of the same streams gets the same times, so picture and sound stay in step although they are read separately.
-
 """
 
 import errno
@@ -46,7 +45,6 @@ TOLD = 3
 
 MAX_UNREADABLE = 1000
 """Consecutive errors after which the rest of a damaged container is skipped."""
-
 
 DISK_FAILURES = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES})
 """Errors of the system when the file is out of reach; every other error is damage in the film."""
@@ -114,16 +112,15 @@ class Timeline:
         """Move a packet of another stream, such as a subtitle, by the clock that the film has where it lies."""
         _move(packet, self.offsets_s[-1] if self.offsets_s else -self.zero_s, float(packet.time_base))
 
-    def close(self) -> None:
-        """Tell how many breaks were not reported one by one."""
-        if self.told is not None and self.told > TOLD:
-            log.warning("%s: its clock breaks %d more times", self.name, self.told - TOLD)
-
     def tell_end(self, promised_s: float | None) -> None:
-        """Tell that the film ended before the time that its header says, s."""
+        """Tell how many breaks were not reported one by one, or that the film ended before its header says, s."""
+        if self.told is None:
+            return
+        if self.told > TOLD:
+            log.warning("%s: its clock breaks %d more times", self.name, self.told - TOLD)
         end_s = max((each.next_s for each in self._progress.values()), default=0.0)
         whole = promised_s is None or promised_s - end_s < max(MISSING_S, MISSING_SHARE * promised_s)
-        if self.told is not None and not whole and len(self.offsets_s) == 1:
+        if not whole and len(self.offsets_s) == 1:
             told = "%s: it ends at %.1f s, but its header says %.1f s; if it is cut off, get a complete copy"
             log.warning(told, self.name, end_s, promised_s)
 
@@ -240,7 +237,6 @@ class Reader:
                     in_a_row = 0
                     (self.timeline.carry if packet.stream_index in texts else self.timeline.place)(packet)
                     yield packet
-                self.timeline.close()
                 self.timeline.tell_end(self._promised_s)
                 return
             except IndexError:  # PyAV 18, at the very end: a stream that showed up while reading is unknown to it

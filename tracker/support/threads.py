@@ -1,9 +1,10 @@
-"""A thread that works ahead of the loop and passes items to one reader, in order."""
+"""Threads beside the loop: one that works ahead of it for one reader, and one that works behind it."""
 
-import contextlib
+import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Background(Generic[T]):
 
     def _run(self) -> None:
         try:
-            with contextlib.closing(self._items):
+            with closing(self._items):
                 for item in self._items:
                     if not self._hand_over(item):
                         break
@@ -77,3 +78,42 @@ class Background(Generic[T]):
             self._ready.append(item)  # a full deque drops its oldest
             self._changed.notify_all()
         return True
+
+
+class Behind(Generic[T]):
+    """Calls `work` with each item in a thread.  When it is `depth` items behind, `put` waits or, with `drop`, discards.
+
+    After `work` has raised, it is not called again: further items are discarded, and `failure` holds the exception.
+    """
+
+    def __init__(self, work: Callable[[T], None], *, depth: int, drop: bool = False) -> None:
+        self.failure: Exception | None = None
+        self._work = work
+        self._drop = drop
+        self._waiting: queue.Queue[T | None] = queue.Queue(depth)
+        self._thread = threading.Thread(target=self._run, name="fkp-sink", daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Add one item, which must not be None."""
+        with suppress(queue.Full):
+            self._waiting.put(item, block=not self._drop)
+
+    def close(self, patience_s: float | None = None) -> bool:
+        """Wait until all items are processed; a second call does nothing.
+
+        False if `work` is stuck for longer than about `patience_s`; its thread is then abandoned.
+        """
+        if self._thread.is_alive():
+            with suppress(queue.Full):
+                self._waiting.put(None, timeout=patience_s)
+            self._thread.join(patience_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            if self.failure is None:
+                try:
+                    self._work(item)
+                except Exception as error:
+                    self.failure = error

@@ -53,10 +53,7 @@ class Csv:
 
 
 def open_csv(path: Path, header: Header, overwrite: bool) -> Sink:
-    """Begin a CSV file; it omits `header`, because every reader expects the columns in the first line.
-
-    Raises SinkError when `path` exists without `overwrite`, or cannot be written.
-    """
+    """Begin a CSV file without `header`: readers want the columns first.  Raises SinkError as `open_output` does."""
     return Csv(open_output(path, overwrite=overwrite), TABLE, lambda tracked: rows_of(record_of(tracked)))
 
 

@@ -40,10 +40,7 @@ class Jsonl:
 
 
 def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
-    """Begin a JSON Lines file with its header.
-
-    Raises SinkError when `path` exists without `overwrite`, or cannot be written.
-    """
+    """Begin a JSON Lines file with its header.  Raises SinkError as `open_output` does."""
     output = open_output(path, overwrite=overwrite)
     origin = dataclasses.asdict(header)
     size = {name: origin.pop(name) for name in ("source", "width", "height")}

@@ -198,7 +198,7 @@ class Output:
 
 
 def open_output(path: Path, *, overwrite: bool) -> Output:
-    """Begin a file, or standard output for STDOUT.  Raises SinkError as `files.open_partial` does."""
+    """Begin a file, or standard output for STDOUT.  Raises SinkError as `open_partial` does."""
     if path == STDOUT:
         if sys.stdout is None:  # >&-
             raise SinkError("cannot write standard output: it is closed; name a file instead of -")
