@@ -3,7 +3,6 @@
 One JSON object per line, appended.  The last `done` or `replacing` line about an output is valid.  `done` is written
 before the outputs get their names; if that replaces files, `replacing` is written before and `done` after.  So an
 output with its final name and `done` is complete and ours, whenever the batch was killed.
-
 """
 
 import json
@@ -12,8 +11,7 @@ import os
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from tracker.batch.storage import is_url
 from tracker.errors import SinkError
@@ -27,18 +25,10 @@ NAME = "fkp-batch.ndjson"
 State = Literal["missing", "done", "stale", "interrupted", "foreign"]
 
 
-class _Sheet(Protocol):
-    """Where lines are written."""
-
-    def write(self, line: bytes, /) -> object: ...
-
-    def close(self) -> None: ...
-
-
 class Ledger:
     """The record of one output folder, locked by one batch at a time; use it in a `with` block."""
 
-    def __init__(self, path: Path, file: _Sheet, entries: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, path: Path, file: "_Appended | _Rewritten", entries: dict[str, dict[str, Any]]) -> None:
         self.path = path
         self._file = file
         self._entries = entries
@@ -70,7 +60,7 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
@@ -115,7 +105,7 @@ class _Appended:
     def __init__(self, file: FileIO) -> None:
         self._file = file
 
-    def write(self, line: bytes, /) -> None:
+    def write(self, line: bytes) -> None:
         start = self._file.seek(0, os.SEEK_END)
         rest = memoryview(line)
         try:
@@ -137,7 +127,7 @@ class _Rewritten:
         self._path = path
         self._content = content
 
-    def write(self, line: bytes, /) -> None:
+    def write(self, line: bytes) -> None:
         self._content += line
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_bytes(self._content)

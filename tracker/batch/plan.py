@@ -59,6 +59,11 @@ class Output(NamedTuple):
     def path(self) -> Path:
         return self.root / self.name
 
+    @property
+    def place(self) -> str:
+        """Where it lies, for file systems that take some different names for the same one."""
+        return folded(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -78,13 +83,13 @@ def plan(sources: Sequence[Path], trees: Sequence[Tree]) -> list[Task]:
     """
     found = find(sources, outputs={tree.root for tree in trees if tree.option == "out"})
     short = [tuple(_output(tree, source, name) for tree in trees) for source, name in found]
-    taken = _places(short)
+    taken = Counter(output.place for outputs in short for output in outputs)
     tasks = [
         Task(
             source,
             name,
             tuple(
-                output if taken[_place(output)] == 1 else _output(tree, source, name, whole=True)
+                output if taken[output.place] == 1 else _output(tree, source, name, whole=True)
                 for tree, output in zip(trees, outputs, strict=True)
             ),
         )
@@ -155,12 +160,9 @@ def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, s
 
 def _tell_left_out(folder: Path, films: Sequence[Path]) -> None:
     """Say once how many pictures lie beside the films: a folder is one of films or one of pictures."""
-    beside = (item for place in {film.parent for film in films} for item in _shown(place))
-    tell_left_out(folder, (item for item in beside if item.suffix.lower() in SUFFIXES | OTHERS and item.is_file()))
-
-
-def _shown(folder: Path) -> list[Path]:
-    return [item for item in folder.iterdir() if not item.name.startswith(".")]
+    beside = (item for place in {film.parent for film in films} for item in place.iterdir())
+    pictures = (item for item in beside if item.suffix.lower() in SUFFIXES | OTHERS and not item.name.startswith("."))
+    tell_left_out(folder, filter(Path.is_file, pictures))
 
 
 def _refuse_among_films(folder: Path, outputs: Collection[Path]) -> None:
@@ -226,16 +228,6 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _place(output: Output) -> Path:
-    """Where an output lies, as file systems see it that take some different names for the same one."""
-    return Path(folded(output.path))
-
-
-def _places(outputs: Iterable[Sequence[Output]]) -> Counter[Path]:
-    """How many outputs lie at each place."""
-    return Counter(_place(output) for each in outputs for output in each)
-
-
 def _output(tree: Tree, source: Path, name: str, *, whole: bool = False) -> Output:
     """What `tree` calls the output of the film `name`: a film stays a film, pictures stay pictures.
 
@@ -255,19 +247,17 @@ def _output(tree: Tree, source: Path, name: str, *, whole: bool = False) -> Outp
 
 
 def _refuse_clashes(tasks: Sequence[Task]) -> None:
-    wanted = _places(task.outputs for task in tasks)
-    clashing = [(output, task) for task in tasks for output in task.outputs if wanted[_place(output)] > 1]
+    made = [(output, task) for task in tasks for output in task.outputs]
+    wanted = Counter(output.place for output, _ in made)
+    clashing = [(output, task) for output, task in made if wanted[output.place] > 1]
     if clashing:
         first = clashing[0][0]
-        films = [str(task.source) for output, task in clashing if _place(output) == _place(first)]
+        films = [str(task.source) for output, task in clashing if output.place == first.place]
         raise SinkError(
             f"{len(clashing)} outputs would have the name of another, e.g. {first.path} from {' and '.join(films)}; "
             "rename the films, or give their parent folder, so that each output gets its own folder"
         )
     sources = Sources(task.source for task in tasks)
-    for task in tasks:
-        for output in task.outputs:
-            if sources.are_replaced_by(output.path):
-                raise SinkError(
-                    f"{output.path}, the output for {task.source}, would replace a film; choose another folder"
-                )
+    for output, task in made:
+        if sources.are_replaced_by(output.path):
+            raise SinkError(f"{output.path}, the output for {task.source}, would replace a film; choose another folder")

@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple
 
 from tracker.app.progress import Tally
 from tracker.batch.plan import Task
@@ -33,11 +32,6 @@ GRACE_S = 10.0
 """How long a worker may take to clean up after a stop."""
 
 
-class _Worker(NamedTuple):
-    process: BaseProcess
-    task: Task
-
-
 def in_processes(
     tasks: Iterable[Task], each: Options, jobs: int, progressed: Callable[[int], object]
 ) -> Generator[tuple[Task, Outcome], None, None]:
@@ -46,29 +40,32 @@ def in_processes(
     Closing it ends the work in progress; no process outlives it, nor the process that called it.
     """
     waiting = iter(tasks)
-    running: dict[Connection, _Worker] = {}
+    running: dict[Connection, tuple[BaseProcess, Task]] = {}
     try:
         while True:
             while len(running) < jobs and (task := next(waiting, None)) is not None:
-                mine, worker = _start(task, each)
-                running[mine] = worker
+                mine, process = _start(task, each)
+                running[mine] = process, task
             if not running:
                 return
             for connection in wait(list(running)):
                 assert isinstance(connection, Connection)
-                said = _hear(connection, running[connection].process)
+                process, task = running[connection]
+                said = _hear(connection, process)
                 if isinstance(said, Outcome):
-                    yield _dismiss(connection, running).task, said
+                    _dismiss(connection, process)
+                    del running[connection]
+                    yield task, said
                 else:
                     progressed(said)
     finally:
-        for worker in running.values():
-            worker.process.terminate()
-        while running:
-            _dismiss(next(iter(running)), running)
+        for process, _ in running.values():
+            process.terminate()
+        for connection, (process, _) in running.items():
+            _dismiss(connection, process)
 
 
-def _start(task: Task, each: Options) -> tuple[Connection, _Worker]:
+def _start(task: Task, each: Options) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
     words = (theirs, task, each, logging.getLogger().level)
@@ -76,7 +73,7 @@ def _start(task: Task, each: Options) -> tuple[Connection, _Worker]:
     with _deaf_to_ctrl_c():
         process.start()
     theirs.close()  # so that the worker's death is heard as the end of the line
-    return mine, _Worker(process, task)
+    return mine, process
 
 
 def _hear(connection: Connection, process: BaseProcess) -> "Outcome | int":
@@ -88,14 +85,12 @@ def _hear(connection: Connection, process: BaseProcess) -> "Outcome | int":
     return said
 
 
-def _dismiss(connection: Connection, running: dict[Connection, _Worker]) -> _Worker:
-    worker = running[connection]
-    worker.process.join(GRACE_S)
-    if worker.process.is_alive():
-        worker.process.kill()
-        worker.process.join()
+def _dismiss(connection: Connection, process: BaseProcess) -> None:
+    process.join(GRACE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
     connection.close()
-    return running.pop(connection)
 
 
 def _cause_of_death(code: int | None) -> str:

@@ -1,7 +1,6 @@
 """Many films in one go: what is done is skipped, what is missing is tracked, and what failed is listed.
 
-In: a `Batch`.  Out: trees of outputs, each with a record of every film.  `plan` finds the work, `ledger` is the record,
-`work` does one film, `processes` and `ray` do many in parallel, `report` shows progress.
+In: a `Batch`.  Out: trees of outputs, each with a record of every film.
 """
 
 import logging
@@ -188,12 +187,6 @@ def _failed(outcome: Outcome, failure: str) -> Outcome:
 
 def _note(task: Task, outcome: Outcome, origin: dict[str, Any], ledgers: Mapping[Path, Ledger]) -> None:
     """Write down how a task ended, in the folder of each of its outputs."""
-    entry = _entry(task, outcome) | origin
-    for root in dict.fromkeys(output.root for output in task.outputs):
-        ledgers[root].write(entry | {"outputs": [output.name for output in task.outputs if output.root == root]})
-
-
-def _entry(task: Task, outcome: Outcome) -> dict[str, Any]:
     about = {"status": "done" if outcome.failure is None else "failed", "film": task.name, "source": str(task.source)}
     told = {
         "failure": outcome.failure,
@@ -203,4 +196,6 @@ def _entry(task: Task, outcome: Outcome) -> dict[str, Any]:
         "skipped": outcome.skipped,
     }
     counted = {"frames": outcome.frames, "faces": outcome.faces, "seconds": outcome.seconds, "fkp": __version__}
-    return about | {key: value for key, value in told.items() if value} | counted
+    entry = about | {key: value for key, value in told.items() if value} | counted | origin
+    for root in dict.fromkeys(output.root for output in task.outputs):
+        ledgers[root].write(entry | {"outputs": [output.name for output in task.outputs if output.root == root]})

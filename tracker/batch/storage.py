@@ -46,13 +46,7 @@ def fetch(source: Path, folder: Path) -> Path:
     """
     local = folder / source.name
     try:
-        if not source.is_dir():
-            _copy(source, local)
-        else:
-            local.mkdir()
-            for item in source.iterdir():
-                if item.is_file():
-                    _copy(item, local / item.name)
+        _copy(source, local)
     except OSError as error:
         raise SourceError(f"{source} cannot be fetched: {error}") from error
     return local
@@ -61,10 +55,7 @@ def fetch(source: Path, folder: Path) -> Path:
 def store(made: Path, target: Path) -> None:
     """Copy what was made here, a file or a folder of files, to `target`, a URL.  Raises SinkError when that fails."""
     try:
-        for item in made.iterdir() if made.is_dir() else [made]:
-            place = target if item == made else target / item.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _copy(item, place)
+        _copy(made, target)
     except OSError as error:
         raise SinkError(f"cannot write {target}: {error}") from error
 
@@ -91,5 +82,10 @@ def remove(folder: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as reading, target.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, BLOCK)
+    """Copy a file, or the files directly in a folder.  Raises OSError."""
+    album = source.is_dir()
+    for item in [item for item in source.iterdir() if item.is_file()] if album else [source]:
+        place = target / item.name if album else target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with item.open("rb") as reading, place.open("wb") as writing:
+            shutil.copyfileobj(reading, writing, BLOCK)

@@ -2,17 +2,15 @@
 
 Staged outputs are complete.  The batch's main process gives them their names, so that work done twice, or by a worker
 that was believed dead, never appears.
-
 """
 
 import errno
 import logging
-import os
 import tempfile
 import traceback
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -105,18 +103,13 @@ def facts_of(source: Path) -> dict[str, Any]:
 
     Empty if there is nothing or it cannot be looked up: then earlier outputs still count.
     """
-    looked_at = filter(is_picture, source.iterdir()) if source.is_dir() else [source]
-    facts = [fact for fact in map(_looked_up, looked_at) if fact is not None]
+    facts = []
+    for path in filter(is_picture, source.iterdir()) if source.is_dir() else [source]:
+        with suppress(OSError):
+            facts.append(path.stat())
     if not facts:
         return {}
     return {"size": sum(fact.st_size for fact in facts), "modified": max(fact.st_mtime for fact in facts)}
-
-
-def _looked_up(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None
 
 
 def _changed(task: Task) -> Outcome:
