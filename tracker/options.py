@@ -69,22 +69,13 @@ def declared(of: Any) -> dict[str, Declared]:
     return {each.name: each.metadata["declared"] for each in fields(of) if "declared" in each.metadata}
 
 
-def detect_every(text: str) -> int | Literal["auto"]:
-    """How often to detect, as typed.  Raises ValueError."""
-    if text == "auto":
-        return "auto"
-    if text.isdecimal() and int(text) >= 1:
-        return int(text)
-    raise ValueError(f"{text} is neither auto nor a number of at least 1")
-
-
-def detect_size(text: str) -> int | Literal["auto"]:
-    """How large the detector sees the picture, as typed.  Raises ValueError."""
+def number_or_auto(text: str) -> int | Literal["auto"]:
+    """How often to detect, or how large the detector sees the picture, as typed.  Raises ValueError."""
     if text == "auto":
         return "auto"
     if text.isdecimal():
         return int(text)
-    raise ValueError(f"{text} is neither a number of pixels nor auto")
+    raise ValueError(f"{text} is neither a number nor auto")
 
 
 def camera_place(text: str) -> int | StreamUrl:
@@ -221,7 +212,7 @@ class Options:
         "Detect faces on every N-th frame, or only when needed; in between, follow their keypoints.",
         TRACKING,
         metavar="N|auto",
-        parse=detect_every,
+        parse=number_or_auto,
         least=1,
         usual="auto; every frame with --blur and --pixelate",
         api=True,
@@ -231,7 +222,7 @@ class Options:
         "Long side of the picture that yunet sees; auto follows the picture, and looks at large ones in parts.",
         TRACKING,
         metavar="PX|auto",
-        parse=detect_size,
+        parse=number_or_auto,
         least=32,
         most=8192,
         api=True,
@@ -357,10 +348,14 @@ def refuse_undeclared(options: Any) -> None:
     """Raise ValueError for the first value outside its vocabulary, type or bounds."""
     types = {each.name: each.type for each in fields(options)}
     for name, said in declared(options).items():
-        value = getattr(options, name)
-        kinds = get_args(types[name]) if get_origin(types[name]) in (Union, UnionType) else (types[name],)
+        value, kinds = getattr(options, name), kinds_of(types[name])
         if not any(_fits(value, kind, said) for kind in kinds):
             raise ValueError(f"{name} is {value!r}, expected {' or '.join(filter(None, _expected(kinds, said)))}")
+
+
+def kinds_of(kind: Any) -> tuple[Any, ...]:
+    """The types that a union is made of; a type that is no union is its only one."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
 def _fits(value: Any, kind: Any, said: Declared) -> bool:
@@ -378,9 +373,7 @@ def _fits(value: Any, kind: Any, said: Declared) -> bool:
         )
     if kind in (bool, type(None), str):
         return isinstance(value, kind)
-    return (
-        value is not None and value is not True and not isinstance(value, int | float)
-    )  # a place: its opener judges it
+    return value is not None and not isinstance(value, int | float)  # a place: its opener judges it
 
 
 def _expected(kinds: tuple[Any, ...], said: Declared) -> list[str]:

@@ -55,7 +55,7 @@ class Finding:
 def examine() -> int:
     """Print every finding; returns 0 if everything that tracking needs works, else 1."""
     findings = []
-    for check in (_versions, _extras, _weights, _gpu, _backends, _compiled, _detectors, _codecs, _display, _cameras):
+    for check in (_versions, _extras, _parts, _codecs, _display, _cameras):
         for finding in check():
             print(finding)
             findings.append(finding)
@@ -81,10 +81,8 @@ def _extras() -> Iterator[Finding]:
     lacking = [extra for extra, names in needs.items() if not all(map(_is_installed, names))]
     yield Finding("extras", True, f"have {', '.join(sorted(needs.keys() - lacking)) or 'none'}", needed=False)
     if lacking:
-        hint = (
-            f'missing {", ".join(sorted(lacking))}; tracker/README.md says what for: pip install "fkp[{min(lacking)}]"'
-        )
-        yield Finding("extras", False, hint, needed=False)
+        missing = f"missing {', '.join(sorted(lacking))}; tracker/README.md says what for"
+        yield Finding("extras", False, f'{missing}: pip install "fkp[{min(lacking)}]"', needed=False)
 
 
 def _is_for_this_system(requirement: str) -> bool:
@@ -100,9 +98,17 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
-def _weights() -> Iterator[Finding]:
+def _parts() -> Iterator[Finding]:
+    """Network, runtimes and detectors, and what TensorRT compiled earlier."""
     yield _finding("weights", _weights_summary)
     yield _finding("model card", _card_summary)
+    yield _finding("GPU", _gpu_summary, needed=False)
+    for name in BACKENDS:
+        yield _finding(f"backend {name}", partial(_backend_name, name), needed=name == "cpu")
+    for path, described in cached_in(compiled_dir()):
+        yield Finding("compiled", True, f"{path}: {described}", needed=False)
+    for name in DETECTORS:
+        yield _finding(f"detector {name}", partial(_detector_name, name), needed=name == "yunet")
 
 
 def _weights_summary() -> str:
@@ -117,24 +123,9 @@ def _card_summary() -> str:
     return f"{card.get('name')} {card.get('version')}, {card.get('parameters'):,} parameters, {error}"
 
 
-def _gpu() -> Iterator[Finding]:
-    yield _finding("GPU", _gpu_summary, needed=False)
-
-
 def _gpu_summary() -> str:
     gpu = find_gpu()
     return f"{gpu.name}, compute capability {dotted(gpu.capability)}, driver for CUDA {dotted(gpu.cuda)}"
-
-
-def _compiled() -> Iterator[Finding]:
-    """What TensorRT compiled earlier."""
-    for path, described in cached_in(compiled_dir()):
-        yield Finding("compiled", True, f"{path}: {described}", needed=False)
-
-
-def _backends() -> Iterator[Finding]:
-    for name in BACKENDS:
-        yield _finding(f"backend {name}", partial(_backend_name, name), needed=name == "cpu")
 
 
 def _backend_name(choice: str) -> str:
@@ -142,11 +133,6 @@ def _backend_name(choice: str) -> str:
         return outlook(choice, load())
     with closing(open_backend(choice, load())) as backend:
         return backend.name
-
-
-def _detectors() -> Iterator[Finding]:
-    for name in DETECTORS:
-        yield _finding(f"detector {name}", partial(_detector_name, name), needed=name == "yunet")
 
 
 def _detector_name(name: str) -> str:

@@ -1,5 +1,6 @@
 """Every output of a run, opened together and closed together."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -60,20 +61,13 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
         serve_token=options.serve_token,
     )
     in_square_px = request._replace(info=_as_shown(info))
-    plain: list[Sink] = []
-    pictures: list[Sink] = []
-    shown: list[Sink] = []
-    """The pictures that are looked at as they are, where pixels are not square; else they are among the others."""
+    sinks: dict[tuple[bool, bool], list[Sink]] = defaultdict(list)
+    """By whether they get another shape of pixels than the stored one, and whether they get the annotated picture."""
     with ExitStack() as afterwards, all_or_none(), ExitStack() as stack:
 
         def use(row: Output, place: Any) -> None:
             sink = stack.enter_context(closing(row.open(place, in_square_px if row.shown else request)))
-            if not row.shown or info.sample_aspect == 1:
-                (pictures if row.pictures else plain).append(sink)
-            elif row.pictures:
-                shown.append(sink)
-            else:
-                plain.append(Through(as_shown, [sink]))
+            sinks[row.shown and info.sample_aspect != 1, row.pictures].append(sink)
 
         asked = [(OUTPUTS[name], place) for name, each in options.outputs.items() for place in _places(each)]
         kept = [(row, place) for row, place in asked if not row.live or isinstance(place, Path)]
@@ -85,11 +79,15 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
                 use(row, place)
         stack.callback(afterwards.enter_context, undisturbed())  # the first thing done at the end
         look = partial(draw, style=options.drawn_style, show_sigma=options.show_sigma, show_pose=options.show_pose)
-        drawn: list[Sink] = [Through(partial(annotated, look), pictures)] if pictures else []
-        drawn += [Through(as_shown, [Through(partial(annotated, look), shown)])] if shown else []
+        changes = {
+            (False, True): lambda tracked: annotated(look, tracked),
+            (True, False): as_shown,
+            (True, True): lambda tracked: annotated(look, as_shown(tracked)),
+        }
+        changed = [Through(change, sinks[need]) for need, change in changes.items() if sinks[need]]
         watched_elsewhere = options.streams and not options.show and not options.writes_files
         paced = [Paced()] if watched_elsewhere and info.can_run_ahead else []
-        yield [*plain, *drawn, *paced]
+        yield [*sinks[False, False], *changed, *paced]
 
 
 def _as_shown(info: SourceInfo) -> SourceInfo:

@@ -9,7 +9,7 @@ import typer
 
 from tracker.bench.peers import PeerName
 from tracker.commands.help import CONTEXT, PlainCommand
-from tracker.commands.parameters import keyword, parameters, taking, values
+from tracker.commands.parameters import keyword, made, parameters, taking
 from tracker.options import INPUT, MACHINE, OUTPUT, Options
 from tracker.support.process import run_program
 from tracker.support.timing import WARM_UP
@@ -64,14 +64,14 @@ def command(**words: Any) -> None:
     """Measure latency by stage, film rate, start-up and memory on this machine, or how steady the keypoints are."""
     if words["peer_model"] is not None and words["peer"] is None:
         raise typer.BadParameter("is for --peer; add --peer mediapipe", param_hint="--peer-model")
+    options = made(Options, words)
     if words["gpu"]:
         if words["source"] is not None or words["steadiness"]:
             raise typer.BadParameter("measures networks only; leave out SOURCE and --steadiness", param_hint="--gpu")
-        _measure_gpu(Options(**values(Options, words)), as_json=words["as_json"])
+        _measure_gpu(options, as_json=words["as_json"])
         return
     from tracker.bench.speed import Settings, measure, measure_steadiness, print_table
 
-    options = Options(**values(Options, words))
     settings = Settings(
         source=words["source"],
         frames=words["frames"],

@@ -3,18 +3,18 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from itertools import pairwise
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from tracker.batch.storage import place
-from tracker.options import Declared, declared
+from tracker.options import Declared, declared, kinds_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Record = TypeVar("Record")
 
 
 def taking(*parameters: inspect.Parameter) -> Callable[[Command], Command]:
@@ -34,17 +34,23 @@ def keyword(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter:
 
 def parameters(record: type, names: Iterable[str] | None = None) -> list[inspect.Parameter]:
     """The command line parameters of a class of declared options: those of all fields, or of these `names`."""
-    types = {each.name: each.type for each in fields(record)}
-    defaults = {each.name: each.default for each in fields(record)}
+    of_fields = {each.name: each for each in fields(record)}
     every = declared(record)
-    chosen = every if names is None else {name: every[name] for name in names}
-    return [one for name, said in chosen.items() for one in _parameters(name, types[name], defaults[name], said)]
+    return [one for name in names or every for one in _parameters(of_fields[name], every[name])]
 
 
 def values(record: type, words: Mapping[str, Any]) -> dict[str, Any]:
     """The command line's values for the fields of `record`; other fields are left out.  Raises BadParameter."""
     given = {name: _value(name, said, words) for name, said in declared(record).items()}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def made(record: type[Record], words: Mapping[str, Any]) -> Record:
+    """The `record` that the command line describes.  Raises BadParameter for values that it refuses."""
+    try:
+        return record(**values(record, words))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def filled_in(words: list[str], record: type) -> list[str]:
@@ -64,12 +70,13 @@ def flag_of(name: str, said: Declared) -> str:
     return said.flag or f"--{name.replace('_', '-')}"
 
 
-def _parameters(name: str, kind: Any, default: Any, said: Declared) -> Iterator[inspect.Parameter]:
+def _parameters(field: Field[Any], said: Declared) -> Iterator[inspect.Parameter]:
+    name, kind = field.name, field.type
     for flag, (_, help) in said.switches.items():
         info = typer.Option(flag, help=help or None, hidden=not help, rich_help_panel=said.panel)
         yield keyword(_word(flag), bool, False, info)
-    if _switched(kind, said):
-        return
+    if any(help for _, help in said.switches.values()):
+        return  # only switches set the option
     usual = f"  [default: {said.usual}]" if said.usual else ""
     flags = [said.flag] if said.flag else [flag_of(name, said)] if kind is bool else []
     info = typer.Option(
@@ -82,16 +89,7 @@ def _parameters(name: str, kind: Any, default: Any, said: Declared) -> Iterator[
         max=None if said.parse else said.most,
         show_default=not usual,
     )
-    yield keyword(name, _annotation(kind, said), None if default == () else default, info)
-
-
-def _switched(kind: Any, said: Declared) -> bool:
-    """Whether only switches set the option, so that it has no flag of its own."""
-    return any(help for _, help in said.switches.values())
-
-
-def _kinds(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    yield keyword(name, _annotation(kind, said), None if field.default == () else field.default, info)
 
 
 def _annotation(kind: Any, said: Declared) -> Any:
@@ -103,7 +101,7 @@ def _annotation(kind: Any, said: Declared) -> Any:
 
 def _parser(kind: Any, said: Declared) -> Callable[[str], Any] | None:
     if said.parse is None:
-        return place if Path in _kinds(kind) or kind == tuple[Path, ...] else None
+        return place if Path in kinds_of(kind) or kind == tuple[Path, ...] else None
     parse = said.parse
 
     def parsed(text: str) -> Any:

@@ -70,7 +70,7 @@ class PartialFile:
         """
         target = self.target if self._overwrite else free_name(self.target)
         if sys.platform == "win32":
-            self._let_go()  # Windows moves no file that is open
+            self.release()  # Windows moves no file that is open
         try:
             move_patiently(self.path, target)
         except OSError as error:
@@ -90,22 +90,19 @@ class PartialFile:
     def discard(self) -> None:
         """Delete the file, for when nothing was written to it."""
         if sys.platform == "win32":
-            self._let_go()
+            self.release()
         self.path.unlink(missing_ok=True)
         self.release()
 
     def release(self) -> None:
-        """Release the lock; the file stays at `path`."""
-        self._let_go()
+        """Release the lock; the file stays at `path`.  A second call does nothing."""
         self.waits = False
-
-    def _let_go(self) -> None:
         if self._held is not None:
             os.close(self._held)
             self._held = None
 
     def __del__(self) -> None:
-        self._let_go()
+        self.release()
 
 
 @contextmanager
