@@ -4,7 +4,6 @@ Nothing is unpacked to disk, so no name inside an archive is ever used as a path
 """
 
 import io
-import lzma
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -14,8 +13,8 @@ from tracker.errors import DataError
 MAX_CSV_BYTES = 1 << 30
 """Kaggle's training.csv has 238,064,810 bytes; a member that declares four times as much is not ours."""
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
-"""What zipfile raises for archives that are not whole."""
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError)
+"""What zipfile raises for archives that are not whole, and for names that are not what they claim."""
 
 LOCKED = (RuntimeError, NotImplementedError)
 """What it raises for passwords and unknown compression."""
@@ -50,7 +49,7 @@ def read_csv(path: Path, name: str) -> bytes:
         if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return _content(archive, str(path), name)
-        _limit(path.stat().st_size, MAX_CSV_BYTES, str(path))
+        refuse_large(path.stat().st_size, MAX_CSV_BYTES, str(path))
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
@@ -69,7 +68,7 @@ def _lists(path: Path, name: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return _member(archive, name) is not None or _member(archive, f"{Path(name).stem}.zip") is not None
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, *DAMAGE, *LOCKED):
         return False
 
 
@@ -78,23 +77,31 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
 
 
 def _content(archive: zipfile.ZipFile, place: str, name: str) -> bytes:
-    """Csv `name` out of an open zip, or out of a zip in it that is named after it.
-
-    A member never yields more than it declares, because zipfile stops there, so the declared size is the one to limit.
-    """
+    """Csv `name` out of an open zip, or out of a zip in it that is named after it."""
     if member := _member(archive, name):
-        _limit(member.file_size, MAX_CSV_BYTES, f"{place}: {member.filename}")
-        return archive.read(member)
+        return unpacked(archive, member, MAX_CSV_BYTES, place)
     if member := _member(archive, f"{Path(name).stem}.zip"):
-        inner = f"{place}: {member.filename}"
-        _limit(member.file_size, MAX_ZIP_BYTES, inner)
-        with zipfile.ZipFile(io.BytesIO(archive.read(member))) as nested:
-            return _content(nested, inner, name)
+        with zipfile.ZipFile(io.BytesIO(unpacked(archive, member, MAX_ZIP_BYTES, place))) as nested:
+            return _content(nested, f"{place}: {member.filename}", name)
     names = archive.namelist()
     listing = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     raise DataError(f"{place} holds no {name}, only {listing or 'nothing'}; is it the Kaggle download?")
 
 
-def _limit(size: int, limit: int, place: str) -> None:
+def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int, place: str) -> bytes:
+    """The content of a member that declares at most `limit` bytes.
+
+    It is refused if it has more bytes than it declares, and before they fill the memory.  zipfile can do that only for
+    its usual compression, and only if it is told the number of bytes.
+    """
+    refuse_large(member.file_size, limit, f"{place}: {member.filename}")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError(f"{member.filename} is not compressed by deflate")
+    with archive.open(member) as file:
+        return file.read(member.file_size)
+
+
+def refuse_large(size: int, limit: int, place: str) -> None:
+    """Raises DataError if there are more than `limit` bytes."""
     if size > limit:
-        raise DataError(f"{place} declares {size:,} bytes, expected at most {limit:,}; this is not Kaggle's file")
+        raise DataError(f"{place} has {size:,} bytes, expected at most {limit:,}; is it the right file?")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import DataError
 from tracker.geometry import SIDE_IOD, region_from_keypoints
+from tracker.sources.contract import TOO_LARGE
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
 from train.data import archive
 from train.data.schemes import BEYOND_C
@@ -29,7 +30,9 @@ HIDDEN, MACHINE, HUMAN = range(3)
 """What the column `visible` says of a landmark: hidden or covered, placed by a machine, by a human."""
 TABLE = "landmarks68.csv"
 MAX_FILE_BYTES = 1 << 26
-"""Per image or table, declared by the zip; the largest genuine table has 3.5 MB."""
+"""Per image or table; the largest genuine table has 3.5 MB."""
+FARTHEST = 1_000_000
+"""px, or degrees of a yaw; more means that something else went wrong."""
 
 _COLUMNS = tuple(f"{axis}_{i}" for i in range(LANDMARKS) for axis in "xy")
 
@@ -78,7 +81,7 @@ class Crops68:
     """Faces with 68 landmarks, N of them."""
 
     images: list[NDArray[np.uint8]]
-    """N gray images (H, W)."""
+    """N gray images (H, W); faces of the same picture share it."""
     landmarks: NDArray[np.float32]
     """(N, 68, 2) px of each image, NaN where missing."""
     names: list[str]
@@ -114,7 +117,8 @@ def read_faces68(path: Path) -> Crops68:
     """
     with _open_files(path) as read:
         entries = list(_entries(read(TABLE), f"{path}: {TABLE}"))
-        images = [_decoded(read(entry.image), f"{path}: {entry.image}") for entry in entries]
+        pictures = {name: _decoded(read(name), f"{path}: {name}") for name in {entry.image: None for entry in entries}}
+    images = [pictures[entry.image] for entry in entries]
     landmarks = np.array([entry.points for entry in entries], np.float32)
     told = bool(entries) and entries[0].seen is not None
     return Crops68(
@@ -208,7 +212,11 @@ def _folder_reader(path: Path) -> Callable[[str], bytes]:
         raise _no_single_table(path, len(folders))
 
     def read(name: str) -> bytes:
-        return (folders[0] / _plain(name, path)).read_bytes()
+        file = folders[0] / _plain(name, path)
+        if not file.is_file():
+            raise DataError(f"{path} lists {name[:40]!r} in {TABLE}, but there is no such file")
+        archive.refuse_large(file.stat().st_size, MAX_FILE_BYTES, str(file))
+        return file.read_bytes()
 
     return read
 
@@ -218,15 +226,13 @@ def _zip_reader(packed: zipfile.ZipFile, path: Path) -> Callable[[str], bytes]:
     if len(tables) != 1:
         raise _no_single_table(path, len(tables))
 
+    members = {member.filename: member for member in packed.infolist()}
+
     def read(name: str) -> bytes:
         member = str(tables[0].with_name(_plain(name, path)))
-        try:
-            size = packed.getinfo(member).file_size
-        except KeyError:
-            raise DataError(f"{path} lists {name[:40]!r} in {TABLE} but does not hold it") from None
-        if size > MAX_FILE_BYTES:
-            raise DataError(f"{path}: {member} declares {size:,} bytes, expected at most {MAX_FILE_BYTES:,}")
-        return packed.read(member)
+        if member not in members:
+            raise DataError(f"{path} lists {name[:40]!r} in {TABLE}, but there is no such file")
+        return archive.unpacked(packed, members[member], MAX_FILE_BYTES, str(path))
 
     return read
 
@@ -246,7 +252,7 @@ class _Entry(NamedTuple):
     """One line of the table."""
 
     image: str
-    points: list[float]
+    points: NDArray[np.float32]
     """136 numbers."""
     seen: list[int] | None
     """68 of `HIDDEN`, `MACHINE`, `HUMAN`."""
@@ -265,7 +271,7 @@ def _entries(content: bytes, place: str) -> Iterator[_Entry]:
             where = f"{place}, line {reader.line_num}"
             yield _Entry(
                 entry["image"],
-                [_coordinate(entry[name], name, where) for name in _COLUMNS],
+                np.array([_coordinate(entry[name], name, where) for name in _COLUMNS], np.float32),
                 _seen(entry["visible"], where) if "visible" in entry else None,
                 _coordinate(entry.get("yaw", ""), "yaw", where),
                 entry.get("person", ""),
@@ -285,15 +291,18 @@ def _coordinate(text: str, column: str, where: str) -> float:
         value = float(text or "nan")
     except ValueError:
         value = math.inf
-    if math.isinf(value):
-        raise DataError(f"{where}: column {column} is {text[:40]!r}, expected a finite number or nothing")
+    if abs(value) > FARTHEST:
+        raise DataError(f"{where}: column {column} is {text[:40]!r}, expected at most {FARTHEST:,} or nothing")
     return value
 
 
 def _decoded(content: bytes, place: str) -> NDArray[np.uint8]:
     # Landmarks count the pixels as stored, so an orientation tag must not turn the image.
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error as error:
+        raise DataError(f"{place}: {TOO_LARGE if 'CV_IO_MAX' in str(error) else error.err}") from error
     if image is None:
         raise DataError(f"{place} is not an image that can be read")
     return np.asarray(image, np.uint8)
