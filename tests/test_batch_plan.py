@@ -1,11 +1,16 @@
 """What a batch finds, and where it puts things: names alone, no film is opened."""
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tracker.batch.plan import Tree, find, plan, tree_of
+from tracker.app.progress import Tally
+from tracker.batch.plan import Tree, find, holds_films, plan, tree_of
+from tracker.batch.work import perform
 from tracker.errors import FkpError, SinkError, SourceError
+from tracker.options import Options
 from tracker.sinks.film import FORMATS
 from tracker.sinks.keypoints.registry import RECORDS
 
@@ -163,3 +168,39 @@ def test_a_source_without_a_film_is_named(tmp_path: Path, name: str, says: str) 
 def test_a_folder_that_links_to_itself_ends(films: Path) -> None:
     (films / "p1" / "again").symlink_to(films, target_is_directory=True)
     assert len(names(films)) == 5
+
+
+@pytest.fixture
+def locked(films: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder among the films that may not be listed, not even by root."""
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path == films / "p1":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    return films / "p1"
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure_of_its_own(films: Path, locked: Path) -> None:
+    assert names(films) == ["a.mp4", "b.AVI", "p1", "p2/a.mov"]
+    with pytest.raises(SourceError, match="cannot be listed: Permission denied"):
+        names(locked)
+    (task,) = (
+        task for task in plan([films], [tree_of("keypoints", films.parent / "points", RECORDS)]) if task.name == "p1"
+    )
+    outcome = perform(task, Options(), Tally())
+    assert outcome.failure == f"{locked} cannot be listed: Permission denied; check its permissions"
+    assert outcome.code == SourceError.exit_code
+
+
+def test_beside_pictures_a_folder_that_cannot_be_listed_is_left_out(films: Path, locked: Path) -> None:
+    for film in ("a.mp4", "b.AVI", "p2/a.mov"):
+        (films / film).unlink()
+    with pytest.raises(SourceError, match=r"as far as can be seen: .*p1 cannot be listed"):
+        names(films)
+    lay(films, "a.png")
+    assert not holds_films(films)
+    assert names(films) == ["films"]

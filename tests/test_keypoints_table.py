@@ -1,9 +1,11 @@
 """Keypoint files read back: one table whatever the format, and one message for what is no file of ours."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -246,3 +248,11 @@ def test_a_folder_with_two_formats_of_a_film_or_none_is_one_message(tmp_path):
         written(tmp_path, suffix, [tracked(0, 1)])
     with pytest.raises(DataError, match=r"x\.csv and .*x\.jsonl come from the same film"):
         table.read(tmp_path)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("[" * 100_000), os.mkfifo, Path.mkdir])
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+def test_a_record_that_no_batch_wrote_costs_the_names_of_films_only(tmp_path, make):
+    written(tmp_path, ".jsonl", [tracked(0, 1)])
+    make(tmp_path / table.LEDGER)
+    assert table.read(tmp_path)["film"].tolist() == ["x"]

@@ -112,8 +112,8 @@ def find(sources: Sequence[Path], *, outputs: Collection[Path]) -> list[tuple[Pa
 
 
 def holds_films(folder: Path) -> bool:
-    """Whether a film lies in `folder` or below it.  Raises SourceError for a folder that cannot be listed."""
-    return any(True for _ in _below(folder, ()))
+    """Whether a film lies in `folder` or below it.  Raises SourceError if it cannot be listed."""
+    return not all(map(_is_folder, _below(folder, ())))
 
 
 def is_pattern(source: Path) -> bool:
@@ -150,11 +150,14 @@ def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, s
         return [(source, source.name)]
     _refuse_among_films(source, outputs)
     films = list(_below(source, outputs))
-    if films:
+    if not all(map(_is_folder, films)):
         _tell_left_out(source, films)
         return [(film, film.relative_to(source).as_posix()) for film in films]
     if not any(is_picture(item) for item in source.iterdir()):
-        raise SourceError(f"{source} contains neither films nor pictures; give another folder, or name the files")
+        locked = f", as far as can be seen: {films[0]} cannot be listed" if films else ""
+        raise SourceError(
+            f"{source} contains neither films nor pictures{locked}; give another folder, or name the files"
+        )
     return [(source, real(source).name)]
 
 
@@ -174,7 +177,11 @@ def _refuse_among_films(folder: Path, outputs: Collection[Path]) -> None:
 
 
 def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
-    """The films in `folder` and below, by name; hidden and unfinished files and linked folders are left out."""
+    """The films in `folder` and below, by name; hidden and unfinished files and linked folders are left out.
+
+    A folder below that cannot be listed comes as itself: it will be a failure of its own.  Raises SourceError for
+    `folder` itself.
+    """
     try:
         items = sorted(folder.iterdir())
     except OSError as error:
@@ -182,11 +189,22 @@ def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
     for item in items:
         if item.name.startswith(".") or item.name == THUMBNAILS:
             continue
-        if item.is_dir():
+        if _is_folder(item):
             if not item.is_symlink() and real(item) not in outputs:
-                yield from _below(item, outputs)
+                try:
+                    yield from _below(item, outputs)
+                except SourceError:
+                    yield item
         elif item.suffix.lower() in FILMS and not PARTIAL_STEM.fullmatch(item.stem) and not is_special(item):
             yield item
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one, as far as may be looked up."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def is_special(path: Path) -> bool:

@@ -104,9 +104,10 @@ def facts_of(source: Path) -> dict[str, Any]:
     Empty if there is nothing or it cannot be looked up: then earlier outputs still count.
     """
     facts = []
-    for path in filter(is_picture, source.iterdir()) if source.is_dir() else [source]:
-        with suppress(OSError):
-            facts.append(path.stat())
+    with suppress(OSError):
+        for path in filter(is_picture, source.iterdir()) if source.is_dir() else [source]:
+            with suppress(OSError):
+                facts.append(path.stat())
     if not facts:
         return {}
     return {"size": sum(fact.st_size for fact in facts), "modified": max(fact.st_mtime for fact in facts)}

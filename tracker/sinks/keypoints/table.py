@@ -77,13 +77,13 @@ def _of_folder(folder: Path) -> "pandas.DataFrame":
 def _films(folder: Path) -> dict[Path, str]:
     """Keypoint file -> film, as batches have written it down in `folder` or below."""
     found: dict[Path, str] = {}
-    for ledger in sorted(folder.rglob(LEDGER)):
+    for ledger in (path for path in sorted(folder.rglob(LEDGER)) if path.is_file()):
         below = "" if ledger.parent == folder else ledger.parent.relative_to(folder).as_posix() + "/"
         for line in ledger.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
                 found |= {ledger.parent / output: below + entry["film"] for output in entry["outputs"]}
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # a torn line of a batch that was killed
     return found
 
