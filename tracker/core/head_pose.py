@@ -16,6 +16,7 @@ angles of a face in the middle of the picture hardly depend on either.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -111,64 +112,66 @@ def pose_of(points: NDArray[np.floating], width: int, height: int, fov_deg: floa
     needs no memory: steady points give a steady pose.  From there one step of Gauss and Newton fits pose and expression
     (`MODES`) together.
     """
-    camera = camera_matrix(width, height, fov_deg)
+    seen, camera = points.astype(np.float64), camera_matrix(width, height, fov_deg)
     try:
-        found, turn, position = cv2.solvePnP(
-            MEAN_HEAD, points.astype(np.float64), camera, None, flags=cv2.SOLVEPNP_SQPNP
-        )
+        found, turn, position = cv2.solvePnP(MEAN_HEAD, seen, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     except cv2.error:
         return None
-    if not found or not np.isfinite([turn, position]).all():
+    if not found:
         return None
-    axes, position = _fitted(points.astype(np.float64), cv2.Rodrigues(turn)[0], position.ravel(), camera)
-    if not (np.isfinite(position).all() and position[2] > 0):
-        return None
-    return Pose(*angles_deg(axes), *position.tolist())
+    axes, position = _fitted(seen, cv2.Rodrigues(turn)[0], position[:, 0], camera)
+    numbers = *angles_deg(axes), *position.tolist()
+    return Pose(*numbers) if all(map(math.isfinite, numbers)) and numbers[-1] > 0 else None
 
 
 def _fitted(
     points: NDArray[np.float64], axes: NDArray[np.float64], position: NDArray[np.float64], camera: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The pose (axes (3, 3), position (3,) mm) near the given one that fits best, whatever expression the face has."""
-    focal_px = camera[0, 0]
-    per_noise = focal_px / max(NOISE_EYES * math.dist(*points[EYES]), 1e-3)
-    head = MEAN_HEAD @ axes.T + position
-    depth, plane = head[:, 2:], head[:, :2] / head[:, 2:]
-    lens = np.empty((len(head), 2, 3))
-    lens[:, :, :2], lens[:, :, 2] = np.eye(2), -plane
-    design = (lens * (per_noise / depth)[..., None] @ axes @ _MOVES).reshape(2 * len(head), -1)
-    missed = ((points - camera[:2, 2]) / focal_px - plane).reshape(-1, 1) * per_noise
-    normal = design.T @ design
-    normal.flat[:: len(normal) + 1] += _PRECISIONS
-    solved, step = cv2.solve(normal, design.T @ missed, flags=cv2.DECOMP_CHOLESKY)
+    focal_px, noise_px = camera[0, 0], max(NOISE_EYES * math.dist(points[LEFT_EYE], points[RIGHT_EYE]), 1e-3)
+    seen = axes.dot(_HEAD_AND_MOVES).reshape(3, len(points), -1)
+    head, moves = seen[..., 0] + position[:, None], seen[..., 1:]
+    depth, plane = head[2], head[:2] / head[2]
+    design = ((moves[:2] - plane[..., None] * moves[2]) / depth[:, None]).reshape(2 * len(points), -1)
+    missed = ((points - camera[:2, 2]).T / focal_px - plane).reshape(-1, 1)
+    normal = design.T.dot(design) + (noise_px / focal_px) ** 2 * _PRECISIONS
+    solved, step = cv2.solve(normal, design.T.dot(missed), flags=cv2.DECOMP_CHOLESKY)
     if not solved:
         return axes, position
-    return axes @ cv2.Rodrigues(step[:3])[0], position + axes @ step[3:6, 0]
+    return axes.dot(cv2.Rodrigues(step[:3])[0]), position + axes.dot(step[3:6, 0])
 
 
-EYES = [INDEX["left_eye_center"], INDEX["right_eye_center"]]
-_MOVES = np.concatenate(
-    [
-        np.cross(np.eye(3), MEAN_HEAD[:, None]).transpose(0, 2, 1),
-        np.broadcast_to(np.eye(3), (len(INDEX), 3, 3)),
-        np.stack([mode.moves for mode in MODES], 2),
-    ],
-    2,
+LEFT_EYE, RIGHT_EYE = INDEX["left_eye_center"], INDEX["right_eye_center"]
+_HEAD_AND_MOVES = (
+    np.concatenate(
+        [
+            MEAN_HEAD[..., None],
+            np.cross(np.eye(3), MEAN_HEAD[:, None]).transpose(0, 2, 1),
+            np.broadcast_to(np.eye(3), (len(INDEX), 3, 3)),
+            np.stack([mode.moves for mode in MODES], 2),
+        ],
+        2,
+    )
+    .transpose(1, 0, 2)
+    .reshape(3, -1)
 )
-"""(15, 3, 10) in the head's own axes: how each point moves with a turn, a shift and each mode."""
-_PRECISIONS = np.array([0.0] * 6 + [mode.spread_mm**-2 for mode in MODES])
-"""(10,) Of turn, shift and modes, before anything was seen."""
+"""(3, 15 * 11) in the head's own axes: each point, and how it moves with a turn, a shift and each mode."""
+_PRECISIONS = np.diag([0.0] * 6 + [mode.spread_mm**-2 for mode in MODES])
+"""(10, 10) Of turn, shift and modes, before anything was seen."""
 
 
 def posed(results: Iterable[Tracked], fov_deg: float) -> Iterator[Tracked]:
     """`results` with the pose of every face, computed from its shown keypoints."""
     for tracked in results:
         height, width = tracked.frame.image.shape[:2]
-        size = shown_size(width, height, tracked.frame.aspect)
-        shown = tracked.keypoints * np.array(shown_scale(tracked.frame.aspect))
+        size, shown = (width, height), tracked.keypoints
+        if tracked.frame.aspect != 1:
+            size = shown_size(width, height, tracked.frame.aspect)
+            shown = shown * np.array(shown_scale(tracked.frame.aspect), np.float32)
         yield replace(tracked, poses=tuple(pose_of(points, *size, fov_deg) for points in shown))
 
 
+@lru_cache(maxsize=8)
 def camera_matrix(width: int, height: int, fov_deg: float) -> NDArray[np.float64]:
     """(3, 3): camera space -> frame px, of a camera without distortion that looks through the middle of the picture."""
     focal_px = max(width, height) / 2 / math.tan(math.radians(fov_deg) / 2)
@@ -186,6 +189,7 @@ def axes_of(pose: Pose) -> NDArray[np.float64]:
 
 def angles_deg(axes: NDArray[np.float64]) -> tuple[float, float, float]:
     """A rotation (3, 3) as yaw (-90..90), pitch and roll (-180..180)."""
-    yaw = math.asin(float(np.clip(axes[0, 2], -1, 1)))
-    pitch, roll = math.atan2(-axes[1, 2], axes[2, 2]), math.atan2(-axes[0, 1], axes[0, 0])
+    (right_x, down_x, front_x), (_, _, front_y), (_, _, front_z) = axes.tolist()
+    yaw = math.asin(min(max(front_x, -1.0), 1.0))
+    pitch, roll = math.atan2(-front_y, front_z), math.atan2(-down_x, right_x)
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
