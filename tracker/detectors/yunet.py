@@ -78,7 +78,8 @@ class YuNet:
         answers = self._session.run(OUTPUTS, {"input": canvas.show(image)})
         scores, corners = decode(answers, self._threshold)
         in_frame = (corners + 0.5) / canvas.scale - 0.5  # a pixel's centre stays its centre
-        return [_detection(score, *seven) for score, seven in zip(scores, in_frame, strict=True)]
+        rows = zip(in_frame[:, :2].reshape(-1, 4).tolist(), scores.tolist(), in_frame[:, 2:], strict=True)
+        return [Detection(Box(*box), score, FRAMING(five)) for box, score, five in rows]
 
     def close(self) -> None:
         self._session = None
@@ -122,53 +123,30 @@ def decode(grids: list[NDArray[np.float32]], threshold: float) -> tuple[NDArray[
     `grids` are in the order of `OUTPUTS`, each (1, rows, columns, 16).  The seven corners are the box's left top and
     right bottom, then the five points.  Best score first, one per face.
     """
-    cells, strides = _priors(*(grid.shape[1:3] for grid in grids))
-    priors = np.concatenate([grid.reshape(-1, 16) for grid in grids])
     least = _logit(threshold**2)  # scores are geometric means of two shares
-    hopeful = np.flatnonzero(np.minimum(priors[:, 0], priors[:, 1]) >= least)
-    scores = np.sqrt(np.prod(1 / (1 + np.exp(-priors[hopeful, :2])), axis=1))
-    order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= threshold)]
-    scores, found = scores[order], hopeful[order]
-    cells, boxes, points = cells[found], priors[found, 2:6], priors[found, 6:]
-    centres, reach = cells + boxes[:, :2], np.exp(boxes[:, 2:]) / 2
-    five = cells[:, None] + points.reshape(-1, 5, 2)
-    corners = np.concatenate([(centres - reach)[:, None], (centres + reach)[:, None], five], axis=1) * strides[found]
-    kept = _one_per_face(corners[:, 0], corners[:, 1])
+    chosen, places = [], []
+    for stride, grid in zip(STRIDES, grids, strict=True):
+        hopeful = np.flatnonzero(grid[..., 1] >= least)
+        chosen.append(grid.reshape(-1, 16)[hopeful])
+        places.append(_cells(stride, *grid.shape[1:3])[hopeful])
+    found, cells = np.concatenate(chosen), np.concatenate(places)[:, None]
+    shares = 1 / (1 + np.exp(-found[:, :2]))
+    scores = np.sqrt(shares[:, 0] * shares[:, 1])
+    centres, reach = found[:, 2:4], np.exp(found[:, 4:6]) / 2
+    corners = np.concatenate([centres - reach, centres + reach, found[:, 6:]], axis=1).reshape(-1, 7, 2)
+    corners = (corners + cells[..., :2]) * cells[..., 2:]
+    boxes = [(*low, high[0] - low[0], high[1] - low[1]) for low, high in corners[:, :2].tolist()]
+    kept = np.array(cv2.dnn.NMSBoxes(boxes, scores.tolist(), threshold, OVERLAP), np.intp)
     return scores[kept], corners[kept]
 
 
-@lru_cache(maxsize=8)
-def _priors(*shapes: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Grid cells (P, 2), x before y, and their strides (P, 1, 1), of grids of these shapes (rows, columns)."""
-    cells, strides = [], []
-    for stride, (rows, columns) in zip(STRIDES, shapes, strict=True):
-        ys, xs = np.mgrid[:rows, :columns]
-        cells.append(np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float32))
-        strides.append(np.full((xs.size, 1, 1), stride, np.float32))
-    return np.concatenate(cells), np.concatenate(strides)
+@lru_cache(maxsize=24)
+def _cells(stride: int, rows: int, columns: int) -> NDArray[np.float32]:
+    """(rows * columns, 3): x and y of the cells of a grid, and its stride."""
+    ys, xs = np.mgrid[:rows, :columns]
+    return np.stack([xs.ravel(), ys.ravel(), np.full(xs.size, stride)], axis=1).astype(np.float32)
 
 
 def _logit(share: float) -> float:
     """The number whose sigmoid is `share`."""
     return math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
-
-
-def _one_per_face(low: NDArray[np.float32], high: NDArray[np.float32]) -> list[int]:
-    """Rows of boxes (N, 2), (N, 2), sorted by score, that overlap no better one (non-maximum suppression)."""
-    areas = np.prod(high - low, axis=1)
-    rest = np.arange(len(low))
-    kept = []
-    while len(rest):
-        best, rest = rest[0], rest[1:]
-        kept.append(int(best))
-        sides = np.minimum(high[best], high[rest]) - np.maximum(low[best], low[rest])
-        shared = np.prod(np.clip(sides, 0, None), axis=1)
-        rest = rest[shared <= OVERLAP * (areas[best] + areas[rest] - shared)]
-    return kept
-
-
-def _detection(
-    score: np.float32, low: NDArray[np.float64], high: NDArray[np.float64], *five: NDArray[np.float64]
-) -> Detection:
-    box = Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-    return Detection(box, float(score), FRAMING(np.stack(five)))
