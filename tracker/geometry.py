@@ -4,6 +4,7 @@ In: a BGR frame and `Region`s (frame px).  Out: crops (N, 1, 96, 96) uint8; poin
 The map is a similarity: frame = centre + side/2 * R(roll) @ unit.
 """
 
+import cmath
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -37,8 +38,8 @@ def complex_from_points(points: NDArray[np.floating]) -> NDArray[np.complex128]:
 
 
 def points_from_complex(flat: NDArray[np.complex128]) -> NDArray[np.float64]:
-    """x + iy (...), contiguous -> points (..., 2); inverse of `complex_from_points`."""
-    return flat.view(np.float64).reshape(*flat.shape, 2)
+    """x + iy (...) -> points (..., 2); inverse of `complex_from_points`."""
+    return flat[..., None].view(np.float64)
 
 
 def frame_from_unit(points: NDArray[np.floating], region: Region) -> NDArray[np.float32]:
@@ -48,14 +49,15 @@ def frame_from_unit(points: NDArray[np.floating], region: Region) -> NDArray[np.
 
 def frame_from_units(points: NDArray[np.floating], regions: Sequence[Region]) -> NDArray[np.float32]:
     """Unit space (N, K, 2) of N crops -> frame px (N, K, 2) float32: `frame_from_unit` of each, in one call."""
-    maps = np.array([(*_axes(region), (region.x, region.y)) for region in regions]).reshape(-1, 3, 2)
-    return (points @ maps[:, :2] + maps[:, 2:]).astype(np.float32)
+    halves = np.array([[cmath.rect(region.side / 2, region.roll)] for region in regions]).reshape(-1, 1)
+    centres = np.array([[complex(region.x, region.y)] for region in regions]).reshape(-1, 1)
+    return points_from_complex(complex_from_points(points) * halves + centres).astype(np.float32)
 
 
 def unit_from_frame(points: NDArray[np.floating], region: Region) -> NDArray[np.float32]:
     """Frame px (..., 2) -> unit space (..., 2) float32 of `region`'s crop; inverse of `frame_from_unit`."""
-    half_side = region.side / 2
-    return ((points - (region.x, region.y)) @ np.transpose(_axes(region)) / half_side**2).astype(np.float32)
+    centred = complex_from_points(points) - complex(region.x, region.y)
+    return points_from_complex(centred / cmath.rect(region.side / 2, region.roll)).astype(np.float32)
 
 
 class Framing:
@@ -86,8 +88,8 @@ class Framing:
         With `sigma` (K,), frame px, doubtful points count less, and those of infinite sigma not at all.
         """
         if sigma is None:
-            x, y, *columns = points.ravel().dot(self._of_coordinates).tolist()
-            half, shear = complex(*columns[:2]), complex(*columns[2:])
+            x, y, half_x, half_y, shear_x, shear_y = points.ravel().dot(self._of_coordinates).tolist()
+            half, shear = complex(half_x, half_y), complex(shear_x, shear_y)
         else:
             weights = self._weights / (sigma.astype(np.float64) ** 2 + (2 * len(sigma) / np.sum(1 / sigma)) ** 2)
             centre, half, shear = (complex_from_points(points) @ self._solved(weights / weights.sum())).tolist()
@@ -163,12 +165,6 @@ def cut(image: NDArray[np.uint8], regions: Sequence[Region], size: int = SIZE) -
     return crops
 
 
-def _axes(region: Region) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The frame vectors, px, of one step along unit x and unit y."""
-    cos, sin = math.cos(region.roll) * region.side / 2, math.sin(region.roll) * region.side / 2
-    return (cos, sin), (-sin, cos)
-
-
 class Patch(NamedTuple):
     """The part of a frame that a region's crop can touch, and how the crop lies in it."""
 
@@ -203,13 +199,9 @@ def _cut_one(image: NDArray[np.uint8], region: Region, out: NDArray[np.uint8]) -
     """Write the crop of one region to `out` (size, size)."""
     size = len(out)
     patch = patch_of(region, image.shape[0], image.shape[1], size)
-    gray = image[patch.top : patch.bottom, patch.left : patch.right]
-    if gray.ndim == 3:
-        gray = cv2.cvtColor(gray, cv2.COLOR_BGR2GRAY)
-    if patch.shrink > 1:
-        gray = _shrunk(gray, patch.shrink)
+    pixels = image[patch.top : patch.bottom, patch.left : patch.right]
     cv2.warpAffine(
-        gray,
+        _shrunk(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels, patch.shrink),
         patch.axes,
         (size, size),
         dst=out,
@@ -228,14 +220,14 @@ def _span(low: float, high: float, step: int, length: int) -> tuple[int, int]:
 def _shrunk(gray: NDArray[np.uint8], shrink: int) -> NDArray[np.uint8]:
     """Mean over shrink x shrink blocks, the last ones completed by repeating the edge.
 
-    OpenCV's area filter takes halves six times as fast as anything else, so even shrinks are taken in halves first.
+    OpenCV's area filter is fast for halves only, so even shrinks are taken in halves first.  For the rest, all blocks
+    that overlap are faster than those that do not.
     """
-    height, width = gray.shape
-    down, across = -height % shrink, -width % shrink
+    down, across = -gray.shape[0] % shrink, -gray.shape[1] % shrink
     if down or across:
         gray = cv2.copyMakeBorder(gray, 0, down, 0, across, cv2.BORDER_REPLICATE)
-    while shrink > 1:
-        step = 2 if shrink % 2 == 0 else shrink
-        gray = cv2.resize(gray, (gray.shape[1] // step, gray.shape[0] // step), interpolation=cv2.INTER_AREA)
-        shrink //= step
-    return gray
+    while shrink % 2 == 0:
+        half = gray.shape[1] // 2, gray.shape[0] // 2
+        gray, shrink = cv2.resize(gray, half, interpolation=cv2.INTER_AREA), shrink // 2
+    middles = slice(shrink // 2, None, shrink)
+    return gray if shrink == 1 else cv2.blur(gray, (shrink, shrink))[middles, middles].copy()

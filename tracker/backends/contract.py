@@ -64,7 +64,7 @@ class FrameBackend(Protocol):
 
 def answer_of(points: NDArray[np.float32], sigma: NDArray[np.float32], *signals: NDArray[np.float32]) -> Answer:
     """The network's outputs in their order -> its answer."""
-    return Answer(points, sigma, np.hstack(signals) if signals else None)
+    return Answer(points, sigma, np.concatenate(signals, axis=1) if signals else None)
 
 
 def infer_frame(backend: Backend, image: NDArray[np.uint8], regions: Sequence[Region]) -> Answer:

@@ -201,11 +201,11 @@ class Identity:
         return Settled(faces, points, tuple(suspected), self._shot, self._overlooks or unseen or may_be_turned)
 
     def _needs_look(self, known: Known) -> bool:
-        if known.refused >= REFUSED_OFTEN or not self._is_visible(known):
-            return False
         if known.id is None:
-            return known.score >= self._least_score or known.sigma <= BELIEVED_WEAK
-        return known.missed_at is not None or not known.shown
+            needed = known.score >= self._least_score or known.sigma <= BELIEVED_WEAK
+        else:
+            needed = known.missed_at is not None or not known.shown
+        return needed and known.refused < REFUSED_OFTEN and self._is_visible(known)
 
     def _may_be_turned(self, known: Known) -> bool:
         """Whether a close look may have mistaken a rolled face for an upright one."""

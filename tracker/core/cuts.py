@@ -71,7 +71,7 @@ class Thumbnail(NamedTuple):
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> "Thumbnail":
         step = max(1, max(image.shape[:2]) // ACROSS)
-        top, left = (min(step // 2, side - 1) for side in image.shape[:2])  # a strip may be thinner than the grid
+        top, left = min(step // 2, len(image) - 1), min(step // 2, image.shape[1] - 1)  # a strip may be thinner
         return cls(np.ascontiguousarray(image[top::step, left::step, 1]), step)
 
 
@@ -154,8 +154,11 @@ class Cuts:
         kept.append((now_s, now))
         if len(kept) < FEWEST_KEPT or cv2.norm(now, kept[0][1]) < FADED * self._contrast:
             return False
-        first, *between, last = (_View.of(points) for _, points in kept)
-        if last.unlike(first) < UNRELATED or not _is_transition(first, between, last):
+        first, last = _View.of(kept[0][1]), _View.of(now)
+        if last.unlike(first) < UNRELATED:
+            return False
+        between = [_View.of(points) for _, points in itertools.islice(kept, 1, len(kept) - 1)]
+        if not _is_transition(first, between, last):
             return False
         kept.clear()
         return True

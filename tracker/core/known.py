@@ -276,7 +276,7 @@ class Known:
         if elapsed > 0 and not self.fresh:
             trust = self._trust(now)
             motion.centre_speed, motion.turn_speed = trust * motion.centre_speed, trust * motion.turn_speed
-            side = math.exp(motion.after(elapsed).turn.real)
+            side = math.exp(motion.place.turn.real + elapsed * motion.turn_speed.real)
             motion.follow(place_of(seen), elapsed, SURPRISE * side, SURPRISE)
             growth, roll = motion.turn_speed.real, motion.turn_speed.imag
             motion.turn_speed = complex(_clip(growth, FASTEST_GROWTH), _clip(roll, FASTEST_ROLL))

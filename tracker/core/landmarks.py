@@ -3,6 +3,7 @@
 In: a BGR frame and faces with their regions (frame px).  Out: keypoints and their uncertainty, frame px.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ class Locate:
     def _look(self, image: NDArray[np.uint8], regions: Sequence[Region]) -> Points:
         unit, sigma = answer = infer_frame(self._backend, image, regions)
         signals = getattr(answer, "signals", None)  # a plain pair has none
-        if signals is not None and not (sane := np.isfinite(signals).all(1)).all():
-            unit = np.where(sane[:, None, None], unit, np.float32(np.nan))  # a network that overflows has found nothing
+        if signals is not None and not math.isfinite(np.vdot(signals, signals)):  # it overflows: it has found nothing
+            unit = np.where(np.isfinite(signals).all(1)[:, None, None], unit, np.float32(np.nan))
         half_sides = np.array([[region.side / 2] for region in regions], np.float32).reshape(-1, 1)
         return Points(frame_from_units(unit, regions), sigma * half_sides, signals)

@@ -59,13 +59,17 @@ class OneEuro:
         # A low-pass of c Hz moves by 1 / (1 + tau / elapsed) = turn c / (turn c + 1) towards its input.
         turn = 2 * math.pi * elapsed_s
         faster = turn * self._derivative_cutoff_hz / (turn * self._derivative_cutoff_hz + 1)
-        rows = zip(points, self._points, self._velocity, trust, strict=True)
-        for i, (seen, last, before, sure) in enumerate(rows):
+        slower, per_step = 1 - faster, faster / elapsed_s
+        least, per_speed = turn * self._min_cutoff_hz, turn * self._beta
+        filtered, velocities = [], []
+        for seen, last, before, sure in zip(points, self._points, self._velocity, trust, strict=True):
             step = seen - last
-            velocity = before + faster * (step / elapsed_s - before)
-            pull = turn * (self._min_cutoff_hz + self._beta * abs(velocity)) * sure
-            self._points[i], self._velocity[i] = last + pull / (pull + 1) * step, velocity
-        return self._points
+            velocity = slower * before + per_step * step
+            pull = (least + per_speed * abs(velocity)) * sure
+            velocities.append(velocity)
+            filtered.append(last + pull / (pull + 1) * step)
+        self._points, self._velocity = filtered, velocities
+        return filtered
 
 
 @dataclass(slots=True, eq=False)
@@ -110,19 +114,15 @@ class PoseAndShape:
     def __call__(self, faces: Sequence[Face], points: Points, timestamp: float) -> Points:
         """Raw points of N faces at `timestamp` (s) -> smoothed points of the same shapes; sigma is passed on."""
         flat = complex_from_points(points.keypoints)
-        poses = flat @ _POSE_OF
-        shapes = (flat - poses[:, :1]) / (2 * poses[:, 1:])
-        signals = np.empty((len(faces), 0)) if points.signals is None else points.signals[:, : len(SIGNALS)]
-        rows = zip(faces, flat.tolist(), poses.tolist(), shapes.tolist(), points.sigma.tolist(), strict=True)
-        steps = [self._step(*row, told, timestamp) for row, told in zip(rows, signals.tolist(), strict=True)]
+        signals = [[]] * len(faces) if points.signals is None else points.signals.tolist()
+        rows = zip(faces, flat.tolist(), flat.dot(_POSE_OF).tolist(), points.sigma.tolist(), signals, strict=True)
+        steps = [self._step(*row, timestamp) for row in rows]
         smoothed = np.array([step[0] for step in steps], np.complex128).reshape(flat.shape)
         self._states = {
             id: state for id, state in self._states.items() if abs(timestamp - state.timestamp) <= LONGEST_GAP_S
         }
-        steady = None
-        if points.signals is not None:
-            steady = points.signals.copy()
-            steady[:, : len(SIGNALS)] = np.real([step[1] for step in steps]).reshape(signals.shape)
+        told = [step[1] for step in steps]
+        steady = None if points.signals is None else np.array(told, np.float32).reshape(points.signals.shape)
         return Points(points_from_complex(smoothed).astype(np.float32), points.sigma, steady)
 
     def _step(
@@ -130,18 +130,19 @@ class PoseAndShape:
         face: Face,
         raw: list[complex],
         pose: tuple[complex, complex],
-        shape: list[complex],
         sigma: list[float],
-        signals: list[complex],
+        signals: list[float],
         timestamp: float,
-    ) -> tuple[list[complex], list[complex]]:
-        """The face's smoothed points, x + iy in frame px, and signals, given its `raw` ones, taken apart into `pose`
-        (centre and scale) and `shape` (face widths).  It starts again after a gap, and if time does not advance."""
-        seen = Place(pose[0], cmath.log(pose[1]))
+    ) -> tuple[list[complex], list[float]]:
+        """The face's smoothed points, x + iy in frame px, and signals, given the `raw` ones; `pose` is their centre and
+        scale.  It starts again after a gap, and if time does not advance."""
+        centre, scale = pose
+        seen, per_px = Place(centre, cmath.log(scale)), 0.5 / scale
+        shape, values = [(point - centre) * per_px for point in raw], signals[: len(SIGNALS)]
         last = self._states.get(face.id)
         elapsed_s = 0.0 if last is None else timestamp - last.timestamp
         if last is None or not 0 < elapsed_s <= LONGEST_GAP_S:
-            filters = OneEuro(shape, *self._of_shape), OneEuro(signals, *SIGNALS_CUTOFFS)
+            filters = OneEuro(shape, *self._of_shape), OneEuro(values, *SIGNALS_CUTOFFS)
             self._states[face.id] = _State(timestamp, Motion(seen), *filters)
             return raw, signals
         last.timestamp = timestamp
@@ -151,8 +152,8 @@ class PoseAndShape:
         steady = last.shape(shape, elapsed_s, [1.0 if each <= sure else (sure / each) ** 2 for each in sigma])
         centre, turn = last.pose.after(self._lead_s)
         doubled = 2 * cmath.exp(turn)
-        told = last.signals(signals, elapsed_s, [1.0] * len(signals))
-        return [centre + doubled * point for point in steady], told
+        told = [value.real for value in last.signals(values, elapsed_s, [1.0] * len(values))]
+        return [centre + doubled * point for point in steady], [*told, *signals[len(SIGNALS) :]]
 
 
 def unsmoothed(faces: Sequence[Face], points: Points, timestamp: float) -> Points:
