@@ -131,6 +131,25 @@ def test_a_file_that_takes_nothing_any_more_is_given_up(waits, tmp_path, monkeyp
     assert not (tmp_path / "x.rrd").exists()
 
 
+@pytest.mark.parametrize("frames", [1, 20])
+def test_a_frame_that_rerun_refuses_fails_the_run_even_if_it_is_the_last(frames, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("no room")
+
+    sink = open_rerun(tmp_path / "x.rrd", "demo", overwrite=False)
+    monkeypatch.setattr(rr.RecordingStream, "log", refuse)
+
+    def write_and_close():
+        for index in range(frames):
+            sink.write(tracked(index))
+        sink.close()
+
+    with pytest.raises(SinkError, match=r"cannot write .*x\.rrd: no room; everything written before is in"):
+        write_and_close()
+    sink.close()  # has been told
+    assert not (tmp_path / "x.rrd").exists()
+
+
 @pytest.fixture
 def viewer(tmp_path):
     """Rerun's own server, without a window: the process, its address, and the file where it keeps what it is sent."""

@@ -97,13 +97,12 @@ class Video:
         """From the last frame but one to the last: as long as that the last one is shown."""
         self._last_ticks: int | None = None
         self._closed = False
-        self._failure_told = False
         self._behind = Behind(self._encode, depth=DEPTH)
 
     def write(self, tracked: Tracked) -> None:
         """Queue one frame for the encoder.  Raises SinkError if an earlier frame could not be written."""
         if self._behind.failure is not None:
-            self._tell(self._behind.failure)
+            self.close()  # raises it
         self._behind.put(tracked.frame)
 
     def close(self) -> None:
@@ -118,10 +117,16 @@ class Video:
         failure = self._behind.failure or _failure_of(self._flush)
         failure = _failure_of(self._container.close) or failure
         self._sound.close()
-        if failure is not None and not self._failure_told:
-            self._tell(failure)
-        if failure is None:
-            self._keep()
+        if isinstance(failure, (av.FFmpegError, OSError)):
+            kept = f"what was written until then is kept as {self._file.path}"
+            raise SinkError(f"cannot write {self._file.target}: {failure.strerror}; {kept}") from failure
+        if failure is not None:
+            raise failure
+        if self._last_ticks is not None:
+            self._file.deliver()
+        else:
+            self._file.discard()
+            log.warning("no frame came, so there is no %s", self._file.target)
 
     def _encode(self, frame: Frame) -> None:
         stream = self._stream
@@ -152,23 +157,6 @@ class Video:
             packet.duration = self._interval_ticks
             self._sound.write_until(float(packet.dts * packet.time_base))
             self._container.mux(packet)
-
-    def _keep(self) -> None:
-        if self._last_ticks is not None:
-            self._file.deliver()
-        else:
-            self._file.discard()
-            log.warning("no frame came, so there is no %s", self._file.target)
-
-    def _tell(self, failure: Exception) -> None:
-        """Raise what stopped the film: SinkError for the world's fault, itself for ours."""
-        self._failure_told = True
-        if not isinstance(failure, (av.FFmpegError, OSError)):
-            raise failure
-        raise SinkError(
-            f"cannot write {self._file.target}: {failure.strerror}; what was written until then is kept as "
-            f"{self._file.path}"
-        ) from failure
 
 
 def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool = False, mute: bool = False) -> Sink:

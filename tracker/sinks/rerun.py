@@ -117,9 +117,9 @@ class RerunFile:
         self._closed = False
 
     def write(self, tracked: Tracked) -> None:
-        """Hand over one frame; waits while the file is behind."""
+        """Hand over one frame; waits while the file is behind.  Raises SinkError if an earlier one was not taken."""
         if self._behind.failure is not None:
-            raise self._behind.failure
+            self.close()  # raises it
         self._begun = True
         self._behind.put(tracked)
 
@@ -134,6 +134,8 @@ class RerunFile:
         try:
             if not self._behind.close(FINISH_S):
                 raise RuntimeError("it takes nothing")
+            if self._behind.failure is not None:
+                raise self._behind.failure
             self._stream.flush(timeout_sec=FINISH_S)
         except RuntimeError as error:
             _abandon(self._stream)
