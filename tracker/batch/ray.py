@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Generator, Iterable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -92,13 +92,17 @@ def _connect(address: str, *, verbose: bool) -> Any:
         import ray
     except ImportError as error:
         raise BackendUnavailable(str(error), 'pip install "fkp[ray]"') from error
+    # Ray sets handlers of its own when it starts; ours finish the batch and know the exit codes.
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _knock(address)
-        with _own_signals():
-            ray.init(address=address, log_to_driver=verbose, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=verbose, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         reason = f"there is no Ray cluster at {address}: {str(error).splitlines()[0]}"
         raise BackendUnavailable(reason, "start one with `ray start --head`, and give the address it says") from error
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
     return ray
 
 
@@ -128,14 +132,3 @@ def _outcome(ray: Any, ended: Any) -> Outcome:
         told = str(error).strip().splitlines()[-1]
         return Outcome(failure=f"Ray gave it up: {told}", code=BackendUnavailable.exit_code, details=str(error))
     return outcome
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray sets handlers of its own when it starts; ours finish the batch and know the exit codes."""
-    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)

@@ -28,7 +28,6 @@ class VirtualCamera:
         self.device = camera.device
         """The name under which other programs find it."""
         self._camera = camera
-        self._closed = False
         self._size = (camera.width, camera.height)
 
     def write(self, tracked: Tracked) -> None:
@@ -43,9 +42,7 @@ class VirtualCamera:
 
     def close(self) -> None:
         """Switch it off; a second call does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._camera.close()
+        self._camera.close()
 
 
 def open_virtual_camera(info: SourceInfo) -> VirtualCamera:

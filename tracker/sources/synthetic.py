@@ -138,7 +138,7 @@ class SyntheticCamera:
 
     def __iter__(self) -> Iterator[Shot]:
         rng = np.random.default_rng(self.seed)
-        add_noise = _Noise(rng, self.noise, self.height, self.width) if self.noise > 0 else lambda image: image
+        add_noise = _noise(rng, self.noise, self.height, self.width) if self.noise > 0 else lambda image: image
         for index in range(len(self)):
             time = index / self.rate
             image = _through_jpeg(add_noise(self._exposed(time)), self.jpeg)
@@ -182,21 +182,16 @@ def render(image: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> 
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-class _Noise:
+def _noise(rng: np.random.Generator, sigma: float, height: int, width: int) -> Callable[[Image], Image]:
     """Sensor noise: each frame gets a part of one large sheet; drawing new noise costs ten times as much."""
+    room = 256  # the sheet's margin, px: 65536 different cuts
+    sheet = np.rint(rng.standard_normal((height + room, width + room, 3), np.float32) * sigma).astype(np.int16)
 
-    ROOM = 256
-    """The sheet's margin, px: 65536 different cuts."""
+    def add(image: Image) -> Image:
+        top, left = rng.integers(room, size=2)
+        return cv2.add(image, sheet[top : top + height, left : left + width], dtype=cv2.CV_8U)
 
-    def __init__(self, rng: np.random.Generator, sigma: float, height: int, width: int) -> None:
-        self._rng = rng
-        sheet = rng.standard_normal((height + self.ROOM, width + self.ROOM, 3), np.float32) * sigma
-        self._sheet = np.rint(sheet).astype(np.int16)
-
-    def __call__(self, image: Image) -> Image:
-        height, width = image.shape[:2]
-        top, left = self._rng.integers(self.ROOM, size=2)
-        return cv2.add(image, self._sheet[top : top + height, left : left + width], dtype=cv2.CV_8U)
+    return add
 
 
 def _through_jpeg(image: Image, quality: int | None) -> Image:

@@ -7,6 +7,7 @@ by its name, not by its place.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,9 +65,9 @@ def _of_folder(folder: Path) -> "pandas.DataFrame":
     if not files:
         raise DataError(f"{folder} contains no keypoint file: no name ends in {', '.join(READERS)}")
     names = [films.get(path, path.relative_to(folder).as_posix().removesuffix(_suffix(path) or "")) for path in files]
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        first = [str(path) for path, name in zip(files, names, strict=True) if name == min(doubled)]
+    doubled = min((name for name, count in Counter(names).items() if count > 1), default=None)
+    if doubled is not None:
+        first = [str(path) for path, name in zip(files, names, strict=True) if name == doubled]
         raise DataError(f"{' and '.join(first)} come from the same film; read a folder with only one format")
     tables = [_of_file(path) for path in files]
     for table, name in zip(tables, names, strict=True):
