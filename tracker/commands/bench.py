@@ -9,7 +9,7 @@ import typer
 
 from tracker.bench.peers import PeerName
 from tracker.commands.help import CONTEXT, PlainCommand
-from tracker.commands.parameters import keyword, made, parameters, taking
+from tracker.commands.parameters import from_words, keyword, parameters, taking
 from tracker.options import INPUT, MACHINE, OUTPUT, Options
 from tracker.support.process import run_program
 from tracker.support.timing import WARM_UP
@@ -64,7 +64,7 @@ def command(**words: Any) -> None:
     """Measure latency by stage, film rate, start-up and memory on this machine, or how steady the keypoints are."""
     if words["peer_model"] is not None and words["peer"] is None:
         raise typer.BadParameter("is for --peer; add --peer mediapipe", param_hint="--peer-model")
-    options = made(Options, words)
+    options = from_words(Options, words)
     if words["gpu"]:
         if words["source"] is not None or words["steadiness"]:
             raise typer.BadParameter("measures networks only; leave out SOURCE and --steadiness", param_hint="--gpu")

@@ -45,7 +45,7 @@ def values(record: type, words: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def made(record: type[Record], words: Mapping[str, Any]) -> Record:
+def from_words(record: type[Record], words: Mapping[str, Any]) -> Record:
     """The `record` that the command line describes.  Raises BadParameter for values that it refuses."""
     try:
         return record(**values(record, words))

@@ -16,7 +16,7 @@ import typer
 from tracker.batch.settings import Batch
 from tracker.batch.storage import place
 from tracker.commands.help import CONTEXT, PlainCommand
-from tracker.commands.parameters import filled_in, keyword, made, parameters, taking, values
+from tracker.commands.parameters import filled_in, from_words, keyword, parameters, taking, values
 from tracker.errors import FkpError
 from tracker.options import INPUT, MACHINE, Options
 from tracker.sinks.keypoints.registry import RECORDS, format_of
@@ -105,7 +105,7 @@ def command(**words: Any) -> None:
         _print_cameras()
         raise typer.Exit
     named = tuple(words["sources"] or ())
-    options = made(Options, words)
+    options = from_words(Options, words)
     _refuse_outputs_as_sources(named)
     _refuse_two_sources(named, options)
     _refuse_idle_lead(named, options)

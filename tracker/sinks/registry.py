@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tracker.sinks.keypoints.registry import FormatName, open_record
+from tracker.sinks.keypoints.registry import FORMATS, FormatName, format_of
 from tracker.sinks.modules import module
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def _show(asked: bool, run: Request) -> "Sink":
 
 
 def _keypoints(path: Path, run: Request) -> "Sink":
-    return open_record(path, run.format, run.header, run.overwrite)
+    name = format_of(path, run.format)
+    assert name is not None, "the command line refuses a name that says no format"
+    return FORMATS[name].open(path, run.header, run.overwrite)
 
 
 OUTPUTS: dict[str, Output] = {

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tracker.errors import SinkError
 from tracker.sinks.modules import module
 from tracker.support.address import DEVNULL, STDOUT
 
@@ -52,11 +51,3 @@ def format_of(path: Path, asked: FormatName | None) -> FormatName | None:
     nameless = path in (STDOUT, DEVNULL) or said is None
     may_bear = nameless or (asked is not None and name.endswith(FORMATS[asked].suffixes))
     return asked if asked is not None and may_bear else said
-
-
-def open_record(path: Path, asked: FormatName | None, header: "Header", overwrite: bool) -> "Sink":
-    """A file of keypoints, or stdout, in the format that its name and the user say.  Raises SinkError for neither."""
-    name = format_of(path, asked)
-    if name is None:
-        raise SinkError(f"{path} does not end in one of {', '.join(RECORDS)}; add --format")
-    return FORMATS[name].open(path, header, overwrite)
