@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tracker.errors import SinkError
-from tracker.sinks.contract import Quit, Through, annotated
+from tracker.sinks.contract import Quit, annotated, through
 from tracker.types import Frame, Tracked
 
 
@@ -42,7 +42,7 @@ def test_every_sink_gets_the_same_drawing_made_once():
 
     first, second = Kept(), Kept()
     tracked = nobody()
-    Through(partial(annotated, draw), [first, second]).write(tracked)
+    through(partial(annotated, draw), [first, second]).write(tracked)
     assert len(drawings) == 1
     assert first.written[0].frame.image is second.written[0].frame.image is drawings[0]
     assert (tracked.frame.image == 0).all()
@@ -54,12 +54,12 @@ def test_every_sink_gets_the_same_drawing_made_once():
 def test_a_viewer_who_quits_does_not_keep_the_frame_from_the_film_before():
     film, window = Kept(), Kept(write_error=Quit())
     with pytest.raises(Quit):
-        Through(lambda tracked: tracked, [film, window]).write(nobody())
+        through(lambda tracked: tracked, [film, window]).write(nobody())
     assert len(film.written) == 1
 
 
 def test_all_are_closed_even_where_one_fails():
     sinks = [Kept(), Kept(close_error=SinkError("disk full")), Kept()]
     with pytest.raises(SinkError, match="disk full"):
-        Through(lambda tracked: tracked, sinks).close()
+        through(lambda tracked: tracked, sinks).close()
     assert all(sink.closed for sink in sinks)

@@ -73,7 +73,8 @@ def tracked(width=64, height=48):
     return Tracked(Frame(np.full((height, width, 3), BLUE, np.uint8), 0, 0.0), (), nobody, nobody[..., 0])
 
 
-def test_the_camera_shows_the_picture_in_its_colours_size_and_rate(device):
+def test_the_camera_shows_the_picture_in_its_colours_size_and_rate(device, caplog):
+    caplog.set_level("INFO")
     sink = open_virtual_camera(info())
     sink.write(tracked())
     sink.close()
@@ -83,7 +84,7 @@ def test_the_camera_shows_the_picture_in_its_colours_size_and_rate(device):
     (picture,) = opened.pictures
     np.testing.assert_array_equal(picture, tracked().frame.image)
     assert opened.closed == 1
-    assert sink.device == "device under test"
+    assert caplog.messages == ["live in the virtual camera device under test"]
 
 
 def test_odd_and_changing_sizes_are_scaled_to_one_that_devices_take(device):

@@ -15,7 +15,7 @@ from tracker.core.square import as_shown, shown_size
 from tracker.detectors.contract import Detector
 from tracker.drawing.draw import draw
 from tracker.options import Options
-from tracker.sinks.contract import Sink, Through, annotated
+from tracker.sinks.contract import Sink, annotated, through
 from tracker.sinks.keypoints.record import Header
 from tracker.sinks.playback import Paced
 from tracker.sinks.registry import OUTPUTS, Output, Request
@@ -44,8 +44,7 @@ def header_of(info: SourceInfo, weights: Weights, backend: Backend, detector: De
 
 @contextmanager
 def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[list[Sink]]:
-    """Every output of `options`, opened; each is closed at the end, even if another one fails, and whenever Ctrl-C
-    arrives.
+    """Every output of `options`, opened; each is closed, even if another one fails, and whenever Ctrl-C arrives.
 
     Raises SinkError, before any frame is read, for an output that exists or cannot be written.
     """
@@ -84,7 +83,7 @@ def open_sinks(options: Options, info: SourceInfo, header: Header) -> Iterator[l
             (True, False): as_shown,
             (True, True): lambda tracked: annotated(look, as_shown(tracked)),
         }
-        changed = [Through(change, sinks[need]) for need, change in changes.items() if sinks[need]]
+        changed = [through(change, sinks[need]) for need, change in changes.items() if sinks[need]]
         watched_elsewhere = options.streams and not options.show and not options.writes_files
         paced = [Paced()] if watched_elsewhere and info.can_run_ahead else []
         yield [*sinks[False, False], *changed, *paced]

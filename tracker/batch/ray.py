@@ -109,8 +109,7 @@ def _connect(address: str, *, verbose: bool) -> Any:
 def _knock(address: str) -> None:
     """Raises OSError if no cluster accepts a connection.
 
-    Ray tries for minutes and cannot be interrupted.  So the machine is contacted first, and then a process that can be
-    ended tries to connect.
+    Ray tries for minutes and cannot be interrupted, so first the machine is contacted and a process tries to connect.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():

@@ -1,7 +1,6 @@
 """Where a batch reads and writes: paths, or by URL any storage that fsspec knows (s3://, gs://, sftp://, file:// ...).
 
-A URL is represented by a path of universal_pathlib, which has the methods of `pathlib.Path`.  This module covers the
-differences.
+A URL becomes a path of universal_pathlib, which has the methods of `pathlib.Path`; the differences are covered here.
 """
 
 import shutil

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tracker.types import Image, Tracked
 
@@ -21,36 +21,41 @@ class Sink(Protocol):
     def close(self) -> None:
         """Finish the output, also after a failure; a second call does nothing.
 
-        A file calls `PartialFile.deliver` when it is complete.  It gets its name when every output is finished and the
-        run has succeeded.
+        A file calls `PartialFile.deliver` when it is complete.  It gets its name when the whole run has succeeded.
 
         Raises SinkError when the output cannot be finished and `write` has not raised already.
         """
         ...
 
 
+class Writer(NamedTuple):
+    """A sink made of functions."""
+
+    write: Callable[[Tracked], None]
+    close: Callable[[], None] = lambda: None
+
+
 class Quit(Exception):
     """The viewer asked to stop.  This is no failure: the run ends as if the source had ended."""
 
 
-class Through:
-    """Passes results on to `sinks`, in order, changed once for all of them.  Put a window last: it may `Quit`."""
+def through(change: Callable[[Tracked], Tracked], sinks: Sequence[Sink]) -> Sink:
+    """Passes results on to `sinks`, in order, changed once for all of them.  Put a window last: it may `Quit`.
 
-    def __init__(self, change: Callable[[Tracked], Tracked], sinks: Sequence[Sink]) -> None:
-        self._change = change
-        self._sinks = tuple(sinks)
+    Every one is closed, even where another one fails; then the failure is raised.
+    """
 
-    def write(self, tracked: Tracked) -> None:
-        """Pass on the changed result."""
-        changed = self._change(tracked)
-        for sink in self._sinks:
+    def write(tracked: Tracked) -> None:
+        changed = change(tracked)
+        for sink in sinks:
             sink.write(changed)
 
-    def close(self) -> None:
-        """Close every inner sink, even where another one fails; then raise the failure."""
+    def close() -> None:
         with ExitStack() as stack:
-            for sink in self._sinks:
+            for sink in sinks:
                 stack.callback(sink.close)
+
+    return Writer(write, close)
 
 
 def annotated(draw: Callable[[Tracked], Image], tracked: Tracked) -> Tracked:

@@ -4,7 +4,6 @@ In: `Tracked` whose frame has a name and an annotated image, BGR.  Out: a folder
 formats, or one file for one picture.  Each file appears complete or not at all.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 
 from tracker.errors import SinkError
-from tracker.sinks.contract import Sink
+from tracker.sinks.contract import Sink, Writer
 from tracker.sources.contract import SourceInfo
 from tracker.support.atomic import clear_leftovers, refuse_existing, write_whole
 from tracker.types import Image, Tracked
@@ -28,23 +27,6 @@ FORMATS: dict[str, tuple[int, ...]] = {
 
 PROFILED = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp"})
 """The formats that OpenCV writes with a colour profile."""
-
-
-class Images:
-    """Writes each frame's image to the file that `place` names."""
-
-    def __init__(self, place: Callable[[str], Path], *, overwrite: bool) -> None:
-        self._place = place
-        self._overwrite = overwrite
-
-    def write(self, tracked: Tracked) -> None:
-        """Write one picture.  Raises SinkError when it cannot be written or its file exists without `overwrite`."""
-        target = self._place(tracked.frame.name)
-        content = encode(tracked.frame.image, target, tracked.frame.profile)
-        write_whole(target, content, overwrite=self._overwrite)
-
-    def close(self) -> None:
-        """Does nothing: every picture is already complete."""
 
 
 def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
@@ -74,7 +56,12 @@ def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
     except OSError as error:
         raise SinkError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
     clear_leftovers([place(picture.name) for picture in pictures], keep=False)
-    return Images(place, overwrite=overwrite)
+
+    def write(tracked: Tracked) -> None:
+        target = place(tracked.frame.name)
+        write_whole(target, encode(tracked.frame.image, target, tracked.frame.profile), overwrite=overwrite)
+
+    return Writer(write)  # every picture is complete at once
 
 
 def output_name(name: str) -> str:

@@ -11,6 +11,7 @@ import cv2
 import pyvirtualcam
 
 from tracker.errors import SinkError
+from tracker.sinks.contract import Sink, Writer
 from tracker.sources.contract import SourceInfo
 from tracker.types import Tracked
 
@@ -21,31 +22,7 @@ HINTS = {"linux": "sudo apt-get install v4l2loopback-dkms && sudo modprobe v4l2l
 OTHER_HINT = "install OBS Studio and start its virtual camera once"
 
 
-class VirtualCamera:
-    """A virtual camera that is on."""
-
-    def __init__(self, camera: pyvirtualcam.Camera) -> None:
-        self.device = camera.device
-        """The name under which other programs find it."""
-        self._camera = camera
-        self._size = (camera.width, camera.height)
-
-    def write(self, tracked: Tracked) -> None:
-        """Show one frame, scaled if its size is not the camera's.  Raises SinkError when the device is gone."""
-        image = tracked.frame.image
-        if image.shape[1::-1] != self._size:
-            image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
-        try:
-            self._camera.send(image)
-        except RuntimeError as error:
-            raise SinkError(f"the virtual camera {self.device} accepts no more pictures: {error}") from error
-
-    def close(self) -> None:
-        """Switch it off; a second call does nothing."""
-        self._camera.close()
-
-
-def open_virtual_camera(info: SourceInfo) -> VirtualCamera:
+def open_virtual_camera(info: SourceInfo) -> Sink:
     """Switch on the first virtual camera of this machine.
 
     Raises SinkError when there is none that is free, or the source is a folder of pictures.
@@ -60,4 +37,12 @@ def open_virtual_camera(info: SourceInfo) -> VirtualCamera:
         reason = " ".join(str(error).split())
         raise SinkError(f"no virtual camera can be used: {reason}; {HINTS.get(sys.platform, OTHER_HINT)}") from error
     log.info("live in the virtual camera %s", camera.device)
-    return VirtualCamera(camera)
+
+    def write(tracked: Tracked) -> None:
+        image, size = tracked.frame.image, (camera.width, camera.height)
+        try:
+            camera.send(image if image.shape[1::-1] == size else cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        except RuntimeError as error:
+            raise SinkError(f"the virtual camera {camera.device} accepts no more pictures: {error}") from error
+
+    return Writer(write, camera.close)

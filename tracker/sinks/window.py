@@ -97,10 +97,8 @@ class Window:
 def open_window(title: str, info: SourceInfo, *, pace: bool = True) -> Sink:
     """Open a window for a source's frames.
 
-    With `pace`, films and the demo run no faster than their timestamps and pictures wait for a key.  Without it nothing
-    waits, for runs that mainly write other outputs.  The latency from capture to display is shown for sources with a
-    `clock_zero`.
-
+    With `pace`, films and the demo run no faster than their timestamps and pictures wait for a key; without it nothing
+    waits, for runs that mainly write other outputs.  The latency since capture is shown if there is a `clock_zero`.
     Raises SinkError when there is no display or OpenCV was built without windows.
     """
     reason = why_no_window()

@@ -2,8 +2,7 @@
 
 In: any file FFmpeg can read.  Out: Frames, BGR uint8, all of the first one's size, timestamps in seconds since the
 film's start and strictly increasing, so variable frame rates survive.  Each decoded frame counts, not the container's
-claims: pictures that change their size, rotation or shape are fitted into the first one's.  Decoding runs a few frames
-ahead in a thread.
+claims: pictures that change their size, rotation or shape are fitted into the first one's.  A thread decodes ahead.
 """
 
 import heapq
@@ -61,8 +60,7 @@ def open_film(path: Path, stream: int | None = None) -> Source:
     Time 0 is where the container starts, as for a player, so that a picture that starts after the sound stays in step
     with it: subtract the container's `start_time` from the sound's timestamps too.
 
-    Raises SourceError when the file is missing, no film, cut off before its index, without that picture, or when
-    nothing in it decodes.
+    Raises SourceError when the file is missing, no film, cut off before its index, or has no such picture.
     """
     return film_of(str(path), open_container(path), stream, path if path.is_file() else None)
 

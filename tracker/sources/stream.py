@@ -1,5 +1,4 @@
-"""Network cameras and streams through PyAV: always the newest picture, with low delay, and reconnected after a
-drop-out.
+"""Network cameras and streams through PyAV: the newest picture, with low delay, and reconnected after a drop-out.
 
 In: a URL.  Out: Frames as a camera's, BGR uint8, timestamps in seconds since the first picture arrived.  A source with
 an end, such as a film behind an HLS playlist, is read like a film instead: every frame, at its own time.  A playlist

@@ -1,8 +1,7 @@
 """A camera whose truth is known: a portrait moved along a path, with the exact map of every frame.
 
 In: a portrait, and a motion that gives the head's pose at time t.  Out: Frames with a 2x3 matrix each, portrait px ->
-frame px, so that any point marked on the portrait is known in every frame.  For the demo, tests and jitter or lag
-measurements.
+frame px, so that any point marked on the portrait is known in every frame.  For the demo, tests and measurements.
 """
 
 import math
@@ -172,8 +171,7 @@ class SyntheticCamera:
 def render(image: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:
     """`image` (H, W, 3) mapped by the similarity `matrix` (2, 3), image px -> frame px, to a frame (width, height).
 
-    Shrinking halves the image first, so that it does not alias.  Outside the image its edge repeats: mirroring would
-    show more faces.
+    Shrinking halves the image first, so that it does not alias.  Its edge repeats outside: mirrors show more faces.
     """
     if math.hypot(matrix[0, 0], matrix[1, 0]) < 0.5 and min(image.shape[:2]) >= 2:
         height, width = image.shape[0] // 2, image.shape[1] // 2

@@ -14,29 +14,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tracker.sinks.contract import Sink
-from tracker.sinks.keypoints.record import Header, Output, open_output, record_of
+from tracker.sinks.contract import Sink, Writer
+from tracker.sinks.keypoints.record import Header, open_output, record_of
 from tracker.spec import KEYPOINTS
 from tracker.types import Tracked
 
 VERSION = 1
 """Of this format; increases when readers must change."""
-
-
-class Jsonl:
-    """A JSON Lines file being written."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-
-    def write(self, tracked: Tracked) -> None:
-        """Append the frame's line.  Raises SinkError when it cannot be written."""
-        self._output.has_frames = True
-        self._output.write(_line(record_of(tracked)))
-
-    def close(self) -> None:
-        """Move the file into place."""
-        self._output.close()
 
 
 def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
@@ -45,7 +29,12 @@ def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
     origin = dataclasses.asdict(header)
     size = {name: origin.pop(name) for name in ("source", "width", "height")}
     output.write(_line({"fkp": VERSION, **size, "keypoints": KEYPOINTS, "space": "frame px", **origin}))
-    return Jsonl(output)
+
+    def write(tracked: Tracked) -> None:
+        output.has_frames = True
+        output.write(_line(record_of(tracked)))
+
+    return Writer(write, output.close)
 
 
 def _line(record: dict[str, Any]) -> str:

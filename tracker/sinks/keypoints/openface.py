@@ -3,10 +3,9 @@
     frame (from 1), face_id, timestamp (s), confidence, success, pose_Tx, pose_Ty, pose_Tz (mm),
     pose_Rx, pose_Ry, pose_Rz (radians: pitch, yaw, roll), x_17 .., y_17 .. (frame px)
 
-It contains the 13 of OpenFace's 68 landmarks that we have, under their iBUG numbers; eye centres have no number.  As in
-OpenFace, a frame without a face has a row with `success` 0 and zeros.  Signals have no column there: action units are
-something else.  For pictures a last column `image` names the
-file.
+It contains the 13 of OpenFace's 68 landmarks that we have, under their iBUG numbers; eye centres have no number, and
+signals no column.  As in OpenFace, a frame without a face has a row with `success` 0 and zeros.  For pictures a last
+column `image` names the file.
 """
 
 from collections.abc import Iterator
