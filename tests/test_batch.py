@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -26,7 +27,7 @@ from tracker.app.run import run
 from tracker.batch import work
 from tracker.batch.ledger import NAME, open_ledger
 from tracker.batch.plan import Output, Task
-from tracker.batch.processes import in_processes
+from tracker.batch.processes import _hear, in_processes
 from tracker.batch.report import Report
 from tracker.batch.work import STAGING, Outcome, facts_of, perform
 from tracker.errors import SinkError
@@ -485,6 +486,16 @@ def test_a_stopped_batch_keeps_what_is_whole_and_nothing_else(
     wait_until(lambda: alive_in_session(process.pid) == [])
     assert tree(tmp_path / "points") == ["1.jsonl", NAME]
     assert tree(tmp_path / "annotated") == ["1.mp4", NAME]
+
+
+@posix
+def test_a_worker_that_dies_in_the_middle_of_a_word_is_a_film_that_failed() -> None:
+    mine, theirs = multiprocessing.Pipe(duplex=False)
+    os.write(theirs.fileno(), (100).to_bytes(4, "big") + b"only a part")
+    theirs.close()
+    dead: Any = SimpleNamespace(join=lambda: None, exitcode=-signal.SIGKILL)
+    assert _hear(mine, dead).failure == "its process died (SIGKILL)"
+    mine.close()
 
 
 @pytest.mark.slow

@@ -51,6 +51,11 @@ def read(path: Path) -> list[Frame]:
 # Films
 
 
+def test_a_path_may_be_text(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
+    with open_source(str(make_film(tmp_path / "a.mp4", frames[:3]))) as source:
+        assert len(list(source)) == 3
+
+
 def test_a_film_gives_every_frame_in_order_with_its_picture(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
     with open_film(make_film(tmp_path / "a.mp4", frames, rate=25, audio=True)) as film:
         info = film.info

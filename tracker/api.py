@@ -30,7 +30,6 @@ from tracker.detectors.registry import DetectorName
 from tracker.options import Options, Privacy
 from tracker.sources.contract import Kind
 from tracker.sources.registry import open_source
-from tracker.support.address import stream_url
 from tracker.types import Frame, Image, Tracked
 
 Given = NDArray[Any] | None
@@ -122,8 +121,8 @@ class Tracker:
             frames = (Frame(_bgr(image), index, index / fps) for index, image in enumerate(source))
             yield from self._follow(frames, "camera", self._options)
             return
-        place = None if isinstance(source, int) else stream_url(source) or Path(source)
-        with open_source(place, camera=source if isinstance(source, int) else 0) as opened:
+        camera, place = (source, None) if isinstance(source, int) else (0, source)
+        with open_source(place, camera=camera) as opened:
             kind = opened.info.kind
             smooth = self._options.smooth or default_smoothing(film=kind == "film", into_files=True)
             options = replace(self._options, smooth=smooth)

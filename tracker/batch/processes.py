@@ -79,7 +79,7 @@ def _start(task: Task, each: Options) -> tuple[Connection, BaseProcess]:
 def _hear(connection: Connection, process: BaseProcess) -> "Outcome | int":
     try:
         said: Outcome | int = connection.recv()
-    except EOFError:
+    except (EOFError, OSError):  # the second if it died in the middle of a word
         process.join()
         return Outcome(failure=f"its process died ({_cause_of_death(process.exitcode)})", code=1)
     return said

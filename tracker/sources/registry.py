@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker.sources.contract import Source
-from tracker.support.address import STDIN, StreamUrl
+from tracker.support.address import STDIN, StreamUrl, stream_url
 from tracker.types import Frame
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_source(
-    source: Path | StreamUrl | None,
+    source: str | Path | None,
     *,
     camera: int | StreamUrl = 0,
     demo: bool = False,
@@ -37,6 +37,8 @@ def open_source(
 
             return open_camera(camera, wish or AS_IT_LIKES)
         source = camera
+    if isinstance(source, str):
+        source = stream_url(source) or Path(source)
     if isinstance(source, StreamUrl):
         from tracker.sources.stream import open_stream
 
