@@ -16,6 +16,7 @@ from tracker.bench import speed
 from tracker.bench.mediapipe_baseline import Peer, followed_by_peer, open_peer
 from tracker.bench.speed import Meter, Settings, in_turn, print_table
 from tracker.errors import BackendUnavailable, SourceError, WeightsError
+from tracker.options import Options
 from tracker.types import Frame
 
 pytestmark = pytest.mark.slow
@@ -159,7 +160,7 @@ def test_the_table_shows_every_stage(report: dict[str, Any], capsys: pytest.Capt
 
 def test_frames_too_large_to_keep_enough_of_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "FRAMES_BYTES", 10 * 640 * 480 * 3)
-    demo = Settings(source=None, frames=100, detector="yunet", detect_every=1, backend="cpu", weights=None, threads=1)
+    demo = Settings(source=None, frames=100, options=Options())
     with pytest.raises(SourceError, match=r"640x480, and 10 such frames .* smaller film"):
         speed.read(demo)
 

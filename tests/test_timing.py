@@ -4,7 +4,7 @@ from time import perf_counter, sleep
 
 import pytest
 
-from tracker.support.timing import Percentiles, percentiles_ms, rate_per_s, timed
+from tracker.support.timing import Percentiles, Timed, percentiles_ms, rate_per_s
 
 
 def test_a_timed_stage_passes_arguments_results_and_attributes_through() -> None:
@@ -14,22 +14,22 @@ def test_a_timed_stage_passes_arguments_results_and_attributes_through() -> None
         def __call__(self, value: int, *, plus: int = 0) -> int:
             return 2 * value + plus
 
-    stage = timed("double", Double())
+    stage = Timed("double", Double())
     assert stage(3, plus=1) == 7
     assert stage.unit == "px"
     assert (stage.name, len(stage.durations_s)) == ("double", 1)
 
 
 def test_a_failing_call_is_timed_and_its_error_passes_through() -> None:
-    stage = timed("divide", lambda value: 1 / value)
+    stage = Timed("divide", lambda value: 1 / value)
     with pytest.raises(ZeroDivisionError):
         stage(0)
     assert len(stage.durations_s) == 1
 
 
 def test_time_spent_in_an_inner_timed_stage_is_counted_once() -> None:
-    inner = timed("inner", sleep)
-    outer = timed("outer", lambda: inner(0.02), without=inner)
+    inner = Timed("inner", sleep)
+    outer = Timed("outer", lambda: inner(0.02), without=inner)
     start = perf_counter()
     outer()
     elapsed = perf_counter() - start

@@ -21,7 +21,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import av
 import cv2
@@ -34,9 +34,6 @@ from tracker.app.follow import open_detector_for, stages_of
 from tracker.app.progress import FIRST_KEYPOINTS
 from tracker.backends.choice import open_backend
 from tracker.backends.contract import Backend, FrameBackend
-from tracker.backends.registry import BackendName
-from tracker.backends.settings import Precision
-from tracker.backends.settings import Settings as BackendSettings
 from tracker.backends.weights import load
 from tracker.bench.mediapipe_baseline import Peer, followed_by_peer, open_peer
 from tracker.bench.peers import PeerName
@@ -47,7 +44,7 @@ from tracker.core.landmarks import Locate
 from tracker.core.loop import Identify, track
 from tracker.core.schedule import Schedule
 from tracker.core.smoothing import PoseAndShape
-from tracker.detectors.registry import DetectorName, open_detector
+from tracker.detectors.registry import open_detector
 from tracker.drawing.draw import draw
 from tracker.errors import FkpError, SourceError
 from tracker.options import Options
@@ -55,7 +52,7 @@ from tracker.sinks.film import open_video
 from tracker.sources.contract import SourceInfo
 from tracker.sources.registry import open_source
 from tracker.sources.synthetic import Portrait, astronaut
-from tracker.support.timing import WARM_UP, Percentiles, Timed, percentiles_ms, timed
+from tracker.support.timing import WARM_UP, Percentiles, Timed, percentiles_ms
 from tracker.types import Frame, Tracked
 
 FRAMES_BYTES = 512 * 2**20
@@ -71,24 +68,12 @@ class Settings:
     source: Path | None
     """A film or folder; None for the demo's synthetic camera."""
     frames: int
-    detector: DetectorName
-    detect_every: int | Literal["auto"]
-    backend: BackendName
-    weights: Path | None
-    threads: int
-    precision: Precision = "fp32"
-    device: int = 0
-    keep_compiled: bool = True
+    options: Options
+    """How the tracker runs."""
     peer: PeerName | None = None
     """Another tracker to measure on the same frames."""
     peer_model: Path | None = None
     """A model file for the peer; None for its own."""
-
-    @property
-    def runtime(self) -> BackendSettings:
-        return BackendSettings(
-            threads=self.threads, precision=self.precision, device=self.device, keep=self.keep_compiled
-        )
 
 
 class Meter:
@@ -153,7 +138,7 @@ class Process:
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --json` prints.  Raises FkpError."""
-    cv2.setNumThreads(settings.threads)
+    cv2.setNumThreads(settings.options.threads)
     with tempfile.TemporaryDirectory(prefix="fkp-bench-") as folder:
         film = Path(folder) / "in.mp4"
         latencies = measure_in_memory(settings, film)
@@ -221,7 +206,7 @@ def read(settings: Settings) -> Recording:
             )
         most = min(settings.frames, fit)
         frames = iter(source)
-        decode = timed("decode", lambda: next(frames, None))
+        decode = Timed("decode", lambda: next(frames, None))
         recorded = list(islice(iter(decode, None), most))
     if len(recorded) <= WARM_UP:
         raise SourceError(
@@ -232,20 +217,19 @@ def read(settings: Settings) -> Recording:
 
 def run_stages(settings: Settings, frames: Sequence[Frame], peer: Peer | None) -> StageTimes:
     """The tracking loop over frames in memory, each stage timed, alternating with the `peer`."""
-    weights = load(settings.weights)
-    options = Options(detector=settings.detector, detect_every=settings.detect_every, threads=settings.threads)
+    options, weights = settings.options, load(settings.options.weights)
     with (
-        closing(open_backend(settings.backend, weights, settings.runtime)) as backend,
+        closing(open_backend(options.backend, weights, options.runtime)) as backend,
         closing(open_detector_for(options)) as detector,
     ):
         search, identity, looks = stages_of(detector, "camera", options)
-        detect, identify, schedule = timed("detect", search), timed("identify", identity), timed("schedule", looks)
-        infer = timed("infer", backend)
+        detect, identify, schedule = Timed("detect", search), Timed("identify", identity), Timed("schedule", looks)
+        infer = Timed("infer", backend)
         if isinstance(backend, FrameBackend):  # it cuts the crops itself
-            locate, located = timed("crop and infer", Locate(backend)), []
+            locate, located = Timed("crop and infer", Locate(backend)), []
         else:
-            locate, located = timed("crop", Locate(cast(Backend, infer)), without=infer), [infer]
-        smooth = timed("smooth", PoseAndShape())
+            locate, located = Timed("crop", Locate(cast(Backend, infer)), without=infer), [infer]
+        smooth = Timed("smooth", PoseAndShape())
         ours, theirs = Meter(), Meter()
         tracked = []
         turns = in_turn(frames, ours, peer, theirs)
@@ -260,16 +244,16 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: Peer | None) -
 
 def measure_steadiness(settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --steadiness --json` prints; see `tracker.bench.steadiness`.  Raises FkpError."""
-    cv2.setNumThreads(settings.threads)
-    weights = load(settings.weights)
+    options, weights = settings.options, load(settings.options.weights)
+    cv2.setNumThreads(options.threads)
     with (
-        closing(open_backend(settings.backend, weights, settings.runtime)) as backend,
-        closing(open_detector(settings.detector, threads=settings.threads)) as detector,
+        closing(open_backend(options.backend, weights, options.runtime)) as backend,
+        closing(open_detector(options.detector, threads=options.threads)) as detector,
     ):
-        results = _steadiness(settings, follower(detector, backend, settings.detect_every))
+        results = _steadiness(settings, follower(detector, backend, options.pace))
         used = {"backend": backend.name, "detector": detector.name, "weights_sha256": weights.sha256}
-    asked = {"source": str(settings.source or "demo"), "frames": settings.frames, "detect_every": settings.detect_every}
-    return _rounded(results) | {"machine": _machine(), "settings": asked | used | {"threads": settings.threads}}
+    asked = {"source": str(settings.source or "demo"), "frames": settings.frames, "detect_every": options.pace}
+    return _rounded(results) | {"machine": _machine(), "settings": asked | used | {"threads": options.threads}}
 
 
 def _steadiness(settings: Settings, follow: Follow) -> dict[str, Any]:
@@ -332,7 +316,7 @@ def in_turn(frames: Sequence[Frame], ours: Meter, peer: Peer | None, theirs: Met
 
 def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
     """Draw every frame and discard the picture."""
-    stage = timed("draw", draw)
+    stage = Timed("draw", draw)
     for each in tracked:
         stage(each)
     return stage
@@ -341,7 +325,7 @@ def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
 def time_encode(film: Path, tracked: Sequence[Tracked], info: SourceInfo) -> Timed[..., Any]:
     """Write the frames to `film`.  Encoding runs behind a bounded queue, so this times its throughput."""
     with closing(open_video(film, replace(info, kind="demo"), overwrite=False)) as sink:
-        stage = timed("encode", sink.write)
+        stage = Timed("encode", sink.write)
         for each in tracked:
             stage(each)
     return stage
@@ -350,7 +334,7 @@ def time_encode(film: Path, tracked: Sequence[Tracked], info: SourceInfo) -> Tim
 def run_process(settings: Settings, film: Path, frames: int) -> Process:
     """`fkp-track film --out ... --keypoints ...` in a new process, observed through its log and its exit."""
     start = perf_counter()
-    with subprocess.Popen(_command(settings, film), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(_command(settings.options, film), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         log = []
         first_s = peak_mb = first_cpu_s = cpu_s = None
@@ -366,15 +350,15 @@ def run_process(settings: Settings, film: Path, frames: int) -> Process:
     return Process(first_s - start, (frames - 1) / (end - first_s), peak_mb, cpu_s_per_frame)
 
 
-def _command(settings: Settings, film: Path) -> list[str]:
+def _command(options: Options, film: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "tracker.commands.track", str(film), "-v", "--overwrite", "--no-show"),
         *("--out", str(film.with_name("out.mp4")), "--keypoints", str(film.with_name("out.jsonl"))),
-        *("--threads", str(settings.threads), "--backend", settings.backend),
-        *("--precision", settings.precision, "--device", str(settings.device)),
-        *(() if settings.keep_compiled else ("--no-cache",)),
-        *("--detector", settings.detector, "--detect-every", str(settings.detect_every)),
-        *(() if settings.weights is None else ("--weights", str(settings.weights))),
+        *("--threads", str(options.threads), "--backend", options.backend),
+        *("--precision", options.precision, "--device", str(options.device)),
+        *(() if options.keep_compiled else ("--no-cache",)),
+        *("--detector", options.detector, "--detect-every", str(options.pace)),
+        *(() if options.weights is None else ("--weights", str(options.weights))),
     ]
 
 
@@ -452,10 +436,10 @@ def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> d
         "frames": len(recording.frames),
         "faces_per_frame": round(statistics.fmean(len(each.faces) for each in stages.tracked), 2),
         "detector": stages.detector,
-        "detect_every": settings.detect_every,
+        "detect_every": settings.options.pace,
         "backend": stages.backend,
         "weights_sha256": stages.weights_sha256,
-        "threads": settings.threads,
+        "threads": settings.options.threads,
     }
 
 

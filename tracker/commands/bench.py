@@ -72,20 +72,8 @@ def command(**words: Any) -> None:
         return
     from tracker.bench.speed import Settings, measure, measure_steadiness, print_table
 
-    settings = Settings(
-        source=words["source"],
-        frames=words["frames"],
-        detector=options.detector,
-        detect_every=options.pace,
-        backend=options.backend,
-        weights=options.weights,
-        threads=options.threads,
-        precision=options.precision,
-        device=options.device,
-        keep_compiled=options.keep_compiled,
-        peer=words["peer"],
-        peer_model=words["peer_model"],
-    )
+    asked = {name: words[name] for name in ("source", "frames", "peer", "peer_model")}
+    settings = Settings(**asked, options=options)
     results = measure_steadiness(settings) if words["steadiness"] else measure(settings)
     if words["as_json"]:
         print(json.dumps(results, indent=2))

@@ -63,7 +63,8 @@ class RecentRate:
 class Timed(Generic[P, R]):
     """A stage that records the duration of each call, and otherwise behaves like the stage itself."""
 
-    def __init__(self, name: str, stage: Callable[P, R], without: "Timed[..., Any] | None") -> None:
+    def __init__(self, name: str, stage: Callable[P, R], *, without: "Timed[..., Any] | None" = None) -> None:
+        """Time spent in the timed stage `without` does not count."""
         self.name = name
         self.durations_s: list[float] = []
         self.total_s = 0.0
@@ -89,8 +90,3 @@ class Timed(Generic[P, R]):
 
     def _inner_total_s(self) -> float:
         return 0.0 if self._without is None else self._without.total_s
-
-
-def timed(name: str, stage: Callable[P, R], *, without: Timed[..., Any] | None = None) -> Timed[P, R]:
-    """`stage`, timed as `name`.  Time spent in the timed stage `without` does not count."""
-    return Timed(name, stage, without)
