@@ -8,7 +8,9 @@ output with its final name and `done` is complete and ours, whenever the batch w
 import json
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
@@ -28,10 +30,12 @@ State = Literal["missing", "done", "stale", "interrupted", "foreign"]
 class Ledger:
     """The record of one output folder, locked by one batch at a time; use it in a `with` block."""
 
-    def __init__(self, path: Path, file: "_Appended | _Rewritten", entries: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, path: Path, append: Callable[[bytes], None], file: FileIO | None, content: bytes) -> None:
+        """`append` adds a line to the record, whose `content` is known; `file` is the open and locked one, if any."""
         self.path = path
+        self._append = append
         self._file = file
-        self._entries = entries
+        self._entries = _entries(path, content)
 
     def state(self, output: str, origin: dict[str, Any]) -> State:
         """The state of the output `output`.
@@ -52,7 +56,7 @@ class Ledger:
     def write(self, entry: dict[str, Any]) -> None:
         """Append one line.  Raises SinkError when the disk is full."""
         try:
-            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._append(json.dumps(entry).encode() + b"\n")
         except OSError as error:
             raise _no_room(self.path, error) from error
         _take(self._entries, entry)
@@ -61,7 +65,8 @@ class Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def open_ledger(folder: Path) -> Ledger:
@@ -74,7 +79,7 @@ def open_ledger(folder: Path) -> Ledger:
     path = folder / NAME
     if is_url(folder):
         content = path.read_bytes() if path.exists() else b""
-        return Ledger(path, _Rewritten(path, content), _entries(path, content))
+        return Ledger(path, _rewriting(path, content), None, content)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)
@@ -85,55 +90,43 @@ def open_ledger(folder: Path) -> Ledger:
         raise SinkError(f"another batch is writing to {folder}; wait for it, or choose another folder")
     file.seek(0)
     content = file.read()
-    sheet = _Appended(file)
+    append = partial(_append, file)
     if content and not content.endswith(b"\n"):
         try:
-            sheet.write(b"\n")  # a kill cut the last line: end it here
+            append(b"\n")  # a kill cut the last line: end it here
         except OSError as error:
-            sheet.close()
+            file.close()
             raise _no_room(path, error) from error
-    return Ledger(path, sheet, _entries(path, content))
+    return Ledger(path, append, file, content)
 
 
 def _no_room(path: Path, error: OSError) -> SinkError:
     return SinkError(f"cannot write {path}: {error.strerror}; make room, then run the same command again")
 
 
-class _Appended:
-    """A record on a disk: a line is written completely, or not at all if there is no room."""
-
-    def __init__(self, file: FileIO) -> None:
-        self._file = file
-
-    def write(self, line: bytes) -> None:
-        start = self._file.seek(0, os.SEEK_END)
-        rest = memoryview(line)
-        try:
-            while rest:  # a nearly full disk accepts a part and refuses the rest
-                rest = rest[self._file.write(rest) :]
-        except OSError:
-            with suppress(OSError):
-                self._file.truncate(start)
-            raise
-
-    def close(self) -> None:
-        self._file.close()
+def _append(file: FileIO, line: bytes) -> None:
+    """Write the line completely, or not at all if there is no room."""
+    start = file.seek(0, os.SEEK_END)
+    rest = memoryview(line)
+    try:
+        while rest:  # a nearly full disk accepts a part and refuses the rest
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with suppress(OSError):
+            file.truncate(start)
+        raise
 
 
-class _Rewritten:
-    """A record at a URL: few storages can append, so each line writes the whole record again."""
+def _rewriting(path: Path, content: bytes) -> Callable[[bytes], None]:
+    """For a record at a URL: few storages can append, so each line writes the whole record again."""
 
-    def __init__(self, path: Path, content: bytes) -> None:
-        self._path = path
-        self._content = content
+    def append(line: bytes) -> None:
+        nonlocal content
+        content += line
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
-    def write(self, line: bytes) -> None:
-        self._content += line
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_bytes(self._content)
-
-    def close(self) -> None:
-        pass
+    return append
 
 
 def _entries(path: Path, content: bytes) -> dict[str, dict[str, Any]]:

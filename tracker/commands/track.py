@@ -107,9 +107,9 @@ def command(**words: Any) -> None:
     named = tuple(words["sources"] or ())
     options = from_words(Options, words)
     _refuse_outputs_as_sources(named)
-    _refuse_two_sources(named, options)
-    _refuse_idle_lead(named, options)
-    _refuse_camera_options(named, options)
+    if options.demo + (options.camera is not None) + bool(named) > 1:
+        raise typer.BadParameter("give only one of SOURCE, --camera and --demo")
+    _refuse_idle_options(named, options)
     from tracker.batch.run import is_batch
 
     split = values(Batch, words)
@@ -145,20 +145,18 @@ def _print_cameras() -> None:
         log.warning("no camera found; connect one, or try: fkp-track --demo")
 
 
-def _refuse_camera_options(sources: Sequence[Path], options: Options) -> None:
+def _refuse_idle_options(sources: Sequence[Path], options: Options) -> None:
+    """A lead for points that are not live, or wishes for a camera if there is none."""
+    films = [source for source in sources if not isinstance(source, StreamUrl)]
+    looks_ahead = options.smooth is None and bool(films) and options.writes_files
+    if options.lead_ms and (looks_ahead or options.smooth in ("offline", "off")):
+        raise typer.BadParameter("works only with live points; add --smooth live", param_hint="--lead")
     given = [name for name in ("width", "height", "fps", "backend_api") if getattr(options, name) is not None]
     other = options.demo or isinstance(options.camera, StreamUrl) or (sources and STDIN not in sources)
     if given and other:
         raise typer.BadParameter(
             "works only with cameras and frames on standard input", param_hint=f"--{given[0].replace('_', '-')}"
         )
-
-
-def _refuse_idle_lead(sources: Sequence[Path], options: Options) -> None:
-    films = [source for source in sources if not isinstance(source, StreamUrl)]
-    looks_ahead = options.smooth is None and bool(films) and options.writes_files
-    if options.lead_ms and (looks_ahead or options.smooth in ("offline", "off")):
-        raise typer.BadParameter("works only with live points; add --smooth live", param_hint="--lead")
 
 
 def _refuse_outputs_as_sources(sources: Sequence[Path]) -> None:
@@ -172,11 +170,6 @@ def _refuse_outputs_as_sources(sources: Sequence[Path]) -> None:
     if len(sources) > 1 and missing == [last] and last.suffix.lower() in (*WRITTEN_FILMS, *RECORDS):
         option = "--out" if last.suffix.lower() in WRITTEN_FILMS else "--keypoints"
         raise typer.BadParameter(f"{last} does not exist; to write it: {option} {last}")
-
-
-def _refuse_two_sources(sources: Sequence[Path], options: Options) -> None:
-    if options.demo + (options.camera is not None) + bool(sources) > 1:
-        raise typer.BadParameter("give only one of SOURCE, --camera and --demo")
 
 
 def _refuse_clashing_outputs(options: Options) -> None:

@@ -204,18 +204,11 @@ def clear_leftovers(targets: Collection[Path], *, keep: bool) -> None:
     """
     wanted = {(target.parent, _short_stem(target), target.suffix) for target in targets}
     for folder in {target.parent for target in targets}:
-        for path in _entries(folder):
-            name = PARTIAL_STEM.fullmatch(path.stem)
-            if name and (folder, name["stem"], path.suffix) in wanted and path.is_file():
-                _clear(path, keep=keep)
-
-
-def _entries(folder: Path) -> list[Path]:
-    """The entries of a folder; none if it cannot be read."""
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
+        with suppress(OSError):  # a folder that cannot be read
+            for path in folder.iterdir():
+                name = PARTIAL_STEM.fullmatch(path.stem)
+                if name and (folder, name["stem"], path.suffix) in wanted and path.is_file():
+                    _clear(path, keep=keep)
 
 
 def _clear(path: Path, *, keep: bool) -> None:
