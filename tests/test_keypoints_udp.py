@@ -97,14 +97,14 @@ def test_a_receiver_that_comes_late_misses_no_later_frame(receiver):
 
 
 def test_what_cannot_leave_now_is_dropped_and_said_once(receiver, caplog):
-    datagrams = open_datagrams(address_of(receiver), lambda tracked: [])
+    datagrams = open_datagrams(address_of(receiver), lambda payload: [payload])
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            datagrams.send(b"x" * 70_000)  # more than any IPv4 datagram holds
+            datagrams.write(b"x" * 70_000)  # more than any IPv4 datagram holds
         assert len(caplog.records) == 1
-        datagrams.send(b"fits")
+        datagrams.write(b"fits")
         assert receiver.recv(100) == b"fits"
-        datagrams.send(b"x" * 70_000)
+        datagrams.write(b"x" * 70_000)
         assert len(caplog.records) == 2
     datagrams.close()
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import perf_counter
 
 from tracker.batch.plan import Task
@@ -82,10 +82,7 @@ def open_report(total: int, already: int, records: str) -> Iterator[Report]:
     """A report with a bar where stderr is a terminal, with a line per film elsewhere; at its end it tells the sum."""
     report = Report(total, already)
     try:
-        if sys.stderr.isatty():
-            with _bar(total, already) as report.show:
-                yield report
-        else:
+        with _bar(total, already) if sys.stderr.isatty() else nullcontext(_tell) as report.show:
             yield report
     finally:
         report.close(records)
@@ -103,13 +100,8 @@ def _bar(total: int, already: int) -> Iterator[Callable[[int, int, str | None], 
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("films"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[frames]} frames"),
-        TimeLeft(),
-    )
+    of_films, of_frames = TextColumn("films"), TextColumn("{task.fields[frames]} frames")
+    columns = (of_films, BarColumn(), MofNCompleteColumn(), of_frames, TimeLeft())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=total, completed=already, frames=0)
 

@@ -8,13 +8,14 @@ Annotations are written first, as they arrive; images wait in memory, about 150 
 """
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 from tracker.drawing.skeleton import PAIRS
-from tracker.sinks.contract import Sink
-from tracker.sinks.keypoints.record import Header, Output, open_output, record_of
+from tracker.sinks.contract import Sink, Writer
+from tracker.sinks.keypoints.record import Header, open_output, record_of
 from tracker.spec import KEYPOINTS
 from tracker.types import Tracked
 
@@ -22,45 +23,34 @@ VISIBLE = 2
 CATEGORY_ID = 1
 
 
-class Coco:
-    """A COCO document being written."""
+def open_coco(path: Path, header: Header, overwrite: bool) -> Sink:
+    """Begin a COCO document.  Raises SinkError as `open_output` does."""
+    output = open_output(path, overwrite=overwrite)
+    skeleton = [[start + 1, end + 1] for start, end in PAIRS]
+    kind = {"id": CATEGORY_ID, "name": "face", "supercategory": "person", "keypoints": KEYPOINTS, "skeleton": skeleton}
+    info = {"description": "facial keypoints by fkp", **dataclasses.asdict(header)}
+    output.write(f'{{"info": {_json(info)},\n"categories": {_json([kind])},\n"annotations": [')
+    images: list[str] = []
+    ids = itertools.count(1)  # pycocotools takes 0 for none
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._images: list[str] = []
-        self._faces = 0
-
-    def write(self, tracked: Tracked) -> None:
-        """Append the frame's annotations.  Raises SinkError when they cannot be written."""
-        self._output.has_frames = True
+    def write(tracked: Tracked) -> None:
+        output.has_frames = True
         record = record_of(tracked)
         height, width = tracked.frame.image.shape[:2]
         name = record.get("image", f"frame_{record['frame']:06}.png")
         image = {"id": record["frame"], "file_name": name, "width": width, "height": height}
-        self._images.append(_json(image | {"frame": record["frame"], "time": record["time"]}))
-        for face in record["faces"]:
-            before = "," if self._faces else ""
-            self._faces += 1  # ids begin at 1: pycocotools takes 0 for none
-            self._output.write(
-                f"{before}\n{_json({'id': self._faces, 'image_id': record['frame'], **_annotation(face)})}"
-            )
+        images.append(_json(image | {"frame": record["frame"], "time": record["time"]}))
+        for face, number in zip(record["faces"], ids, strict=False):
+            before = "," if number > 1 else ""
+            output.write(f"{before}\n{_json({'id': number, 'image_id': record['frame'], **_annotation(face)})}")
 
-    def close(self) -> None:
-        """Write the images and move the file into place, unless writing failed; a second call does nothing."""
-        if not self._output.closed:
-            images = ",\n".join(self._images)
-            self._output.write(f'\n],\n"images": [\n{images}\n]}}\n')
-            self._output.close()
+    def close() -> None:
+        if not output.closed:
+            joined = ",\n".join(images)
+            output.write(f'\n],\n"images": [\n{joined}\n]}}\n')
+            output.close()
 
-
-def open_coco(path: Path, header: Header, overwrite: bool) -> Sink:
-    """Begin a COCO document.  Raises SinkError when `path` exists without `overwrite`, or cannot be written."""
-    output = open_output(path, overwrite=overwrite)
-    skeleton = [[start + 1, end + 1] for start, end in PAIRS]
-    face = {"id": CATEGORY_ID, "name": "face", "supercategory": "person", "keypoints": KEYPOINTS, "skeleton": skeleton}
-    info = {"description": "facial keypoints by fkp", **dataclasses.asdict(header)}
-    output.write(f'{{"info": {_json(info)},\n"categories": {_json([face])},\n"annotations": [')
-    return Coco(output)
+    return Writer(write, close)
 
 
 def _annotation(face: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import astuple
 
 import pylsl
 
-from tracker.sinks.contract import Sink
+from tracker.sinks.contract import Sink, Writer
 from tracker.sinks.keypoints.record import Header
 from tracker.sources.contract import SourceInfo
 from tracker.spec import COLUMNS, KEYPOINTS
@@ -32,26 +32,8 @@ KIND = "MoCap"
 """What LSL calls streams of positions."""
 
 
-class Lsl:
-    """An outlet; listeners get every sample from then on."""
-
-    def __init__(self, outlet: pylsl.StreamOutlet, clock_zero: float | None) -> None:
-        self._outlet = outlet
-        self._clock_zero = clock_zero
-
-    def write(self, tracked: Tracked) -> None:
-        """Send one frame; it never waits."""
-        now = pylsl.local_clock()
-        late_s = 0.0 if self._clock_zero is None else time.perf_counter() - self._clock_zero - tracked.frame.timestamp
-        self._outlet.push_sample(sample_of(tracked), now - late_s)
-
-    def close(self) -> None:
-        """End the stream; a second call does nothing."""
-        self._outlet = None
-
-
 def open_lsl(name: str, info: SourceInfo, header: Header) -> Sink:
-    """Announce the stream `name` on this network."""
+    """Announce the stream `name` on this network; listeners get every sample from then on."""
     rate = pylsl.IRREGULAR_RATE if info.rate is None else float(info.rate)
     stream = pylsl.StreamInfo(name, KIND, len(CHANNELS), rate, pylsl.cf_float32, f"fkp {info.name}")
     about = stream.desc()
@@ -61,7 +43,18 @@ def open_lsl(name: str, info: SourceInfo, header: Header) -> Sink:
         channel.append_child_value("label", label).append_child_value("unit", unit)
     for key, value in (("width", header.width), ("height", header.height), ("weights_sha256", header.weights_sha256)):
         about.append_child_value(key, str(value))
-    return Lsl(pylsl.StreamOutlet(stream), info.clock_zero)
+    outlet = pylsl.StreamOutlet(stream)
+
+    def write(tracked: Tracked) -> None:
+        now = pylsl.local_clock()
+        late_s = 0.0 if info.clock_zero is None else time.perf_counter() - info.clock_zero - tracked.frame.timestamp
+        outlet.push_sample(sample_of(tracked), now - late_s)
+
+    def close() -> None:
+        nonlocal outlet
+        outlet = None  # which ends the stream
+
+    return Writer(write, close)
 
 
 def sample_of(tracked: Tracked) -> list[float]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tracker.sinks.contract import Sink
-from tracker.sinks.keypoints.csv import Csv
-from tracker.sinks.keypoints.record import MM_DECIMALS, PX_DECIMALS, SCORE_DECIMALS, TIME_DECIMALS, Header, open_output
+from tracker.sinks.keypoints.csv import open_rows
+from tracker.sinks.keypoints.record import MM_DECIMALS, PX_DECIMALS, SCORE_DECIMALS, TIME_DECIMALS, Header
 from tracker.spec import INDEX
 from tracker.types import Pose, Tracked
 
@@ -49,7 +49,7 @@ _ROWS = [INDEX[name] for name in IBUG.values()]
 
 def open_openface(path: Path, header: Header, overwrite: bool) -> Sink:
     """Begin a CSV file in OpenFace's layout, which has no place for `header`.  Raises SinkError as `open_csv` does."""
-    return Csv(open_output(path, overwrite=overwrite), COLUMNS, rows_of)
+    return open_rows(path, COLUMNS, rows_of, overwrite=overwrite)
 
 
 def rows_of(tracked: Tracked) -> Iterator[list[Any]]:
