@@ -451,6 +451,14 @@ def test_links_that_lead_to_themselves_are_failures_of_their_own(
         open_partial(Path("a.mp4"), overwrite=True)
 
 
+@posix
+def test_whoever_may_use_little_memory_is_told_before_libraries_crash() -> None:
+    command = ["sh", "-c", 'ulimit -v 450000; exec "$@"', "-", *FKP_TRACK, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "may use only 460 MB of memory (ulimit -v), and may need 1,500" in done.stderr
+
+
 def catches(pid: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for the signal."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -26,6 +26,8 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.Signals[HANGUP])
 PATIENCE_S = 3.0
 """A second signal this long after the first ends the program immediately."""
 
+NEEDED_BYTES = 1_500_000_000
+"""Of address space, most of it never used; an annotated film needs 1.2 GB."""
 
 NO_LIBRARY = ("cannot open shared object file", "DLL load failed", "Library not loaded")
 """Error texts of Linux, Windows and macOS when a compiled module misses a system library."""
@@ -59,6 +61,7 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
         if number in STOPS[:2] or signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants no hangup
             signal.signal(number, _stop)
     _occupy_standard_streams()
+    _warn_of_little_memory(name)
     _watch_for_impatience(name)
     _outlive_the_console()
     try:
@@ -85,6 +88,17 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
 
 def _tell(name: str, message: str) -> None:
     print(f"{name}: {printable(message)}", file=sys.stderr)
+
+
+def _warn_of_little_memory(name: str) -> None:
+    """Without it, libraries crash or call good films damaged."""
+    if sys.platform != "win32":
+        import resource
+
+        allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if 0 <= allowed < NEEDED_BYTES:
+            told = f"{allowed // 10**6:,} MB of memory (ulimit -v), and may need {NEEDED_BYTES // 10**6:,}"
+            _tell(name, f"warning: this program may use only {told}; it can fail in any way: ulimit -v unlimited")
 
 
 def _occupy_standard_streams() -> None:
