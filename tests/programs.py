@@ -18,32 +18,47 @@ import pytest
 from train import cli
 
 FKP_TRACK = (sys.executable, "-m", "tracker.commands.track")
+TRACK = "from tracker.commands.track import main; main()"
+BENCH = "from tracker.commands.bench import main; main()"
 
 
-def fkp_track(*args: str | Path, cwd: Path, timeout: float = 60, **how: object) -> subprocess.CompletedProcess:
+def fkp_track(*args: str | Path, cwd: Path, timeout: float | None = 60, **how: object) -> subprocess.CompletedProcess:
     """Run it to its end on a machine without a display; `how` goes to `subprocess.run`."""
-    words, environment = [*map(str, args)], headless()
-    if not how and sys.platform == "linux" and environment == _environment():
-        return _forked(words, cwd, timeout)
-    command = [*FKP_TRACK, *words]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False, **how
-    )
+    if how:
+        command = [*FKP_TRACK, *map(str, args)]
+        how |= {"capture_output": True, "text": True}
+        return subprocess.run(command, cwd=cwd, env=headless(), timeout=timeout, check=False, **how)
+    return run_code(TRACK, "fkp-track", *args, cwd=cwd, timeout=timeout)
 
 
-def _forked(words: list[str], cwd: Path, timeout: float) -> subprocess.CompletedProcess:
+def run_code(
+    code: str, name: str, *args: str | Path, cwd: Path | None = None, timeout: float | None = 120, **environment: str
+) -> subprocess.CompletedProcess:
+    """Run Python code as the program `name`, in a child of a process that has loaded ours; without fork, in a new one.
+
+    `environment` is there when the code runs, but not when the interpreter and our modules start.
+    """
+    words, known = [name, *map(str, args)], headless() | environment
+    folder = str(cwd or Path.cwd())
+    if sys.platform == "linux":
+        return _forked({"code": code, "words": words, "cwd": folder, "environment": known}, timeout)
+    command = [sys.executable, "-c", f"import sys; sys.argv[0] = {name!r}\n{code}", *words[1:]]
+    texts = {"capture_output": True, "text": True}
+    return subprocess.run(command, cwd=folder, env=known, timeout=timeout, check=False, **texts)
+
+
+def _forked(run: dict[str, object], timeout: float | None) -> subprocess.CompletedProcess:
     """The run as a child of the nursery; both are killed if it takes too long."""
     nursery = _nursery()
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-        run = {"words": words, "cwd": str(cwd), "out": out.name, "err": err.name}
-        print(json.dumps(run), file=nursery.stdin, flush=True)
+        print(json.dumps(run | {"out": out.name, "err": err.name}), file=nursery.stdin, flush=True)
         if not select.select([nursery.stdout], [], [], timeout)[0]:
             os.killpg(nursery.pid, signal.SIGKILL)
             _nursery.cache_clear()
-            raise subprocess.TimeoutExpired(words, timeout)
+            raise subprocess.TimeoutExpired(run["words"], timeout)
         code = int(nursery.stdout.readline())
-        said = (Path(file.name).read_text() for file in (out, err))
-        return subprocess.CompletedProcess(words, code, *said)
+        said = (file.read().decode(errors="surrogateescape") for file in (out, err))
+        return subprocess.CompletedProcess(run["words"], code, *said)
 
 
 @cache

@@ -317,9 +317,8 @@ def test_urls_and_clusters_name_the_extra_that_they_need(
     module: str, words: list[str], film: Path, tmp_path: Path
 ) -> None:
     lay(tmp_path, film, "films/a.mp4")
-    run = f"import sys; sys.modules[{module!r}] = None; from tracker.commands.track import main; main()"
-    command = [sys.executable, "-c", run, *words, "--keypoints", "points"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    code = f"import sys; sys.modules[{module!r}] = None; {programs.TRACK}"
+    done = programs.run_code(code, "fkp-track", *words, "--keypoints", "points", cwd=tmp_path)
     assert done.returncode in (3, 5)
     assert 'pip install "fkp[ray]"' in done.stderr.splitlines()[-1] + done.stderr.splitlines()[0]
     assert "Traceback" not in done.stderr

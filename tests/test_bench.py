@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from programs import BENCH, run_code
 
 from tracker.api import Tracker
 from tracker.backends.weights import DEFAULT_DIR, load
@@ -26,11 +26,12 @@ try:
 except ImportError:
     mediapipe = None
 
-FKP_BENCH = (sys.executable, "-m", "tracker.commands.bench")
+ONE_PROCESS = f"from tracker.bench import speed; speed.PROCESSES = 1; {BENCH}"
+"""A single run of `fkp-track` beside the stages instead of three."""
 
 
-def run_bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*FKP_BENCH, *words], capture_output=True, text=True, timeout=120, check=False)
+def run_bench(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    return run_code(ONE_PROCESS, "fkp-bench", *words)
 
 
 @pytest.fixture(scope="module")

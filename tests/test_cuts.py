@@ -1,5 +1,6 @@
 """Where a shot ends, on films cut together from synthetic cameras and noise of every kind."""
 
+from functools import cache
 from itertools import product
 
 import cv2
@@ -13,6 +14,7 @@ from tracker.types import Frame
 RATES = [5, 10, 30]
 
 
+@cache
 def scene(seed: int) -> np.ndarray:
     """A picture with shapes of every size, (480, 640, 3)."""
     rng = np.random.default_rng(seed)
@@ -25,6 +27,7 @@ def cuts_in(images: list[np.ndarray], rate: float = 30) -> list[int]:
     return [index for index, image in enumerate(images) if cuts(Frame(image, index, index / rate))]
 
 
+@cache
 def film(motion: object, rate: int, seconds: float = 3.0) -> list[np.ndarray]:
     return [shot.frame.image for shot in SyntheticCamera(astronaut(), motion, rate=rate, seconds=seconds)]
 

@@ -22,7 +22,7 @@ import numpy as np
 import programs
 import pytest
 from numpy.typing import NDArray
-from programs import FKP_TRACK, headless
+from programs import FKP_TRACK, TRACK, headless, run_code
 
 from tracker import Tracker
 from tracker.app.progress import Tally
@@ -219,8 +219,6 @@ def stopped(*args):
     return original(*args)
 
 {owner}.{name} = stopped
-from tracker.commands.track import main
-main()
 """
 
 
@@ -238,11 +236,9 @@ main()
 def test_a_stop_while_outputs_are_opened_or_closed_leaves_nothing_half_done(
     package: str, owner: str, name: str, made: list[str], number: str, code: int, film: Path, tmp_path: Path
 ) -> None:
-    script = STOPPED_IN.format(package=package, owner=owner, name=name, number=number)
-    args = [str(film), "--out", "out.mp4", "--keypoints", "out.jsonl", "--backend", "cpu"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *args], cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False
-    )
+    script = STOPPED_IN.format(package=package, owner=owner, name=name, number=number) + TRACK
+    args = (film, "--out", "out.mp4", "--keypoints", "out.jsonl", "--backend", "cpu")
+    done = run_code(script, "fkp-track", *args, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == made
@@ -294,8 +290,6 @@ def count(self, *args):
         signal.raise_signal(signal.SIGHUP)
 
 Tally.count = count
-from tracker.commands.track import main
-main()
 """
 
 
@@ -305,9 +299,8 @@ main()
 def test_a_closed_terminal_finishes_the_outputs_unless_nohup_said_otherwise(
     ignored: bool, code: int, frames: int, film: Path, tmp_path: Path
 ) -> None:
-    args = [str(film), "--out", "out.mp4", "--keypoints", "out.jsonl", "--backend", "cpu", "--smooth", "live"]
-    command = [sys.executable, "-c", CLOSED_TERMINAL.format(ignored=ignored), *args]
-    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
+    args = (film, "--out", "out.mp4", "--keypoints", "out.jsonl", "--backend", "cpu", "--smooth", "live")
+    done = run_code(CLOSED_TERMINAL.format(ignored=ignored) + TRACK, "fkp-track", *args, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert len(frames_of(tmp_path / "out.mp4")) == frames
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1 + frames
@@ -335,14 +328,16 @@ process.run_program(app, "fkp-track")
 
 
 @posix
-@pytest.mark.parametrize("in_library", [False, True])
-@pytest.mark.parametrize(("last_s", "ends_at_once"), [(0.7, False), (1.5, True)])
-def test_a_second_ctrl_c_after_a_while_ends_at_once(last_s: float, ends_at_once: bool, in_library: bool) -> None:
-    script = IMPATIENT.format(last_s=last_s, in_library=in_library)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 130
-    assert ("ended at once" in done.stderr) == ends_at_once
-    assert ("waited" in done.stdout) != ends_at_once
+def test_a_second_ctrl_c_after_a_while_ends_at_once() -> None:
+    cases = [(last_s, in_library) for last_s in (0.7, 1.5) for in_library in (False, True)]
+    scripts = [IMPATIENT.format(last_s=last_s, in_library=in_library) for last_s, in_library in cases]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen([sys.executable, "-c", script], **pipes) for script in scripts]
+    for (last_s, _), process in zip(cases, running, strict=True):
+        said, told = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert ("ended at once" in told) == (last_s > 1)
+        assert ("waited" in said) == (last_s < 1)
 
 
 @pytest.mark.slow
@@ -391,7 +386,7 @@ run_program(app, "fkp-track")
 
 def test_a_stop_that_a_starting_module_calls_a_failure_is_a_stop() -> None:
     """Compiled modules wrap what is raised while they are imported: ONNX Runtime's does."""
-    done = subprocess.run([sys.executable, "-c", STOPPED_WHILE_STARTING], capture_output=True, text=True, check=False)
+    done = run_code(STOPPED_WHILE_STARTING, "fkp-track")
     assert (done.returncode, done.stderr) == (143, "")
 
 
@@ -413,7 +408,7 @@ run_program(app, "fkp-track")
 
 def test_a_stop_that_a_library_swallows_is_a_stop() -> None:
     """PyAV does while it waits for the writer of a pipe."""
-    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, check=False)
+    done = run_code(SWALLOWED, "fkp-track")
     assert (done.returncode, done.stderr) == (143, "")
 
 
@@ -430,7 +425,7 @@ REFUSALS = {
 @pytest.mark.parametrize("fault", REFUSALS)
 def test_what_the_system_refuses_is_one_message(fault: str, tmp_path: Path) -> None:
     code = f"from tracker.support.process import run_program as run; run(lambda: exec({REFUSALS[fault]!r}), 'fkp')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_code(code, "fkp", cwd=tmp_path)
     assert done.returncode == 1
     assert re.fullmatch(r"fkp: .+\n", done.stderr)
 
@@ -495,7 +490,7 @@ def test_keypoints_to_a_stdout_that_is_closed_are_one_message(film: Path, tmp_pa
 @posix
 @pytest.mark.parametrize(
     ("columns", "settings"),
-    [(0, {"TERM": "dumb"}), (1, {"TERM": "dumb"}), (1, {"TERM": "xterm", "NO_COLOR": "1"}), (80, {"TERM": "none"})],
+    [(0, {"TERM": "dumb"}), (1, {"TERM": "xterm", "NO_COLOR": "1"}), (80, {"TERM": "none"})],
 )
 def test_a_terminal_without_width_or_colour_is_good_enough(
     columns: int, settings: dict[str, str], film: Path, tmp_path: Path

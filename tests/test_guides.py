@@ -2,12 +2,11 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+from programs import run_code
 
 from tracker import errors
 from tracker.backends.weights import load
@@ -28,9 +27,8 @@ def text(path: Path) -> str:
 @cache
 def options_of(*command: str) -> frozenset[str]:
     """The options in the help of a program and, for fkp-train, of one of its commands."""
-    done = subprocess.run(
-        [sys.executable, "-m", MODULES[command[0]], *command[1:], "--help"], capture_output=True, text=True, check=True
-    )
+    done = run_code(f"from {MODULES[command[0]]} import main; main()", *command, "--help")
+    assert done.returncode == 0, done.stderr
     return frozenset(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", done.stdout))
 
 

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import run_code
 
 from tracker.drawing.styles import STYLES
 
 
 def shown(module: str, *args: str, columns: int = 80) -> list[str]:
     """The lines of --help on a terminal of that width."""
-    command = [sys.executable, "-m", module, *args, "--help"]
-    environment = os.environ | {"COLUMNS": str(columns)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = run_code(f"from {module} import main; main()", "program", *args, "--help", COLUMNS=str(columns))
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
@@ -59,32 +59,28 @@ def test_a_wider_terminal_makes_the_help_shorter() -> None:
 
 COMPLETE = """
 eval "$(fkp-track --show-completion bash)"
-COMP_WORDS=(fkp-track "$@")
-COMP_CWORD=$#
-$(complete -p fkp-track | sed 's/.* -F \\([^ ]*\\).*/\\1/') fkp-track
-printf '%s\\n' "${COMPREPLY[@]}"
+completion=$(complete -p fkp-track | sed 's/.* -F \\([^ ]*\\).*/\\1/')
+for typed in "$@"; do
+    COMP_WORDS=(fkp-track "${typed%%=*}")
+    [[ $typed == *=* ]] && COMP_WORDS+=("${typed#*=}")
+    COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    $completion fkp-track
+    echo "${COMPREPLY[@]}"
+done
 """
-"""A bash that has just learned our completion, and is asked to complete the last of its words."""
+"""A bash that has just learned our completion, and is asked to complete each of its words, or what follows a `=`."""
+OFFERED = {"--sty": {"--style"}, "--style=": set(STYLES), "--backend=a": {"auto"}, "--list": {"--list-cameras"}}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        (["--sty"], {"--style"}),
-        (["--style", ""], set(STYLES)),
-        (["--backend", "a"], {"auto"}),
-        (["--list"], {"--list-cameras"}),
-    ],
-)
-def test_bash_completes_options_and_their_values(words: list[str], offered: set[str]) -> None:
+def test_bash_completes_options_and_their_values() -> None:
     bash, scripts = shutil.which("bash"), Path(sys.executable).parent
     if bash is None or not (scripts / "fkp-track").exists():
         pytest.skip("needs bash and an installed fkp-track")
     environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-    command = [bash, "--norc", "-c", COMPLETE, "bash", *words]
+    command = [bash, "--norc", "-c", COMPLETE, "bash", *OFFERED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert {word for word in done.stdout.split() if word} == offered, done.stderr
+    assert [set(line.split()) for line in done.stdout.splitlines()] == list(OFFERED.values()), done.stderr
 
 
 @pytest.mark.slow

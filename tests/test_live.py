@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 import programs
 import pytest
-from programs import FKP_TRACK, headless
+from programs import FKP_TRACK, TRACK, headless, run_code
 
 from tracker.commands.parameters import filled_in
 from tracker.options import Options
@@ -175,39 +174,37 @@ def test_an_address_that_cannot_be_used_is_one_message(
     ],
 )
 def test_a_missing_extra_is_named(option: str, package: str, extra: str, tmp_path: Path) -> None:
-    code = "import sys; sys.modules[sys.argv.pop(1)] = None; from tracker.commands.track import main; main()"
-    command = [sys.executable, "-c", code, package, "--demo", option]
-    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
+    done = run_code(
+        f"import sys; sys.modules[{package!r}] = None; {TRACK}", "fkp-track", "--demo", option, cwd=tmp_path
+    )
     assert done.returncode == 6, done.stderr
     (message,) = done.stderr.splitlines()
     assert f'pip install "fkp[{extra}]"' in message
 
 
 DENY_SOCKETS = """
-import os, runpy, sys
+import os, sys
 def deny(event, _):
     if event.startswith("socket."):
         os.write(2, f"a socket was touched: {event}".encode())
         os._exit(99)  # an exception might be swallowed
 sys.addaudithook(deny)
-sys.argv = ["fkp-track", *sys.argv[1:]]
-runpy.run_module("tracker.commands.track", run_name="__main__")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "args",
-    [
-        ("face.mp4", "--out", "out.mp4", "--keypoints", "out.jsonl"),
-        ("--demo", "--detect-every", "auto", "--keypoints", "out.jsonl"),
-    ],
-)
-def test_tracking_touches_no_socket(args: tuple[str, ...], film: Path, tmp_path: Path) -> None:
-    shutil.copy(film, tmp_path / "face.mp4")
-    command = [sys.executable, "-c", DENY_SOCKETS, *args]
+def test_tracking_touches_no_socket(film: Path, tmp_path: Path) -> None:
+    """A process of its own, whose imports are watched too."""
+    command = [sys.executable, "-c", DENY_SOCKETS + TRACK, film, "--out", "out.mp4", "--keypoints", "out.jsonl"]
     subprocess.run(command, cwd=tmp_path, env=headless(), check=True, timeout=PATIENCE_S)
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) > SECONDS * RATE
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1 + SECONDS * RATE
+
+
+@pytest.mark.slow
+def test_the_demo_touches_no_socket(tmp_path: Path) -> None:
+    second = "import tracker.sources.demo as demo; demo.SECONDS = 1.0"
+    done = run_code(f"{DENY_SOCKETS}\n{second}\n{TRACK}", "fkp-track", "--demo", "--keypoints", "out.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
@@ -216,8 +213,7 @@ def test_only_the_option_that_says_so_opens_one(option: str, tmp_path: Path) -> 
     """And so the test above would see it."""
     if option == "--rerun":
         pytest.importorskip("rerun", reason="needs the extra rerun")
-    command = [sys.executable, "-c", DENY_SOCKETS, "--demo", option, "127.0.0.1:9000"]
-    done = subprocess.run(command, cwd=tmp_path, env=headless(), capture_output=True, text=True, check=False)
+    done = run_code(DENY_SOCKETS + TRACK, "fkp-track", "--demo", option, "127.0.0.1:9000", cwd=tmp_path)
     assert done.returncode == 99
     assert re.search(r"a socket was touched: socket\.", done.stderr)
 
