@@ -246,6 +246,8 @@ def measure_steadiness(settings: Settings) -> dict[str, Any]:
     """Everything that `fkp-bench --steadiness --json` prints; see `tracker.bench.steadiness`.  Raises FkpError."""
     options, weights = settings.options, load(settings.options.weights)
     cv2.setNumThreads(options.threads)
+    if settings.peer is not None:
+        open_peer(settings.peer_model).close()  # refused now, not after all paths
     with (
         closing(open_backend(options.backend, weights, options.runtime)) as backend,
         closing(open_detector(options.detector, threads=options.threads)) as detector,
