@@ -20,7 +20,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from functools import lru_cache
 from importlib import resources
@@ -76,8 +76,6 @@ LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
 COLORS = [f"#{red:02x}{green:02x}{blue:02x}" for blue, green, red in PALETTE]
 """Colours of the faces, by id modulo their number."""
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 class Shown(NamedTuple):
     """A frame as it is shown."""
@@ -122,58 +120,42 @@ class Newest:
         self._changed = asyncio.Event()
 
 
-class Page:
-    """The server's responses."""
+def routes_of(info: SourceInfo, newest: Newest, token: str | None, host: str) -> list[Route]:
+    """The three addresses and what they answer; `host` is the address that the server listens at."""
+    answers: dict[str, Callable[[], Response]] = {
+        "/": lambda: HTMLResponse(resources.files("tracker.sinks").joinpath("page.html").read_text("utf-8")),
+        "/stream": lambda: StreamingResponse(_parts(newest), media_type="multipart/x-mixed-replace; boundary=picture"),
+        "/events": lambda: StreamingResponse(_lines(info, newest), media_type="text/event-stream"),
+    }
 
-    def __init__(self, info: SourceInfo, newest: Newest, token: str | None, host: str) -> None:
-        """`host` is the address that the server listens at."""
-        self._info = info
-        self._newest = newest
-        self._token = token
-        self._names = LOOPBACK_NAMES | {host}
+    async def answer(request: Request) -> Response:
+        if token is None:
+            # A page elsewhere could point a name of its own at 127.0.0.1 and read along ("DNS rebinding").
+            allowed = request.url.hostname in LOOPBACK_NAMES | {host}
+        else:
+            allowed = hmac.compare_digest(request.query_params.get("token", "").encode(), token.encode())
+        if not allowed:
+            return PlainTextResponse("Open the address that fkp-track prints, with its token.\n", 403)
+        return answers[request.url.path]()
 
-    def routes(self) -> list[Route]:
-        """The three addresses."""
-        endpoints = {"/": self._page, "/stream": self._stream, "/events": self._events}
-        return [Route(path, self._guarded(endpoint)) for path, endpoint in endpoints.items()]
+    return [Route(path, answer) for path in answers]
 
-    def _guarded(self, endpoint: Endpoint) -> Endpoint:
-        async def guard(request: Request) -> Response:
-            if self._token is None:
-                # A page elsewhere could point a name of its own at 127.0.0.1 and read along ("DNS rebinding").
-                allowed = request.url.hostname in self._names
-            else:
-                given = request.query_params.get("token", "")
-                allowed = hmac.compare_digest(given.encode(), self._token.encode())
-            if not allowed:
-                return PlainTextResponse("Open the address that fkp-track prints, with its token.\n", 403)
-            return await endpoint(request)
 
-        return guard
+async def _parts(newest: Newest) -> AsyncIterator[bytes]:
+    """Each part ends with the boundary and none begins with it, because browsers show a part at its boundary."""
+    yield b"--picture\r\n"
+    async for shown in newest.read(PICTURES_PER_S):
+        jpeg = jpeg_of(shown.tracked)
+        head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\nX-Frame: {shown.tracked.frame.index}"
+        yield head.encode() + b"\r\n\r\n" + jpeg + b"\r\n--picture\r\n"
 
-    async def _page(self, _: Request) -> Response:
-        return HTMLResponse(resources.files("tracker.sinks").joinpath("page.html").read_text("utf-8"))
 
-    async def _stream(self, _: Request) -> Response:
-        return StreamingResponse(self._parts(), media_type="multipart/x-mixed-replace; boundary=picture")
-
-    async def _events(self, _: Request) -> Response:
-        return StreamingResponse(self._lines(), media_type="text/event-stream")
-
-    async def _parts(self) -> AsyncIterator[bytes]:
-        """Each part ends with the boundary and none begins with it, because browsers show a part at its boundary."""
-        yield b"--picture\r\n"
-        async for shown in self._newest.read(PICTURES_PER_S):
-            jpeg = jpeg_of(shown.tracked)
-            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\nX-Frame: {shown.tracked.frame.index}"
-            yield head.encode() + b"\r\n\r\n" + jpeg + b"\r\n--picture\r\n"
-
-    async def _lines(self) -> AsyncIterator[bytes]:
-        about = {"source": self._info.name, "width": self._info.width, "height": self._info.height, "colors": COLORS}
-        yield f"retry: 1000\nevent: about\ndata: {json.dumps(about)}\n\n".encode()
-        async for shown in self._newest.read(EVENTS_PER_S):
-            live = {"fps": shown.fps, "latency_ms": shown.latency_ms}
-            yield f"data: {json.dumps(record_of(shown.tracked) | live, allow_nan=False)}\n\n".encode()
+async def _lines(info: SourceInfo, newest: Newest) -> AsyncIterator[bytes]:
+    about = {"source": info.name, "width": info.width, "height": info.height, "colors": COLORS}
+    yield f"retry: 1000\nevent: about\ndata: {json.dumps(about)}\n\n".encode()
+    async for shown in newest.read(EVENTS_PER_S):
+        live = {"fps": shown.fps, "latency_ms": shown.latency_ms}
+        yield f"data: {json.dumps(record_of(shown.tracked) | live, allow_nan=False)}\n\n".encode()
 
 
 class Guarded(H11Protocol):
@@ -202,7 +184,7 @@ class Serve:
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(lambda _, context: log.debug("the page: %s", context.get("message")))
         self._newest = Newest(self._loop)
-        app = Starlette(routes=Page(info, self._newest, token, sock.getsockname()[0]).routes())
+        app = Starlette(routes=routes_of(info, self._newest, token, sock.getsockname()[0]))
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

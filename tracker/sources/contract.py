@@ -48,32 +48,26 @@ class SourceInfo:
         return self.kind in ("film", "demo")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """Frames, once, in order; use it in a `with` block.
 
     Iterating raises SourceError when reading breaks off for good.
     """
 
-    def __init__(
-        self,
-        info: SourceInfo,
-        frames: Iterable[Frame],
-        close: Callable[[], object],
-        skipped: Callable[[], int] = lambda: 0,
-    ) -> None:
-        """`close` frees everything and ends a waiting iteration; it may be called twice, and from another thread."""
-        self.info = info
-        self.close = close
-        self._frames = frames
-        self._skipped = skipped
+    info: SourceInfo
+    frames: Iterable[Frame]
+    close: Callable[[], object]
+    """Frees everything and ends a waiting iteration; may be called twice, and from another thread."""
+    count_skipped: Callable[[], int] = lambda: 0
 
     @property
     def skipped(self) -> int:
         """How much could not be read so far: corrupt packets, unreadable pictures."""
-        return self._skipped()
+        return self.count_skipped()
 
     def __iter__(self) -> Iterator[Frame]:
-        return iter(self._frames)
+        return iter(self.frames)
 
     def __enter__(self) -> "Source":
         return self
