@@ -113,8 +113,7 @@ class Video:
         if self._closed:
             return
         self._closed = True
-        self._behind.close()
-        failure = self._behind.failure or _failure_of(self._flush)
+        failure = self._behind.close() or _failure_of(self._flush)
         failure = _failure_of(self._container.close) or failure
         self._sound.close()
         if isinstance(failure, (av.FFmpegError, OSError)):

@@ -132,10 +132,8 @@ class RerunFile:
             return
         self._closed = True
         try:
-            if not self._behind.close(FINISH_S):
-                raise RuntimeError("it takes nothing")
-            if self._behind.failure is not None:
-                raise self._behind.failure
+            if (failure := self._behind.close(FINISH_S)) is not None:
+                raise failure
             self._stream.flush(timeout_sec=FINISH_S)
         except RuntimeError as error:
             _abandon(self._stream)
@@ -168,9 +166,8 @@ class RerunViewer:
 
     def close(self) -> None:
         """Send the remaining frames while the viewer takes them, and disconnect; a second call does nothing."""
-        done = self._behind.close(PATIENCE_S)
-        if self._behind.failure is not None or not done:
-            self._leave(self._behind.failure or RuntimeError("it takes nothing"))
+        if (failure := self._behind.close(PATIENCE_S)) is not None:
+            self._leave(failure)
         elif not self._left:
             self._left = True
             self._stream.disconnect()

@@ -99,16 +99,16 @@ class Behind(Generic[T]):
         with suppress(queue.Full):
             self._waiting.put(item, block=not self._drop)
 
-    def close(self, patience_s: float | None = None) -> bool:
-        """Wait until all items are processed; a second call does nothing.
+    def close(self, patience_s: float | None = None) -> Exception | None:
+        """Wait until all items are processed; returns what `work` has raised.
 
-        False if `work` is stuck for longer than about `patience_s`; its thread is then abandoned.
+        A RuntimeError if it is stuck for longer than about `patience_s`; its thread is then abandoned.
         """
         if self._thread.is_alive():
             with suppress(queue.Full):
                 self._waiting.put(None, timeout=patience_s)
             self._thread.join(patience_s)
-        return not self._thread.is_alive()
+        return RuntimeError("it takes nothing") if self._thread.is_alive() else self.failure
 
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:
