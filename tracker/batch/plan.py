@@ -84,17 +84,11 @@ def plan(sources: Sequence[Path], trees: Sequence[Tree]) -> list[Task]:
     found = find(sources, outputs={tree.root for tree in trees if tree.option == "out"})
     short = [tuple(_output(tree, source, name) for tree in trees) for source, name in found]
     taken = Counter(output.place for outputs in short for output in outputs)
-    tasks = [
-        Task(
-            source,
-            name,
-            tuple(
-                output if taken[output.place] == 1 else _output(tree, source, name, whole=True)
-                for tree, output in zip(trees, outputs, strict=True)
-            ),
-        )
-        for (source, name), outputs in zip(found, short, strict=True)
-    ]
+    tasks = []
+    for (source, name), outputs in zip(found, short, strict=True):
+        whole = [_output(tree, source, name, whole=True) for tree in trees]
+        unlike = [one if taken[one.place] == 1 else other for one, other in zip(outputs, whole, strict=True)]
+        tasks.append(Task(source, name, tuple(unlike)))
     _refuse_clashes(tasks)
     return tasks
 

@@ -188,13 +188,7 @@ def _failed(outcome: Outcome, failure: str) -> Outcome:
 def _note(task: Task, outcome: Outcome, origin: dict[str, Any], ledgers: Mapping[Path, Ledger]) -> None:
     """Write down how a task ended, in the folder of each of its outputs."""
     about = {"status": "done" if outcome.failure is None else "failed", "film": task.name, "source": str(task.source)}
-    told = {
-        "failure": outcome.failure,
-        "code": outcome.code,
-        "details": outcome.details,
-        "warnings": list(outcome.warnings),
-        "skipped": outcome.skipped,
-    }
+    told = {key: getattr(outcome, key) for key in ("failure", "code", "details", "warnings", "skipped")}
     counted = {"frames": outcome.frames, "faces": outcome.faces, "seconds": outcome.seconds, "fkp": __version__}
     entry = about | {key: value for key, value in told.items() if value} | counted | origin
     for root in dict.fromkeys(output.root for output in task.outputs):

@@ -91,15 +91,9 @@ class Recording:
                 show_labels=False,  # fifteen names hide a face; pointing at one shows it
             ),
         )
-        self._stream.log(
-            f"camera/faces/{face.id}/box",
-            rr.Boxes2D(
-                mins=[left + CORNER_PX, top + CORNER_PX],
-                sizes=[right - left, bottom - top],
-                colors=[color],
-                labels=[str(face.id)],
-            ),
-        )
+        corner, size = [left + CORNER_PX, top + CORNER_PX], [right - left, bottom - top]
+        box = rr.Boxes2D(mins=corner, sizes=size, colors=[color], labels=[str(face.id)])
+        self._stream.log(f"camera/faces/{face.id}/box", box)
         self._stream.log(f"scores/{face.id}", rr.Scalars(face.score))
         if pose is not None:
             for name, degrees in (("yaw", pose.yaw), ("pitch", pose.pitch), ("roll", pose.roll)):

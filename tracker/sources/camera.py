@@ -31,7 +31,6 @@ RETRY_S = 1.0
 READS = 3
 """This many failures in a row mean that the camera is gone; a single one may be a damaged picture."""
 
-
 OpenCapture = Callable[[int], Any]
 """A camera's number -> a cv2.VideoCapture, or what has its isOpened, read, get and release."""
 
@@ -53,13 +52,7 @@ AS_IT_LIKES = Wish()
 PERMISSION_S = 20.0
 """How long a person may take to answer macOS."""
 
-APIS = {
-    "v4l2": cv2.CAP_V4L2,
-    "dshow": cv2.CAP_DSHOW,
-    "msmf": cv2.CAP_MSMF,
-    "avfoundation": cv2.CAP_AVFOUNDATION,
-    "gstreamer": cv2.CAP_GSTREAMER,
-}
+APIS = {name: getattr(cv2, f"CAP_{name.upper()}") for name in ("v4l2", "dshow", "msmf", "avfoundation", "gstreamer")}
 """By the name a user types."""
 
 
@@ -180,10 +173,11 @@ def preferred_api() -> int:
 
 def _open_device(index: int, wish: Wish) -> Any:
     """The real camera with the requested settings."""
-    with _silent_opencv():
-        capture = cv2.VideoCapture(index, preferred_api() if wish.api is None else APIS[wish.api])
+    capture = cv2.VideoCapture()
+    with _silent_opencv(), contextlib.suppress(cv2.error):  # which a number beyond 32 bits is
+        capture.open(index, preferred_api() if wish.api is None else APIS[wish.api])
         if not capture.isOpened() and wish.api is None:  # some cameras are known to one API only
-            capture = cv2.VideoCapture(index, cv2.CAP_ANY)
+            capture.open(index, cv2.CAP_ANY)
         for prop, value in _settings(wish):
             if value is not None:
                 capture.set(prop, value)  # what a camera does not support it ignores
@@ -214,12 +208,8 @@ def _warn_of_another_mode(index: int, wish: Wish, width: int, height: int, fps: 
     """Warn if a camera sends something else than requested; `fps` is its claim, 0 if it makes none."""
     as_wished = wish.width in (None, width) and wish.height in (None, height)
     if not as_wished or (wish.fps is not None and fps > 0 and abs(fps - wish.fps) > 0.5):
-        log.warning(
-            "camera %d gives %s instead of the requested %s; --list-cameras shows what it supports",
-            index,
-            _mode(width, height, fps or None),
-            wish,
-        )
+        told = "camera %d gives %s instead of the requested %s; --list-cameras shows what it supports"
+        log.warning(told, index, _mode(width, height, fps or None), wish)
 
 
 def _mode(width: int | None, height: int | None, fps: float | None) -> str:

@@ -77,12 +77,7 @@ def approach(t: float) -> Pose:
 
 
 MOTIONS: dict[str, Motion] = {
-    "still": still,
-    "slow": slow,
-    "talking": talking,
-    "fast-pan": fast_pan,
-    "rolling": rolling,
-    "approach": approach,
+    each.__name__.replace("_", "-"): each for each in (still, slow, talking, fast_pan, rolling, approach)
 }
 
 
