@@ -4,8 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import closing, nullcontext
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -372,6 +371,9 @@ def wild(
     Faces whose table says how they are turned are judged by yaw and roll instead, each picture looked at six times as
     in a film: % of the size of the face's box over the points that people labelled.
 
+    `within_sigma` has the shares of errors within one and two sigma in tracking; 0.68 and 0.95 are right.  Two
+    conventions of labelling differ by constant offsets, which sigma does not tell.
+
     `signals` says how well closed eyes and open mouths are told, if the network tells them.  An AUC is the chance that
     an open one gets the higher value than a closed one.  An eye is closed below 0.1 of its own width between the lids
     and open from 0.2 on; a mouth is shut below 0.05 of its own width and open above 0.15.
@@ -381,28 +383,13 @@ def wild(
     from tracker.bench.mediapipe_baseline import open_peer
     from train.data.faces68 import read_faces68
     from train.data.split import judges_turned
-    from train.judge.photographs import (
-        answers_in_tracking,
-        judge_end_to_end,
-        judge_signals,
-        judge_turned,
-        ours,
-        ours_in_tracking,
-    )
-    from train.metrics import json_ready
+    from train.judge.photographs import judged
 
     crops = read_faces68(faces)
     crops = crops.only(judges_turned(crops)) if hold_out else crops
-    turns = crops.seen is not None
-    judge: Callable[..., Any] = judge_turned if turns else judge_end_to_end
-    with ExitStack() as opened:  # a peer that cannot be used is told before anything is judged
-        theirs = opened.enter_context(closing(open_peer(peer_model, stills=True))) if peer else None
-        result = judge(crops, (ours_in_tracking if turns else ours)(weights)).to_json()
-        if not turns and (told := judge_signals(crops, answers_in_tracking(weights))):
-            result["signals"] = json_ready(told)
-        if theirs:
-            result["peer"] = {"name": theirs.name} | judge(crops, theirs).to_json()
-    print(json.dumps(result))
+    # a peer that cannot be used is told before anything is judged
+    with closing(open_peer(peer_model, stills=True)) if peer else nullcontext() as theirs:
+        print(json.dumps(judged(crops, weights, theirs), allow_nan=False))
 
 
 @app.command(cls=PlainCommand, short_help="Write a submission for Kaggle's board.")

@@ -4,7 +4,6 @@ In: pictures with one annotated face each (`Crops68`).  Out: errors in % of the 
 or, for faces that turn until those corners coincide, in % of the size of the face's box, by yaw and roll.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from tracker.backends.choice import open_backend
 from tracker.backends.weights import load
+from tracker.bench.mediapipe_baseline import Peer
 from tracker.core.association import EachAlone
 from tracker.core.landmarks import Locate
 from tracker.core.loop import track
@@ -26,23 +26,20 @@ from tracker.errors import DataError
 from tracker.geometry import region_from_keypoints
 from tracker.spec import INDEX
 from tracker.types import Frame, Points
-from train.data.faces68 import HUMAN, IBUG, Crops68, keypoints_from_68, seen_from_68
+from train.data.faces68 import HIDDEN, HUMAN, IBUG, Crops68, keypoints_from_68, seen_from_68
 from train.data.lids import own_ratios, signals_of
 from train.learn.signals_fit import reported
+from train.metrics import WITHIN, json_ready
 
-Look = Callable[[Frame], NDArray[np.float32]]
-"""A picture -> the keypoints of the faces in it, (N, 15, 2) frame px, whatever pictures came before."""
+Look = Callable[[Frame], Points]
+"""A picture -> the keypoints of the faces in it, whatever pictures came before."""
 
+IN_TRACKING = 6
+"""Looks at a face after which a tracker sees it as it goes on seeing it."""
 YAW_DEG, ROLL_DEG = (0, 30, 45, 60, 75, 180), (0, 10, 20, 30, 180)
 """Borders of the bins."""
 LOST_PERCENT, BEYOND_PERCENT = 60.0, 10.0
 """Of the box's size: further off, a face was not found; and was found, but badly."""
-
-FOUND_SIDES = 0.15
-"""Mean error of the points, sides of the face's region, up to which a face counts as found."""
-FAR_OFF_PERCENT = 50.0
-"""A face whose nearest prediction is further off than this was not found."""
-
 
 SHARED = np.array([INDEX[name] for name in IBUG])
 SHARED_IBUG = tuple(IBUG.values())
@@ -68,10 +65,6 @@ class Wild:
     ibug_points: tuple[int, ...] = SHARED_IBUG
     """The 13 of the 68 points, counted from 0."""
 
-    def to_json(self) -> dict[str, Any]:
-        """A dict for `json.dumps`."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Bin:
@@ -96,25 +89,27 @@ class Turned:
     by_yaw: tuple[Bin, ...]
     by_roll: tuple[Bin, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """A dict for `json.dumps`."""
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What a tracker says of the annotated faces of N pictures, each looked at on its own."""
+
+    truth: NDArray[np.float32]
+    """(N, 15, 2) what scheme A would have labelled, px of each picture."""
+    seen: NDArray[np.uint8]
+    """(N, 15) of `HIDDEN`, `MACHINE`, `HUMAN`."""
+    crops: Crops68
+    keypoints: NDArray[np.float32]
+    """(N, 15, 2) px, NaN where the face was not found."""
+    sigma: NDArray[np.float32]
+    """(N, 15) px, NaN where unknown."""
+    signals: NDArray[np.float32]
+    """(N, 6), NaN where unknown."""
 
 
-def ours(weights: Path | None = None) -> Look:
-    """Our own tracker without its memory.  Raises WeightsError."""
-    detect, locate = open_detector("yunet"), Locate(open_backend("cpu", load(weights)))
-    return lambda frame: next(track([frame], detect, EachAlone(), locate, unsmoothed)).keypoints
-
-
-def ours_in_tracking(weights: Path | None = None, looks: int = 6) -> Look:
-    """Our own tracker as it sees a face some frames later: in the crop that its own points asked for each time."""
-    answer = answers_in_tracking(weights, looks)
-    return lambda frame: answer(frame).keypoints
-
-
-def answers_in_tracking(weights: Path | None = None, looks: int = 6) -> Callable[[Frame], Points]:
-    """The same with all that the network says, its signals too."""
+def ours(weights: Path | None = None, looks: int = 2) -> Look:
+    """Our own tracker without its memory, after so many looks at each face, each in the crop that its own points asked
+    for.  Raises WeightsError."""
     detect, locate = open_detector("yunet"), Locate(open_backend("cpu", load(weights)))
 
     def look(frame: Frame) -> Points:
@@ -129,59 +124,107 @@ def answers_in_tracking(weights: Path | None = None, looks: int = 6) -> Callable
     return look
 
 
-def judge_signals(crops: Crops68, answer: Callable[[Frame], Points]) -> dict[str, Any] | None:
-    """Look at every picture on its own; judge the signals of the faces found by the lids and lips that were labelled.
+def theirs(peer: Peer) -> Look:
+    """Another tracker, which tells no sigma."""
 
-    None where the network tells no signals.
+    def look(frame: Frame) -> Points:
+        keypoints = peer(frame)
+        return Points(keypoints, np.full(keypoints.shape[:2], np.nan, np.float32))
+
+    return look
+
+
+def judged(crops: Crops68, weights: Path | None, peer: Peer | None) -> dict[str, Any]:
+    """All figures of weights, and of a peer, on faces with 68 landmarks, as JSON: by yaw and roll, after as many looks
+    as in tracking, if their table says how they are turned.
+
+    Raises WeightsError, and DataError when these faces cannot judge.
     """
-    told, truth = [], []
-    for i, points in enumerate(keypoints_from_68(crops.landmarks, "A")):
-        seen = answer(Frame(cv2.cvtColor(crops.images[i], cv2.COLOR_GRAY2BGR), 0, 0.0))
-        off_px = np.linalg.norm(seen.keypoints - points, axis=2).mean(1)
-        if seen.signals is not None and (off_px < FOUND_SIDES * region_from_keypoints(points).side).any():
-            told.append(seen.signals[np.argmin(off_px)])
-            truth.append(i)
-    if not told:
+    tracked = answers(crops, ours(weights, IN_TRACKING))
+    judge: Callable[[Answers], Turned | Wild] = judge_end_to_end if crops.seen is None else judge_turned
+    result = asdict(judge(answers(crops, ours(weights)) if crops.seen is None else tracked))
+    result["within_sigma"] = within_sigma(tracked)
+    if crops.seen is None and (told := judge_signals(tracked)):
+        result["signals"] = json_ready(told)
+    if peer:
+        result["peer"] = {"name": peer.name} | asdict(judge(answers(crops, theirs(peer))))
+    return result
+
+
+def answers(crops: Crops68, look: Look) -> Answers:
+    """Look at every picture that people labelled, for the face nearest to the annotated one.
+
+    Raises DataError when people labelled nothing.
+    """
+    truth, seen = keypoints_from_68(crops.landmarks, "A"), seen_from_68(crops.placed_by)
+    judged = np.isfinite(truth).all((1, 2)) & (seen == HUMAN).any(1)
+    if not judged.any():
+        raise DataError(f"people labelled none of these {len(truth)} faces, so nothing can judge them")
+    crops, truth, seen = crops.only(judged), truth[judged], seen[judged]
+    told = [
+        _nearest(look(Frame(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), 0, 0.0)), points, by == HUMAN)
+        for image, points, by in zip(crops.images, truth, seen, strict=True)
+    ]
+    keypoints, sigma, signals = (np.array(parts, np.float32) for parts in zip(*told, strict=True))
+    return Answers(truth, seen, crops, keypoints, sigma, signals)
+
+
+def _nearest(points: Points, truth: NDArray[np.float32], human: NDArray[np.bool_]) -> tuple[NDArray[np.floating], ...]:
+    """Keypoints (15, 2), sigma (15,) and signals (6,) of the face nearest to the annotated one; NaN if it is lost."""
+    off = 100 * np.linalg.norm(points.keypoints - truth, axis=2)[:, human].mean(1) / _box_size(truth)
+    if not off.size or off.min() > LOST_PERCENT:
+        return np.full((15, 2), np.nan), np.full(15, np.nan), np.full(6, np.nan)
+    i = off.argmin()
+    return points.keypoints[i], points.sigma[i], np.full(6, np.nan) if points.signals is None else points.signals[i]
+
+
+def _box_size(points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(..., 15, 2) -> (...,) sqrt(width x height) of the box around a face's points."""
+    return np.asarray(np.sqrt(np.ptp(points, axis=-2).prod(-1)))
+
+
+def judge_signals(told: Answers) -> dict[str, Any] | None:
+    """How well signals agree with the lids and lips that were labelled; None where the network tells no signals."""
+    known = np.isfinite(told.signals).all(1)
+    if not known.any():
         return None
-    values, sigma = np.hsplit(np.array(told), 2)
-    landmarks = crops.landmarks[truth]
-    sides_px = np.array([region_from_keypoints(points).side for points in keypoints_from_68(landmarks, "A")])
+    values, sigma = np.hsplit(told.signals[known], 2)
+    landmarks = told.crops.landmarks[known]
+    sides_px = np.array([region_from_keypoints(points).side for points in told.truth[known]])
     return reported(values, sigma, signals_of(landmarks, sides_px), own_ratios(landmarks))
 
 
-def judge_turned(crops: Crops68, look: Look) -> Turned:
-    """Look at every picture on its own; judge the points that people labelled by what scheme A would have labelled.
+def within_sigma(told: Answers) -> dict[str, list[float]]:
+    """Shares of the coordinates whose error is at most 1 and 2 sigma, of faces found.
 
-    Raises DataError when the table says nothing of what is visible, or nothing was labelled by people.
+    Of the points that people labelled; of the same without each point's median offset, by which two conventions of
+    labelling differ; and of the points that were hidden to people.
     """
-    if crops.seen is None or crops.yaw is None:
+    error = told.keypoints - told.truth
+    kinds = {"labelled": (told.seen == HUMAN, error), "hidden": (told.seen == HIDDEN, error)}
+    size = _box_size(told.truth)[:, None, None]
+    share = error / size
+    unlabelled = np.broadcast_to((told.seen != HUMAN)[..., None], share.shape) | np.isnan(share)
+    median = np.ma.median(np.ma.array(share, mask=unlabelled), axis=0).filled(0)  # type: ignore[no-untyped-call]
+    kinds["labelled_without_offsets"] = (told.seen == HUMAN, (share - median) * size)
+    ratios = {name: (np.abs(off) / told.sigma[..., None])[which] for name, (which, off) in kinds.items()}
+    known = {name: ratio[np.isfinite(ratio)] for name, ratio in ratios.items()}
+    return {name: [round(float((r <= k).mean()), 4) for k in WITHIN] for name, r in known.items() if len(r)}
+
+
+def judge_turned(told: Answers) -> Turned:
+    """Judge the points that people labelled.  Raises DataError when the table does not say how the heads are turned."""
+    yaw = told.crops.yaw
+    if told.crops.seen is None or yaw is None:
         raise DataError("the table has no columns visible and yaw; they are needed to judge turned faces")
-    truth, human = keypoints_from_68(crops.landmarks, "A"), seen_from_68(crops.seen) == HUMAN
-    judged = np.isfinite(truth).all((1, 2)) & human.any(1)
-    if not judged.any():
-        raise DataError(f"none of these {len(truth)} faces was labelled by people")
-    errors = np.array(
-        [
-            _turned_error(look(Frame(cv2.cvtColor(crops.images[i], cv2.COLOR_GRAY2BGR), 0, 0.0)), truth[i], human[i])
-            for i in np.flatnonzero(judged)
-        ]
-    )
-    roll = np.degrees([region_from_keypoints(points).roll for points in truth[judged]])
-    return Turned(
-        len(errors),
-        tuple(_binned(errors, np.abs(crops.yaw[judged]), YAW_DEG)),
-        tuple(_binned(errors, np.abs(roll), ROLL_DEG)),
-    )
+    roll = np.degrees([region_from_keypoints(points).roll for points in told.truth])
+    off = np.linalg.norm(told.keypoints - told.truth, axis=2)
+    errors = 100 * np.mean(off, axis=1, where=told.seen == HUMAN) / _box_size(told.truth)
+    by_yaw, by_roll = _binned(errors, np.abs(yaw), YAW_DEG), _binned(errors, np.abs(roll), ROLL_DEG)
+    return Turned(len(errors), tuple(by_yaw), tuple(by_roll))
 
 
-def _turned_error(predictions: NDArray[np.float32], truth: NDArray[np.float32], human: NDArray[np.bool_]) -> float:
-    """The nearest prediction's mean error over the points that people labelled, % of the box's size; NaN for none."""
-    size = math.sqrt(float(np.prod(truth.max(0) - truth.min(0))))
-    off = 100 * np.linalg.norm(predictions - truth, axis=2)[:, human].mean(1) / size
-    return float(off.min()) if off.size and off.min() < LOST_PERCENT else math.nan
-
-
-def _binned(errors: NDArray[np.float64], degrees: NDArray[np.floating], edges: Sequence[float]) -> Iterator[Bin]:
+def _binned(errors: NDArray[np.floating], degrees: NDArray[np.floating], edges: Sequence[float]) -> Iterator[Bin]:
     """`errors` (N,) NaN where a face was not found, by their `degrees` (N,); bins without a face are left out."""
     for low, high in pairwise(edges):
         within = errors[(degrees >= low) & (degrees < high)]
@@ -192,47 +235,39 @@ def _binned(errors: NDArray[np.float64], degrees: NDArray[np.floating], edges: S
             yield Bin(low, high, len(within), len(within) - len(found), mean, beyond)
 
 
-def judge_end_to_end(crops: Crops68, look: Look) -> Wild:
-    """Look at every picture on its own and compare with what scheme A would have labelled.
-
-    Raises DataError when no face is found.
-    """
-    truth = keypoints_from_68(crops.landmarks, "A")
-    ibug = truth.copy()
-    ibug[:, SHARED] = crops.landmarks[:, SHARED_IBUG]
-    errors, errors_13 = [], []
-    for image, points, landmarks in zip(crops.images, truth, ibug, strict=True):
-        predictions = look(Frame(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), 0, 0.0))
-        found = _errors(predictions, points)
-        if found and _size(found[0]) < FAR_OFF_PERCENT:
-            errors.append(found[0])
-            errors_13.append(_errors(predictions, landmarks)[0][SHARED])
-    if not errors:
+def judge_end_to_end(told: Answers) -> Wild:
+    """Compare with what scheme A would have labelled, and with iBUG's labels.  Raises DataError if no face is found."""
+    found = np.asarray(np.isfinite(told.keypoints).all((1, 2)))
+    if not found.any():
         raise DataError(
-            f"none of the {len(truth)} annotated faces was found; is every picture a face with its landmarks?"
+            f"none of the {len(found)} annotated faces was found; is every picture a face with its landmarks?"
         )
-    freed, freed_13 = ([_size(x) for x in np.array(each) - np.median(each, axis=0)] for each in (errors, errors_13))
+    predicted, truth = told.keypoints[found], told.truth[found]
+    ibug = truth.copy()
+    ibug[:, SHARED] = told.crops.landmarks[found][:, SHARED_IBUG]
+    errors, errors_13 = _errors(predicted, truth), _errors(predicted, ibug)[:, SHARED]
+    freed, freed_13 = (_sizes(each - np.median(each, axis=0)) for each in (errors, errors_13))
     return Wild(
-        faces=len(truth),
-        missed=len(truth) - len(errors),
-        error_percent=float(np.mean([_size(error) for error in errors])),
+        faces=len(found),
+        missed=int((~found).sum()),
+        error_percent=float(np.mean(_sizes(errors))),
         error_without_offsets_percent=float(np.mean(freed)),
         median_without_offsets_percent=float(np.median(freed)),
-        nme_13_percent=float(np.mean([_size(error) for error in errors_13])),
+        nme_13_percent=float(np.mean(_sizes(errors_13))),
         nme_13_without_offsets_percent=float(np.mean(freed_13)),
     )
 
 
-def _errors(predictions: NDArray[np.float32], truth: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-    """Predictions (N, 15, 2) and truth (15, 2), px -> N errors (15, 2), smallest first.
+def _errors(predicted: NDArray[np.floating], labels: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Predictions and labels (N, 15, 2) px -> errors (N, 15, 2).
 
     In % of the distance between the outer eye corners, along and across the line through them.
     """
-    outer = truth[INDEX["left_eye_outer_corner"]] - truth[INDEX["right_eye_outer_corner"]]
-    along_across = np.array([[outer[0], -outer[1]], [outer[1], outer[0]]]) / float(outer @ outer)
-    return sorted((100 * (points - truth) @ along_across for points in predictions), key=_size)
+    x, y = (labels[:, INDEX["left_eye_outer_corner"]] - labels[:, INDEX["right_eye_outer_corner"]]).astype(np.float64).T
+    along_across = np.array([[x, -y], [y, x]]).transpose(2, 0, 1) / (x**2 + y**2)[:, None, None]
+    return np.asarray(100 * (predicted - labels) @ along_across)
 
 
-def _size(error: NDArray[np.float64]) -> float:
-    """Mean distance of the points."""
-    return float(np.linalg.norm(error, axis=1).mean())
+def _sizes(errors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(N,) mean distance of the points."""
+    return np.asarray(np.linalg.norm(errors, axis=2).mean(1))
