@@ -159,6 +159,6 @@ def test_the_summary_counts_doubts_and_known_rows(faces: Faces) -> None:
     predicted[3, 0] += 4
     predicted[5, 1] += 3
     problem = np.isin(np.arange(30), [3, 7])
-    text = str(Audit(replace(faces, problem=problem), np.arange(30), predicted, sigma))
+    text = str(Audit(replace(faces, problem=problem), predicted, sigma, np.arange(30)))
     assert text.startswith("2 of ")
     assert "1 of the 2 rows known to be bad are in the most doubtful 1 %" in text

@@ -7,10 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from train.judge.evaluate import judged
 from train.learn.calibrate import FEWEST, point_offsets, sigma_scales, with_points_moved, with_sigma_scaled
 from train.learn.model import HEAD_MIRROR, HEADS, Net, NetConfig
-from train.learn.targets import labels_from_heads
+from train.learn.targets import read_by_scheme
+from train.metrics import Report, report
 
 torch.set_num_threads(1)
 
@@ -32,7 +32,7 @@ def answers(claimed: NDArray[np.float64]) -> tuple[NDArray[np.floating], ...]:
     truth = random.uniform(-0.5, 0.5, (FACES, len(HEADS), 2))
     sigma = random.uniform(0.01, 0.06, (FACES, len(HEADS)))
     scheme = random.integers(0, 3, FACES).astype(np.uint8)
-    labels = np.concatenate([labels_from_heads(truth[i : i + 1], "ABC"[s]) for i, s in enumerate(scheme)])
+    labels, _ = read_by_scheme(truth, sigma, scheme)
     points = truth + random.normal(size=truth.shape) * sigma[..., None]
     return points, sigma / claimed, labels, scheme
 
@@ -53,11 +53,18 @@ def test_a_constant_offset_between_labels_and_points_is_found(answers: tuple[NDA
     assert not few.any()
 
 
+def reported(
+    points: NDArray[np.floating], sigma: NDArray[np.floating], labels: NDArray[np.floating], scheme: NDArray[np.uint8]
+) -> Report:
+    predicted, doubt = read_by_scheme(points, sigma, scheme)
+    return report(predicted, labels, scheme, doubt)
+
+
 def test_shares_within_sigma_are_as_promised_afterwards(answers: tuple[NDArray[np.floating], ...]) -> None:
     points, sigma, labels, scheme = answers
-    report = judged(points, sigma * sigma_scales(*answers), labels, scheme)
-    before = judged(points, sigma, labels, scheme)
-    for name, keypoints in report.calibration_by_scheme.items():
+    after = reported(points, sigma * sigma_scales(*answers), labels, scheme)
+    before = reported(*answers)
+    for name, keypoints in after.calibration_by_scheme.items():
         for keypoint, (one, two) in keypoints.items():
             assert (one, two) == (pytest.approx(0.683, abs=0.05), pytest.approx(0.954, abs=0.03)), (name, keypoint)
     assert any(abs(one - 0.683) > 0.1 for one, _ in before.calibration_by_scheme["A"].values())
@@ -66,7 +73,8 @@ def test_shares_within_sigma_are_as_promised_afterwards(answers: tuple[NDArray[n
 def test_heavy_tails_are_shared_out_between_both_promises() -> None:
     random = np.random.default_rng(0)
     truth = np.zeros((4000, len(HEADS), 2))
-    labels, scheme = labels_from_heads(truth, "A"), np.zeros(4000, np.uint8)
+    scheme = np.zeros(4000, np.uint8)
+    labels, _ = read_by_scheme(truth, truth[..., 0], scheme)
     points = truth + random.standard_t(5, truth.shape) * 0.02
     scales = sigma_scales(points, np.full(truth.shape[:2], 0.02), labels, scheme)
     one, two = (float((np.abs(points[:, 0]) <= k * 0.02 * scales[0]).mean()) for k in (1, 2))

@@ -21,7 +21,7 @@ from tracker.spec import INDEX, SIZE
 from train.data.faces68 import IBUG, LANDMARKS, LEFT_EYE, RIGHT_EYE, TABLE, read_faces68
 from train.data.kaggle import read_training
 from train.export.from_onnx import net_of
-from train.judge.evaluate import outputs
+from train.judge.evaluate import asking
 from train.judge.places import note_places
 from train.learn.distill import TeachConfig
 from train.learn.loop import FitConfig
@@ -142,9 +142,9 @@ def test_an_input_that_is_not_there_is_one_message(
 
 def test_training_goes_on_from_exactly_what_the_weights_say(data: Path) -> None:
     images = read_training(data).images
-    points, sigma = outputs(images, load())
+    points, sigma = asking(load())(images)
     for net, offset in ((net_of(load()), 0), (_begun(net_of(load())), net_of(load()).offset.numpy())):
-        said, doubt = predicted(net, torch.from_numpy(images[:, None]))
+        said, doubt = predicted(net, images)
         np.testing.assert_allclose(said + offset, points, atol=1e-4)
         np.testing.assert_allclose(doubt, sigma, rtol=1e-3)
 
@@ -272,7 +272,7 @@ def test_sigma_of_finished_weights_is_fitted_again(
     assert fkp_train(*command, *(["--extra", faces68] * 3)) == 0
     before, after = load(), load(tmp_path / "out")
     images = read_training(data).images
-    (points, sigma), (same, others) = (outputs(images, each) for each in (before, after))
+    (points, sigma), (same, others) = (asking(each)(images) for each in (before, after))
     np.testing.assert_allclose(points, same, atol=1e-5)
     assert np.abs(np.log(others / sigma)).max() > 0.01
     assert after.noted("calibration", "doubt_fitted_on")["photographs"] == 3 * 2 * 45

@@ -42,7 +42,7 @@ def test_sigma_learns_how_far_off_points_are_and_the_points_stay(
     crops = labelled(images, points)
     net = net_of(load()).eval()
     faces = list(framed([crops]))
-    told = torch.from_numpy(np.array([cut(face.image, [face.region])[0] for face in faces]))
+    told = np.array([cut(face.image, [face.region])[0, 0] for face in faces])
     truth = np.array([unit_from_frame(face.points["A"], face.region) for face in faces])
     before, sigma_before = predicted(net, told)
     fitted = with_doubt_fitted(net, rows, [crops])

@@ -299,7 +299,7 @@ def test_our_own_network_is_read_by_each_rows_own_scheme(faces: Faces) -> None:
         known = [INDEX[name] for name in C_KEYPOINTS]
         assert np.isfinite(points[faces.scheme != C]).all()
         assert np.isfinite(points[:, known]).all()
-    np.testing.assert_array_equal(points, predicted_labels(faces.images, ["ABC"[i] for i in faces.scheme]))
+    np.testing.assert_array_equal(points, predicted_labels(faces.images, faces.scheme))
     assert (trained.rows, trained.finished, trained.notes) == (10, False, (f"1 of {ours.FULL.steps} steps",))
     assert (shipped.rows, shipped.finished) == (None, True)
 

@@ -17,7 +17,8 @@ from tracker.backends.weights import DEFAULT_DIR, load
 from tracker.errors import DataError, SinkError
 from tracker.spec import KEYPOINTS
 from train.data.kaggle import Faces, read_training
-from train.judge.report import Judged, judge_hold_out, try_report, write_report
+from train.judge.evaluate import Judged
+from train.judge.report import judge_hold_out, try_report, write_report
 from train.metrics import face_rmse
 
 pytestmark = pytest.mark.slow

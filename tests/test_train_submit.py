@@ -7,7 +7,7 @@ import pytest
 
 from tracker.errors import DataError, SinkError
 from tracker.spec import COLUMNS
-from train.data.schemes import C_KEYPOINTS
+from train.data.schemes import C_KEYPOINTS, A, B, C
 from train.judge.submit import asked_scheme, read_lookup, write_submission
 
 C_COLUMNS = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
@@ -55,7 +55,7 @@ def test_values_are_clipped_to_the_image(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_scheme_follows_from_what_is_asked(tmp_path: Path) -> None:
     asked = {396: list(COLUMNS), 397: [*C_COLUMNS, "mouth_left_corner_x"], 592: C_COLUMNS, 782: C_COLUMNS[:6]}
-    assert asked_scheme(write_lookup(tmp_path / "lookup.csv", asked)) == {396: "A", 397: "B", 592: "C", 782: "C"}
+    assert asked_scheme(write_lookup(tmp_path / "lookup.csv", asked)) == {396: A, 397: B, 592: C, 782: C}
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_kaggles_own_table_asks_for_what_it_is_known_to(shared: Path) -> None:
     table = shared / "data" / "kaggle" / "IdLookupTable.csv"
     assert len(read_lookup(table).row_id) == 27_124
     kinds = list(asked_scheme(table).values())
-    assert [kinds.count(kind) for kind in "ABC"] == [396, 195, 1192]
+    assert [kinds.count(kind) for kind in (A, B, C)] == [396, 195, 1192]

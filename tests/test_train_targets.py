@@ -30,8 +30,7 @@ from train.learn.targets import (
     faces68_bank,
     head_targets,
     kaggle_bank,
-    labels_from_heads,
-    sigma_from_heads,
+    read_by_scheme,
     turned_bank,
     unlabelled_bank,
 )
@@ -61,7 +60,7 @@ def everyone(data: Faces) -> NDArray[np.bool_]:
 def test_labels_survive_the_way_to_the_heads_and_back(scheme: int) -> None:
     data = faces(scheme, scheme)
     targets, _ = head_targets(data.points, data.scheme)
-    back = labels_from_heads(targets, SCHEMES[scheme])
+    back, _ = read_by_scheme(targets, np.ones(targets.shape[:2]), data.scheme)
     np.testing.assert_allclose(back, data.points, atol=1e-4)  # NaN where the scheme has no label, too
 
 
@@ -101,8 +100,8 @@ def test_a_schemes_offset_is_taken_off_before_training() -> None:
 
 def test_sigmas_come_back_in_px_of_their_scheme() -> None:
     sigma = np.arange(34, dtype=np.float32)[None] / 48
-    np.testing.assert_allclose(sigma_from_heads(sigma, "B")[0], np.arange(15, 30), rtol=1e-6)
-    four = sigma_from_heads(sigma, "C")[0]
+    _, (fifteen, four) = read_by_scheme(np.zeros((2, 34, 2)), sigma.repeat(2, 0), np.array([B, C], np.uint8))
+    np.testing.assert_allclose(fifteen, np.arange(15, 30), rtol=1e-6)
     assert np.flatnonzero(np.isfinite(four)).tolist() == [INDEX[name] for name in C_KEYPOINTS]
 
 

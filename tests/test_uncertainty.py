@@ -1,7 +1,5 @@
 """The network that ships knows when it cannot see: paint a hand over a part of a face, and sigma rises there."""
 
-import csv
-import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +17,7 @@ from tracker.geometry import MEAN_SHAPE, Framing
 from tracker.sources.synthetic import astronaut
 from tracker.spec import KEYPOINTS, crop_from_unit
 from tracker.types import Box, Face
-from train.data.schemes import SCHEMES
-from train.data.split import hold_out
+from train.data.kaggle import read_training
 
 Image = NDArray[np.uint8]
 
@@ -63,17 +60,9 @@ def backend() -> Iterator[Backend]:
 def held_out(shared: Path) -> Image:
     """(N, 96, 96) faces that the network did not learn from."""
     folder = shared / "data" / "kaggle"
-    with (folder / "training_index.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    group = np.array([int(row["duplicate_group"]) for row in rows])
-    scheme = np.array([SCHEMES.index(row["scheme"]) for row in rows], np.uint8)
-    with zipfile.ZipFile(folder / "training_jpeg.zip") as archive:
-        encoded = [
-            np.frombuffer(archive.read(f"{int(row['row']):04}.jpg"), np.uint8)
-            for row, held in zip(rows, hold_out(group, scheme), strict=True)
-            if held and not row["known_problem"]
-        ]
-    return np.array([cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) for content in encoded[:: len(encoded) // FACES]])
+    faces = read_training(folder, index=folder / "training_index.csv")
+    images = faces.images[faces.held & ~faces.problem]
+    return images[:: len(images) // FACES]
 
 
 @pytest.mark.parametrize("part", PARTS)

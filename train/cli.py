@@ -401,14 +401,18 @@ def submit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a submission for Kaggle's Facial Keypoints Detection: 27,124 values, clipped to 0..96."""
+    import numpy as np
+
     from train.data.kaggle import read_test
+    from train.data.schemes import C
     from train.judge.evaluate import predicted_labels
     from train.judge.submit import asked_scheme, write_submission
 
     refuse_existing(out, overwrite=overwrite)
     images, image_ids = read_test(test)
     schemes = asked_scheme(lookup)
-    points = predicted_labels(images, [schemes.get(int(i), "C") for i in image_ids], weights)
+    scheme = np.array([schemes.get(image_id, C) for image_id in image_ids.tolist()], np.uint8)
+    points = predicted_labels(images, scheme, weights)
     write_submission(points, image_ids, lookup, out, overwrite=overwrite)
     log.info("%d faces -> %s", len(images), out)
 

@@ -37,7 +37,7 @@ from train.data.kaggle import SCHEMES, Faces, read_training
 from train.data.split import SPLIT_SEED, judges_turned
 from train.export.from_onnx import head_of, held_net, net_of
 from train.export.onnx import SCHEMES_FILE, add_signals, write_weights
-from train.judge.evaluate import Outputs, held_out, hold_out_sha256, judged, second_look
+from train.judge.evaluate import held_out, hold_out_sha256, judged, judged_twice
 from train.judge.places import note_places
 from train.judge.report import HISTORY, try_report
 from train.learn.augment import Bank
@@ -161,7 +161,7 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
             f"no row of {faces.name} can judge, since all have copies among the others; give more of the data"
         )
     labelled = {"kaggle": kaggle_bank(faces, ~judges)} | _extra_banks(extra, unlabelled)
-    judge = _Judge(faces, judges & ~faces.problem)
+    judge = _Judge(faces, judges)
     if crew.leads:
         note_places(options.out, options.data, options.index)
         count = sum(len(bank.images) for bank in labelled.values())
@@ -195,7 +195,7 @@ def refit_sigma(weights: Weights, faces: Faces, extra: Sequence[Path], out: Path
     refitted = with_doubt_fitted(held_net(weights), faces.only(~judges & ~faces.problem), crops)
     if not refitted.fitted_on:
         raise DataError("too few labelled points in the faces of --extra; give those that the weights learned from")
-    metrics = _Judge(faces, judges & ~faces.problem).metrics(refitted.net)
+    metrics = _Judge(faces, judges).metrics(refitted.net)
     calibration = {"doubt_fitted_on": refitted.fitted_on}
     changed = {"metrics": weights.noted("metrics") | metrics, "calibration": weights.noted("calibration") | calibration}
     write_weights(refitted.net, out, {**weights.card, **changed}, head_of(weights))
@@ -204,26 +204,17 @@ def refit_sigma(weights: Weights, faces: Faces, extra: Sequence[Path], out: Path
 class _Judge:
     """`judge(net)` -> Report on the hold-out faces that are not known to be bad."""
 
-    def __init__(self, faces: Faces, chosen: NDArray[np.bool_]) -> None:
-        self.count = int(chosen.sum())
-        self._images = torch.from_numpy(faces.images[chosen, None])
-        self._points, self._scheme = faces.points[chosen], faces.scheme[chosen]
+    def __init__(self, faces: Faces, judges: NDArray[np.bool_]) -> None:
+        self.faces = faces.only(judges & ~faces.problem)
+        self.count = len(self.faces.row)
 
     def __call__(self, net: Net) -> Report:
-        return judged(*predicted(net, self._images), self._points, self._scheme)
-
-    def twice(self, net: Net) -> Report:
-        """The same after a second look at each face."""
-
-        def ask(crops: NDArray[np.uint8]) -> Outputs:
-            return predicted(net, torch.from_numpy(crops[:, None]))
-
-        images = self._images[:, 0].numpy()
-        return judged(*second_look(images, ask(images), ask), self._points, self._scheme)
+        return judged(self.faces, predicted(net, self.faces.images)).report
 
     def metrics(self, net: Net) -> dict[str, object]:
-        """What the card says of it."""
-        return {**self(net).to_json(), "second_look": _in_short(self.twice(net))}
+        """What the card says of it, also after a second look at each face."""
+        once, twice = judged_twice(self.faces, partial(predicted, net))
+        return {**once.to_json(), "second_look": _in_short(twice)}
 
 
 class _Run:
@@ -296,7 +287,7 @@ class _Run:
     def calibrated(self, net: Net) -> Calibrated:
         """A copy of the net whose points have no mean error and whose sigma is as large as the errors."""
         learned = self._faces.only(self._learned)
-        return calibrated(net, *predicted(net, torch.from_numpy(learned.images[:, None])), learned)
+        return calibrated(net, *predicted(net, learned.images), learned)
 
     def _fit(self, name: str, banks: Mapping[str, Bank]) -> Fit:
         options = self._options

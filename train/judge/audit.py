@@ -30,11 +30,11 @@ from tracker.support.atomic import refuse_existing, write_whole
 from train.data.kaggle import Faces
 from train.data.schemes import SCHEMES
 from train.data.split import SPLIT_SEED, folds
-from train.judge.evaluate import held_out, outputs, read_by_scheme
+from train.judge.evaluate import Judged, Outputs, asking, held_out
 from train.learn.calibrate import sigma_scales
 from train.learn.loop import Fit, FitConfig
 from train.learn.model import HEADS, Net, NetConfig, predicted
-from train.learn.targets import kaggle_bank
+from train.learn.targets import kaggle_bank, read_by_scheme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,9 +50,6 @@ SHEET_ROWS, SHEET_COLUMNS = 8, 6
 
 DOUBTFUL = 4.0
 """Distance in sigma beyond which the summary counts a label; of normal errors 0.03 % lie there."""
-
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""points (N, 34, 2) and sigma (N, 34), unit space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +67,11 @@ class Folds:
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
+class Audit(Judged):
     """Predictions for faces by nets that did not learn from them."""
 
-    faces: Faces
-    """N of them."""
     position: NDArray[np.int64]
     """(N,) row of the data that was read, counted from 0."""
-    predicted: NDArray[np.float32]
-    """(N, 15, 2) crop px, NaN where the face's scheme has no label."""
-    sigma: NDArray[np.float32]
-    """(N, 15) crop px."""
-
-    @cached_property
-    def distance_px(self) -> NDArray[np.floating]:
-        """(N, 15) from label to prediction, NaN where unlabelled."""
-        return np.linalg.norm(self.predicted - self.faces.points, axis=2)
 
     @cached_property
     def distance_sigma(self) -> NDArray[np.floating]:
@@ -117,7 +103,7 @@ def audit_by_weights(faces: Faces, weights: Path | None) -> Audit:
     judge = load(weights)
     held = held_out(faces, judge)
     chosen = faces.only(held)
-    return Audit(chosen, np.flatnonzero(held), *read_by_scheme(*outputs(chosen.images, judge), chosen.scheme))
+    return Audit(chosen, *read_by_scheme(*asking(judge)(chosen.images), chosen.scheme), np.flatnonzero(held))
 
 
 def audit_by_folds(faces: Faces, settings: Folds) -> Audit:
@@ -134,7 +120,7 @@ def audit_by_folds(faces: Faces, settings: Folds) -> Audit:
         points[judged], sigma[judged] = _answers(faces, judged, fold, settings)
     good = ~faces.problem
     sigma *= sigma_scales(points[good], sigma[good], faces.points[good], faces.scheme[good]).astype(np.float32)
-    return Audit(faces, np.arange(len(fold_of)), *read_by_scheme(points, sigma, faces.scheme))
+    return Audit(faces, *read_by_scheme(points, sigma, faces.scheme), np.arange(len(fold_of)))
 
 
 def refuse_audit(out: Path, *, overwrite: bool) -> None:
@@ -179,7 +165,7 @@ def _answers(faces: Faces, judged: NDArray[np.bool_], fold: int, settings: Folds
         log.info(
             "fold %d of %d: step %d of %d, loss %.3f", fold + 1, settings.count, fit.step_count, fit.config.steps, loss
         )
-    points, sigma = predicted(fit.averaged, torch.from_numpy(faces.images[judged, None]))
+    points, sigma = predicted(fit.averaged, faces.images[judged])
     content = io.BytesIO()
     np.savez(content, points=points, sigma=sigma, meaning=np.array(meaning))
     write_whole(path, content.getvalue(), overwrite=False)

@@ -6,7 +6,9 @@ In: crops (N, 96, 96) uint8 and the folder of weights.  Out: labels as each sche
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,12 @@ from tracker.backends.onnxruntime import open_session
 from tracker.backends.weights import Weights, load
 from tracker.errors import DataError, WeightsError
 from tracker.geometry import cut, frame_from_units, region_from_keypoints, unit_from_frame
-from tracker.spec import KEYPOINTS, SIZE
+from tracker.spec import SIZE
 from tracker.types import Region
-from train.data.kaggle import SCHEMES, Faces
+from train.data.kaggle import Faces
 from train.export.onnx import SCHEMES_FILE, schemes_entry
 from train.learn.model import HEADS, SHOWN
-from train.learn.targets import labels_from_heads, sigma_from_heads
+from train.learn.targets import read_by_scheme
 from train.metrics import Report, report
 
 log = logging.getLogger(__name__)
@@ -36,19 +38,49 @@ WHOLE = Region((SIZE - 1) / 2, (SIZE - 1) / 2, SIZE, 0.0)
 """The region that a Kaggle picture shows, in px of the picture."""
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a network says of labelled faces."""
+
+    faces: Faces
+    """N of them."""
+    predicted: NDArray[np.float32]
+    """(N, 15, 2) crop px, what a labeller of each face's scheme would have written; NaN where that scheme has none."""
+    sigma: NDArray[np.float32]
+    """(N, 15) crop px."""
+
+    @cached_property
+    def report(self) -> Report:
+        return report(self.predicted, self.faces.points, self.faces.scheme, self.sigma)
+
+    @cached_property
+    def distance_px(self) -> NDArray[np.floating]:
+        """(N, 15) from label to prediction, NaN where unlabelled."""
+        return np.linalg.norm(self.predicted - self.faces.points, axis=2)
+
+
+def judged(faces: Faces, answers: Outputs) -> Judged:
+    """A network's outputs for `faces`, each read by its own scheme."""
+    return Judged(faces, *read_by_scheme(*answers, faces.scheme))
+
+
+def judged_twice(faces: Faces, ask: Ask) -> tuple[Report, Report]:
+    """The outputs for `faces`, and those after a second look."""
+    first = ask(faces.images)
+    return judged(faces, first).report, judged(faces, second_look(faces.images, first, ask)).report
+
+
 def evaluate(faces: Faces, weights: Path | None = None) -> tuple[Report, Report]:
     """Judge weights (a folder, its fkp.onnx, or None for our own) by all `faces` not known to be bad.
 
     Each row is read by its own scheme's outputs, once and then with a second look.  Raises DataError when no face is
     left, and WeightsError.
     """
-    good = ~faces.problem
-    if not good.any():
-        raise DataError(f"all {len(good)} faces of {faces.name} are known to be bad; give data with faces to judge by")
-    images, labels, scheme = faces.images[good], faces.points[good], faces.scheme[good]
-    ask = asking(load(weights))
-    first = ask(images)
-    return judged(*first, labels, scheme), judged(*second_look(images, first, ask), labels, scheme)
+    if faces.problem.all():
+        raise DataError(
+            f"all {len(faces.row)} faces of {faces.name} are known to be bad; give data with faces to judge by"
+        )
+    return judged_twice(faces.only(~faces.problem), asking(load(weights)))
 
 
 def held_out(faces: Faces, weights: Weights) -> NDArray[np.bool_]:
@@ -80,39 +112,14 @@ def hold_out_sha256(faces: Faces) -> str:
 
 
 def predicted_labels(
-    images: NDArray[np.uint8], schemes: Sequence[str], weights: Path | None = None
+    images: NDArray[np.uint8], scheme: NDArray[np.uint8], weights: Path | None = None
 ) -> NDArray[np.float32]:
-    """What labellers of the named scheme would write for each of the crops (N, 96, 96): (N, 15, 2) crop px.
+    """What labellers of `scheme` (N,) would write for each of the crops (N, 96, 96): (N, 15, 2) crop px.
 
     Each is looked at twice.  NaN for keypoints which that scheme does not label.  Raises WeightsError.
     """
     ask = asking(load(weights))
-    points, _ = second_look(images, ask(images), ask)
-    return np.concatenate([labels_from_heads(points[i : i + 1], scheme) for i, scheme in enumerate(schemes)])
-
-
-def judged(
-    points: NDArray[np.float32], sigma: NDArray[np.float32], labels: NDArray[np.float32], scheme: NDArray[np.uint8]
-) -> Report:
-    """Report on outputs (N, 34, 2) and (N, 34), unit space, against labels (N, 15, 2) crop px of `scheme` (N,)."""
-    predicted, doubt = read_by_scheme(points, sigma, scheme)
-    return report(predicted, labels, scheme, doubt)
-
-
-def read_by_scheme(
-    points: NDArray[np.float32], sigma: NDArray[np.float32], scheme: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Outputs (N, 34, 2) and (N, 34), unit space -> points (N, 15, 2) and sigma (N, 15) of each row's scheme, crop px.
-
-    NaN for keypoints which that scheme does not label.
-    """
-    predicted = np.full((len(points), len(KEYPOINTS), 2), np.nan, np.float32)
-    doubt = np.full(predicted.shape[:2], np.nan, np.float32)
-    for i, name in enumerate(SCHEMES):
-        rows = scheme == i
-        predicted[rows] = labels_from_heads(points[rows], name)
-        doubt[rows] = sigma_from_heads(sigma[rows], name)
-    return predicted, doubt
+    return read_by_scheme(*second_look(images, ask(images), ask), scheme)[0]
 
 
 def second_look(images: NDArray[np.uint8], first: Outputs, ask: Ask) -> Outputs:
@@ -132,11 +139,6 @@ def second_look(images: NDArray[np.uint8], first: Outputs, ask: Ask) -> Outputs:
     doubt = doubt * np.array([[region.side / WHOLE.side] for region in regions], np.float32)
     share = doubt**2 / (sigma**2 + doubt**2)
     return points * share[..., None] + again * (1 - share[..., None]), sigma * share + doubt * (1 - share)
-
-
-def outputs(images: NDArray[np.uint8], weights: Weights) -> Outputs:
-    """All schemes' outputs for crops (N, 96, 96) uint8, each looked at once."""
-    return asking(weights)(images)
 
 
 def asking(weights: Weights, batch: int = 64) -> Ask:

@@ -10,8 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import fields
 from html import escape
 from pathlib import Path
 from string import Template
@@ -30,7 +29,7 @@ from train import metrics
 from train.data.kaggle import Faces
 from train.data.schemes import SCHEMES
 from train.judge import charts
-from train.judge.evaluate import held_out, is_own_data, outputs, read_by_scheme
+from train.judge.evaluate import Judged, asking, held_out, is_own_data, judged
 from train.learn.augment import Augmentation, draw
 from train.learn.model import HEADS
 from train.learn.targets import kaggle_bank
@@ -43,27 +42,6 @@ HISTORY = "history.jsonl"
 WORST = 40
 AUGMENTED = 32
 """Faces shown."""
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """The hold-out faces that are not known to be bad, with what the network says of them."""
-
-    faces: Faces
-    """N of them."""
-    predicted: NDArray[np.float32]
-    """(N, 15, 2) crop px, what a labeller of each face's scheme would have written; NaN where that scheme has none."""
-    sigma: NDArray[np.float32]
-    """(N, 15) crop px."""
-
-    @cached_property
-    def report(self) -> metrics.Report:
-        return metrics.report(self.predicted, self.faces.points, self.faces.scheme, self.sigma)
-
-    @cached_property
-    def distance(self) -> NDArray[np.floating]:
-        """(N, 15) from label to prediction, px; NaN where unlabelled."""
-        return np.linalg.norm(self.predicted - self.faces.points, axis=2)
 
 
 def refuse_report(out: Path, *, overwrite: bool) -> None:
@@ -101,7 +79,7 @@ def judge_hold_out(weights: Weights, faces: Faces) -> Judged:
     held = faces.only(held_out(faces, weights) & labelled & ~faces.problem)
     if not len(held.images):
         raise DataError(f"no face of {faces.name} is held out from training; give more of the download")
-    return Judged(held, *read_by_scheme(*outputs(held.images, weights), held.scheme))
+    return judged(held, asking(weights)(held.images))
 
 
 def _page(weights: Weights, faces: Faces, judged: Judged) -> str:
@@ -180,9 +158,9 @@ def _sampling(report: metrics.Report) -> str:
 
 def _worst_summary(judged: Judged, worst: NDArray[np.intp]) -> str:
     """What the worst faces have in common, in one paragraph."""
-    squares = np.nansum(np.square(judged.distance), axis=1)
+    squares = np.nansum(np.square(judged.distance_px), axis=1)
     schemes = Counter(f"scheme {SCHEMES[s]}" for s in judged.faces.scheme[worst])
-    farthest = Counter(KEYPOINTS[i].replace("_", " ") for i in np.nanargmax(judged.distance[worst], axis=1))
+    farthest = Counter(KEYPOINTS[i].replace("_", " ") for i in np.nanargmax(judged.distance_px[worst], axis=1))
     sigma = _relative_sigma(judged)[worst]
     return (
         f"These {len(worst)} of {len(squares)} faces carry {squares[worst].sum() / squares.sum():.0%} of all squared "
@@ -207,7 +185,7 @@ def _relative_sigma(judged: Judged) -> NDArray[np.floating]:
 
 
 def _worst_face(judged: Judged, i: int) -> str:
-    faces, distance, sigma = judged.faces, judged.distance[i], judged.sigma[i]
+    faces, distance, sigma = judged.faces, judged.distance_px[i], judged.sigma[i]
     marks = [
         _missed(KEYPOINTS[k], faces.points[i, k], judged.predicted[i, k], float(sigma[k]))
         for k in np.flatnonzero(np.isfinite(distance))

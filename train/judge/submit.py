@@ -17,7 +17,7 @@ from tracker.errors import DataError
 from tracker.spec import COLUMNS, SIZE
 from tracker.support.atomic import write_whole
 from train.data import archive
-from train.data.schemes import C_KEYPOINTS
+from train.data.schemes import C_KEYPOINTS, A, B, C
 
 ROWS = 27_124
 """Lines of Kaggle's IdLookupTable.csv."""
@@ -70,8 +70,8 @@ def read_lookup(path: Path) -> Lookup:
     return Lookup(*table.T)
 
 
-def asked_scheme(lookup: Path) -> dict[int, str]:
-    """Image id -> the label scheme "A", "B" or "C" by which Kaggle will judge it, for every image in the table.
+def asked_scheme(lookup: Path) -> dict[int, int]:
+    """Image id -> the label scheme, an index into SCHEMES, by which Kaggle will judge it, for every image in the table.
 
     An image with questions about only the four points of scheme C is a C image; the others are A or B by
     FIRST_B_ID.  Raises DataError.
@@ -79,7 +79,7 @@ def asked_scheme(lookup: Path) -> dict[int, str]:
     table = read_lookup(lookup)
     beyond_c = np.array([name not in _C_COLUMNS for name in COLUMNS])
     fifteen = set(table.image_id[beyond_c[table.column]].tolist())
-    return {i: ("A" if i < FIRST_B_ID else "B") if i in fifteen else "C" for i in np.unique(table.image_id).tolist()}
+    return {i: (A if i < FIRST_B_ID else B) if i in fifteen else C for i in np.unique(table.image_id).tolist()}
 
 
 def write_submission(

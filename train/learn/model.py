@@ -238,9 +238,10 @@ def lecun_normal(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def predicted(net: Net, images: torch.Tensor, batch: int = 256) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The net's outputs for crops (N, 1, 96, 96) uint8: points (N, 34, 2), sigma (N, 34), unit space."""
-    device = net.axis.device
-    answers = [net(part.to(device)) for part in torch.split(images, batch)]
-    points, sigma = (torch.cat(parts).cpu().numpy() for parts in zip(*answers, strict=True))
+def predicted(net: Net, images: NDArray[np.uint8], batch: int = 256) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The net's outputs for crops (N, 96, 96) uint8: points (N, 34, 2), sigma (N, 34), unit space."""
+    crops = torch.split(torch.from_numpy(images[:, None]), batch)
+    points, sigma = (
+        torch.cat(parts).cpu().numpy() for parts in zip(*(net(each.to(net.axis.device)) for each in crops), strict=True)
+    )
     return points, sigma

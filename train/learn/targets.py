@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import DataError
 from tracker.geometry import cut, region_from_keypoints, unit_from_frame
-from tracker.spec import KEYPOINTS, SIZE, crop_from_unit, unit_from_crop
+from tracker.spec import HALF_PX, KEYPOINTS, SIZE, crop_from_unit, unit_from_crop
 from tracker.types import Region
 from train.data.faces68 import HIDDEN, HUMAN, MACHINE, Crops68, keypoints_from_68, seen_from_68
 from train.data.kaggle import SCHEMES, Faces
@@ -64,6 +64,10 @@ SCHEME_SPECIFIC = ("nose_tip", "mouth_center_top_lip", "mouth_center_bottom_lip"
 
 _HEAD_SCHEME = np.array([SCHEMES.index(scheme) for scheme, _ in HEADS])
 _HEAD_KEYPOINT = np.array([keypoint for _, keypoint in HEADS])
+_HEAD_OF = np.full((len(SCHEMES), len(KEYPOINTS)), -1)
+"""(3, 15) the head of a scheme's keypoint; -1 where the scheme does not label it."""
+_HEAD_OF[_HEAD_SCHEME, _HEAD_KEYPOINT] = np.arange(len(HEADS))
+_LABEL_OFFSET = np.array([LABEL_OFFSET_PX[name] for name in SCHEMES])
 
 
 def _trust(row: str, head: str, keypoint: int) -> float:
@@ -204,29 +208,24 @@ def head_targets(
 
     A label counts 1 for its own scheme's output, TRUST_SHARED for the output of the other scheme that means the same.
     """
-    offset = np.array([LABEL_OFFSET_PX[name] for name in SCHEMES])
-    targets = unit_from_crop(points - offset[scheme, None])[:, _HEAD_KEYPOINT]
+    targets = unit_from_crop(points - _LABEL_OFFSET[scheme, None])[:, _HEAD_KEYPOINT]
     weights = _TRUST[scheme] * np.isfinite(targets).all(2)
     return np.nan_to_num(targets).astype(np.float32), weights.astype(np.float32)
 
 
-def labels_from_heads(outputs: NDArray[np.floating], scheme: str) -> NDArray[np.float32]:
-    """The network's outputs (N, 34, 2), unit -> what a labeller of `scheme` would write, (N, 15, 2) crop px.
+def read_by_scheme(
+    points: NDArray[np.floating], sigma: NDArray[np.floating], scheme: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Outputs (N, 34, 2) and (N, 34), unit space -> what a labeller of each row's scheme would write (N, 15, 2), and
+    sigma (N, 15), crop px.
 
     NaN for the keypoints which that scheme does not label.
     """
-    heads = _HEAD_SCHEME == SCHEMES.index(scheme)
-    labels = np.full((len(outputs), len(KEYPOINTS), 2), np.nan, np.float32)
-    labels[:, _HEAD_KEYPOINT[heads]] = crop_from_unit(outputs[:, heads]) + LABEL_OFFSET_PX[scheme]
-    return labels
-
-
-def sigma_from_heads(sigma: NDArray[np.floating], scheme: str) -> NDArray[np.float32]:
-    """The network's uncertainties (N, 34), unit -> (N, 15) crop px for the keypoints of `scheme`, else NaN."""
-    heads = _HEAD_SCHEME == SCHEMES.index(scheme)
-    labels = np.full((len(sigma), len(KEYPOINTS)), np.nan, np.float32)
-    labels[:, _HEAD_KEYPOINT[heads]] = sigma[:, heads] * (SIZE / 2)
-    return labels
+    rows, heads = np.arange(len(scheme))[:, None], _HEAD_OF[scheme]
+    labels = crop_from_unit(points[rows, heads]) + _LABEL_OFFSET[scheme, None]
+    labels, doubt = labels.astype(np.float32), (sigma[rows, heads] * HALF_PX).astype(np.float32)
+    labels[heads < 0], doubt[heads < 0] = np.nan, np.nan
+    return labels, doubt
 
 
 def _bank(

@@ -8,17 +8,16 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tracker.backends.weights import load
-from train.data.kaggle import SCHEMES, Faces
+from train.data.kaggle import Faces
 from train.export.onnx import served
 from train.judge.evaluate import predicted_labels
 from train.learn.augment import Bank
 from train.learn.loop import Fit, FitConfig
 from train.learn.model import SHOWN, Net, mac_count, parameter_count, predicted
-from train.learn.targets import kaggle_bank, labels_from_heads
+from train.learn.targets import kaggle_bank, read_by_scheme
 from train.recipes.contract import Fitted, Recipe, Terms
 
 FULL = FitConfig(batch=(128,))
@@ -51,9 +50,7 @@ def fit(faces: Faces, terms: Terms) -> Fitted:
     shown = served(net, SHOWN)
 
     def predict(images: NDArray[np.uint8], scheme: NDArray[np.uint8]) -> NDArray[np.float32]:
-        points, _ = predicted(net, torch.from_numpy(images[:, None]))
-        labels = np.stack([labels_from_heads(points, name) for name in SCHEMES])
-        return labels[scheme, np.arange(len(images))]
+        return read_by_scheme(*predicted(net, images), scheme)[0]
 
     return Fitted(
         predict,
@@ -86,10 +83,7 @@ def judge_shipped(faces: Faces, _terms: Terms) -> Fitted:
     if training["data"]["sha256_of_csv"] != faces.sha256:
         notes.append("from another file: it may have seen the faces that judge it")
 
-    def predict(images: NDArray[np.uint8], scheme: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return predicted_labels(images, [SCHEMES[i] for i in scheme])
-
-    return Fitted(predict, rows=None, parameters=card["parameters"], macs=card["macs"], notes=tuple(notes))
+    return Fitted(predicted_labels, rows=None, parameters=card["parameters"], macs=card["macs"], notes=tuple(notes))
 
 
 RECIPES = (Recipe("ours", fit), Recipe("ours-shipped", judge_shipped))
