@@ -61,13 +61,13 @@ def test_scheme_follows_from_what_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "the header is ''"),
-        ("RowId,Location\n1,2\n", "the header is 'RowId,Location'"),
+        ("", "no column RowId, ImageId, FeatureName"),
+        ("RowId,Location\n1,2\n", "no column ImageId, FeatureName; expected RowId,ImageId,FeatureName"),
         ("RowId,ImageId,FeatureName,Location\n1,1,nose_tip_z,\n", "line 2: FeatureName is 'nose_tip_z'"),
         ("RowId,ImageId,FeatureName,Location\n1,x,nose_tip_x,\n", "line 2: ImageId is 'x'"),
         (f"RowId,ImageId,FeatureName,Location\n1,{'9' * 23},nose_tip_x,\n", "line 2: ImageId is '999"),
         (f"RowId,ImageId,FeatureName,Location\n1,1,{'n' * 140_000},\n", "line 2: field larger than field limit"),
-        ("RowId,ImageId,FeatureName,Location\n1,1\n", "line 2: 2 columns"),
+        ("RowId,ImageId,FeatureName,Location\n1,1\n", "line 2: FeatureName is ''"),
         ("RowId,ImageId,FeatureName,Location\n1,1,nose_tip_x,\n1,1,nose_tip_y,\n", "a RowId occurs twice"),
     ],
 )

@@ -5,7 +5,6 @@ import logging
 import sys
 import time
 from contextlib import closing, nullcontext
-from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -41,29 +40,6 @@ Examples:
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
-# Options of several commands
-_DATA = "Kaggle's download: the zip, training.zip, training.csv or a folder that contains one of them."
-_INDEX = "For data that is not Kaggle's whole file: a csv of row, kaggle_row, duplicate_group, scheme, known_problem."
-DATA, JUDGED_DATA = (
-    typer.Option(metavar="PATH", help=f"{_DATA}{default}")
-    for default in ("", "  [default: that of the run with these weights]")
-)
-INDEX, JUDGED_INDEX = (
-    typer.Option(metavar="CSV", help=f"{_INDEX}{default}") for default in ("", "  [default: that of the run]")
-)
-WEIGHTS = typer.Option(
-    metavar="DIR_OR_ONNX", help="A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]"
-)
-DEVICE = typer.Option(help="Where to train.")
-
-
-def _under(panel: str, option: Any) -> Any:
-    """The same option under a heading of --help."""
-    placed = copy(option)
-    placed.rich_help_panel = panel
-    return placed
-
-
 THOROUGH, QUICK = (9_000, 3, 3_000), (1_000, 1, 500)
 """Steps of the net, teachers, steps of each teacher."""
 
@@ -73,95 +49,73 @@ WIDE = 110
 """Characters that the table of all recipes needs; a narrower terminal wraps its lines, which loses nothing."""
 
 
+def _option(help: str, metavar: str | None = None, panel: str | None = None, *, least: float | None = None) -> Any:
+    """An option with a value, under a heading of --help."""
+    return typer.Option(metavar=metavar, help=help, rich_help_panel=panel, min=least)
+
+
+def _flag(name: str, help: str, panel: str | None = None) -> Any:
+    return typer.Option(name, help=help, rich_help_panel=panel)
+
+
+# Options of several commands
+_DATA = "Kaggle's download: the zip, training.zip, training.csv or a folder that contains one of them."
+_INDEX = "For data that is not Kaggle's whole file: a csv of row, kaggle_row, duplicate_group, scheme, known_problem."
+_OF_RUN = "  [default: that of the run with these weights]"
+JudgedData = Annotated[Path | None, _option(_DATA + _OF_RUN, "PATH")]
+JudgedIndex = Annotated[Path | None, _option(_INDEX + _OF_RUN, "CSV")]
+JudgedWeights = Annotated[
+    Path | None,
+    _option("A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]", "DIR_OR_ONNX"),
+]
+_DEVICE = "Where to train."
+
+
 @app.callback(cls=PlainGroup, invoke_without_command=True, context_settings=CONTEXT, epilog=EXAMPLES)
 def train(
     context: typer.Context,
-    data: Annotated[Path | None, _under(INPUT, DATA)] = None,
-    index: Annotated[Path | None, _under(INPUT, INDEX)] = None,
+    data: Annotated[Path | None, _option(_DATA, "PATH", INPUT)] = None,
+    index: Annotated[Path | None, _option(_INDEX, "CSV", INPUT)] = None,
     extra: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="PATH",
-            help="More faces, with 68 landmarks (zip or folder); may be repeated.",
-            rich_help_panel=INPUT,
-        ),
+        list[Path] | None, _option("More faces, with 68 landmarks (zip or folder); may be repeated.", "PATH", INPUT)
     ] = None,
     unlabelled: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="PATH",
-            help="Unlabelled faces; the teachers predict their keypoints; may be repeated.",
-            rich_help_panel=INPUT,
-        ),
+        _option("Unlabelled faces; the teachers predict their keypoints; may be repeated.", "PATH", INPUT),
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR_OR_ONNX",
-            help="Start from these finished weights; with --teachers 0 they also act as the teacher.",
-            rich_help_panel=INPUT,
+        _option(
+            "Start from these finished weights; with --teachers 0 they also act as the teacher.", "DIR_OR_ONNX", INPUT
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the weights.", rich_help_panel=OUTPUT)] = Path(
-        "runs/fkp"
-    ),
+    out: Annotated[Path, _option("Folder for the weights.", "DIR", OUTPUT)] = Path("runs/fkp"),
     quick: Annotated[
         bool,
-        typer.Option(
-            "--quick",
-            help="Usable weights in about ten minutes: --steps 1000 --teachers 1 --teacher-steps 500.",
-            rich_help_panel=TRAINING,
+        _flag(
+            "--quick", "Usable weights in about ten minutes: --steps 1000 --teachers 1 --teacher-steps 500.", TRAINING
         ),
     ] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Train on N batches.  [default: 9000]", rich_help_panel=TRAINING),
-    ] = None,
+    steps: Annotated[int | None, _option("Train on N batches.  [default: 9000]", "N", TRAINING, least=1)] = None,
     teachers: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Train N large networks first, which then teach the small one.  [default: 3]",
-            rich_help_panel=TRAINING,
-        ),
+        _option("Train N large networks first, which then teach the small one.  [default: 3]", "N", TRAINING, least=0),
     ] = None,
     teacher_steps: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Train each teacher on N batches; 0 trains no teacher.  [default: 3000]",
-            rich_help_panel=TRAINING,
-        ),
+        _option("Train each teacher on N batches; 0 trains no teacher.  [default: 3000]", "N", TRAINING, least=0),
     ] = None,
     finish: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Refine on the most exact labels during the last N of the steps.",
-            rich_help_panel=TRAINING,
-        ),
+        int, _option("Refine on the most exact labels during the last N of the steps.", "N", TRAINING, least=0)
     ] = 0,
-    seed: Annotated[
-        int,
-        typer.Option(metavar="N", help="Seed of all random choices except the hold-out.", rich_help_panel=TRAINING),
-    ] = 0,
-    device: Annotated[DeviceName, _under(MACHINE, DEVICE)] = "auto",
+    seed: Annotated[int, _option("Seed of all random choices except the hold-out.", "N", TRAINING)] = 0,
+    device: Annotated[DeviceName, _option(_DEVICE, panel=MACHINE)] = "auto",
     report_every: Annotated[
         int,
-        typer.Option(
-            min=1,
-            metavar="STEPS",
-            help="Write a checkpoint and evaluate the hold-out every STEPS steps.",
-            rich_help_panel=TRAINING,
-        ),
+        _option("Write a checkpoint and evaluate the hold-out every STEPS steps.", "STEPS", TRAINING, least=1),
     ] = 250,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.", rich_help_panel=OUTPUT)] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that exists.", rich_help_panel=OUTPUT)
-    ] = False,
+    resume: Annotated[bool, _flag("--resume", "Continue a stopped run.", OUTPUT)] = False,
+    overwrite: Annotated[bool, _flag("--overwrite", "Replace a run that exists.", OUTPUT)] = False,
 ) -> None:
     """Train the weights from the data, or run COMMAND; see `fkp-train COMMAND --help`."""
     logging.basicConfig(format="fkp-train: %(message)s")
@@ -206,13 +160,11 @@ def train(
 
 @app.command(cls=PlainCommand, short_help="Measure the error of weights, by scheme and keypoint.")
 def evaluate(
-    data: Annotated[Path | None, JUDGED_DATA] = None,
-    index: Annotated[Path | None, JUDGED_INDEX] = None,
-    weights: Annotated[Path | None, WEIGHTS] = None,
-    hold_out: Annotated[
-        bool, typer.Option("--hold-out", help="Judge only by the rows that training never saw.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    data: JudgedData = None,
+    index: JudgedIndex = None,
+    weights: JudgedWeights = None,
+    hold_out: Annotated[bool, _flag("--hold-out", "Judge only by the rows that training never saw.")] = False,
+    as_json: Annotated[bool, _flag("--json", "Print JSON instead of a table.")] = False,
 ) -> None:
     """Print the RMSE per scheme, per keypoint and Kaggle-weighted; each row is judged by its own scheme's outputs."""
     from tracker.backends.weights import load
@@ -223,33 +175,28 @@ def evaluate(
     once, twice = judge.evaluate(chosen, weights)
     if as_json:
         print(json.dumps(once.to_json() | {"second_look": twice.to_json()}, allow_nan=False))
-        return
-    from train.metrics import figure
+    else:
+        from train.metrics import figure
 
-    Console().print(once.table())
-    Console().print(f"With a second look, in the crop that a face's own points ask for: {figure(twice)}")
+        Console().print(once.table())
+        Console().print(f"With a second look, in the crop that a face's own points ask for: {figure(twice)}")
 
 
 @app.command(cls=PlainCommand, short_help="Compare all published recipes on the same data.")
 def compare(
-    data: Annotated[Path, DATA],
-    index: Annotated[Path | None, INDEX] = None,
-    recipes: Annotated[
-        str, typer.Option(metavar="NAMES", help="Recipes to run, separated by commas; patterns like 'cnn*' work.")
-    ] = "*",
-    budget: Annotated[
-        float | None, typer.Option(min=0, metavar="MINUTES", help="Training time of each recipe.  [default: 10]")
-    ] = None,
+    data: Annotated[Path, _option(_DATA, "PATH")],
+    index: Annotated[Path | None, _option(_INDEX, "CSV")] = None,
+    recipes: Annotated[str, _option("Recipes to run, separated by commas; patterns like 'cnn*' work.", "NAMES")] = "*",
+    budget: Annotated[float | None, _option("Training time of each recipe.  [default: 10]", "MINUTES", least=0)] = None,
     to_the_end: Annotated[
-        bool,
-        typer.Option("--to-the-end", help="Let each recipe take all its epochs instead, however long that is."),
+        bool, _flag("--to-the-end", "Let each recipe take all its epochs instead, however long that is.")
     ] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the table.")] = Path("runs/compare"),
-    device: Annotated[DeviceName, DEVICE] = "auto",
+    out: Annotated[Path, _option("Folder for the table.", "DIR")] = Path("runs/compare"),
+    device: Annotated[DeviceName, _option(_DEVICE)] = "auto",
     download: Annotated[
-        bool, typer.Option("--download", help="Download pretrained backbones that are not in torch's cache.")
+        bool, _flag("--download", "Download pretrained backbones that are not in torch's cache.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again and discard finished recipes.")] = False,
+    overwrite: Annotated[bool, _flag("--overwrite", "Start again and discard finished recipes.")] = False,
 ) -> None:
     """Compare all published recipes on the same data; run a stopped comparison again to continue it."""
     from train.recipes import compare as side_by_side
@@ -277,12 +224,10 @@ def compare(
 @app.command(cls=PlainCommand, short_help="Write an HTML page about the quality of weights.")
 def report(
     weights: Annotated[Path, typer.Argument(metavar="RUN_OR_WEIGHTS", help="A folder with fkp.onnx, or that file.")],
-    data: Annotated[Path | None, JUDGED_DATA] = None,
-    index: Annotated[Path | None, JUDGED_INDEX] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for report.html.  [default: beside the weights]")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace report.html if it exists.")] = False,
+    data: JudgedData = None,
+    index: JudgedIndex = None,
+    out: Annotated[Path | None, _option("Folder for report.html.  [default: beside the weights]", "DIR")] = None,
+    overwrite: Annotated[bool, _flag("--overwrite", "Replace report.html if it exists.")] = False,
 ) -> None:
     """Write an HTML page about the quality of weights: curves, errors, calibration, worst faces."""
     from train.judge.report import refuse_report, write_report
@@ -296,28 +241,20 @@ def report(
 
 @app.command(cls=PlainCommand, short_help="List labels that may be wrong.")
 def audit(
-    data: Annotated[Path | None, JUDGED_DATA] = None,
-    index: Annotated[Path | None, JUDGED_INDEX] = None,
+    data: JudgedData = None,
+    index: JudgedIndex = None,
     folds: Annotated[
         int | None,
-        typer.Option(
-            min=2, metavar="N", help="Train N nets; each judges the rows it did not learn from.  [default: 5]"
-        ),
+        _option("Train N nets; each judges the rows it did not learn from.  [default: 5]", "N", least=2),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Train each of them on N batches.  [default: 2000]")
-    ] = None,
+    steps: Annotated[int | None, _option("Train each of them on N batches.  [default: 2000]", "N", least=1)] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR_OR_ONNX", help="Train nothing; these weights judge the hold-out, a tenth of the rows."
-        ),
+        _option("Train nothing; these weights judge the hold-out, a tenth of the rows.", "DIR_OR_ONNX"),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for audit.csv and audit.png.")] = Path("runs/audit"),
-    device: Annotated[DeviceName, DEVICE] = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start again and replace an audit that exists.")
-    ] = False,
+    out: Annotated[Path, _option("Folder for audit.csv and audit.png.", "DIR")] = Path("runs/audit"),
+    device: Annotated[DeviceName, _option(_DEVICE)] = "auto",
+    overwrite: Annotated[bool, _flag("--overwrite", "Start again and replace an audit that exists.")] = False,
 ) -> None:
     """List the labels that nets which never saw them doubt most; finished folds are kept, and data never changes."""
     import torch
@@ -347,20 +284,15 @@ def audit(
 
 @app.command(cls=PlainCommand, short_help="Measure the whole tracker on photographs.")
 def wild(
-    faces: Annotated[Path, typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder).")],
-    weights: Annotated[Path | None, WEIGHTS] = None,
-    peer: Annotated[
-        PeerName | None, typer.Option(help="Also measure MediaPipe's face mesh on the same pictures.")
-    ] = None,
+    faces: Annotated[Path, _option("Faces with 68 landmarks (zip or folder).", "PATH")],
+    weights: JudgedWeights = None,
+    peer: Annotated[PeerName | None, _option("Also measure MediaPipe's face mesh on the same pictures.")] = None,
     peer_model: Annotated[
         Path | None,
-        typer.Option(
-            metavar="TASK",
-            help="MediaPipe's face_landmarker.task; releases from 0.10.30 on include no model.",
-        ),
+        _option("MediaPipe's face_landmarker.task; releases from 0.10.30 on include no model.", "TASK"),
     ] = None,
     hold_out: Annotated[
-        bool, typer.Option("--hold-out", help="Judge only by the turned faces that training never learns from.")
+        bool, _flag("--hold-out", "Judge only by the turned faces that training never learns from.")
     ] = False,
 ) -> None:
     """Judge detector, crop and network together on photographs; print JSON, in % of the outer-eye distance.
@@ -394,11 +326,11 @@ def wild(
 
 @app.command(cls=PlainCommand, short_help="Write a submission for Kaggle's board.")
 def submit(
-    test: Annotated[Path, typer.Option(metavar="PATH", help="test.csv, a zip that contains it, or their folder.")],
-    lookup: Annotated[Path, typer.Option(metavar="CSV", help="Kaggle's IdLookupTable.csv.")],
-    out: Annotated[Path, typer.Option(metavar="CSV", help="The submission.")] = Path("submission.csv"),
-    weights: Annotated[Path | None, WEIGHTS] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    test: Annotated[Path, _option("test.csv, a zip that contains it, or their folder.", "PATH")],
+    lookup: Annotated[Path, _option("Kaggle's IdLookupTable.csv.", "CSV")],
+    out: Annotated[Path, _option("The submission.", "CSV")] = Path("submission.csv"),
+    weights: JudgedWeights = None,
+    overwrite: Annotated[bool, _flag("--overwrite", "Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a submission for Kaggle's Facial Keypoints Detection: 27,124 values, clipped to 0..96."""
     import numpy as np
@@ -419,11 +351,11 @@ def submit(
 
 @app.command(cls=PlainCommand, short_help="Convert finished weights to their other forms.")
 def export(
-    weights: Annotated[Path | None, WEIGHTS] = None,
+    weights: JudgedWeights = None,
     tensorrt: Annotated[
-        bool, typer.Option("--tensorrt", help="Compile with TensorRT now instead of at the first start of fkp-track.")
+        bool, _flag("--tensorrt", "Compile with TensorRT now instead of at the first start of fkp-track.")
     ] = False,
-    precision: Annotated[Precision, typer.Option(help="Precision of the compiled network.")] = "fp32",
+    precision: Annotated[Precision, _option("Precision of the compiled network.")] = "fp32",
 ) -> None:
     """Make the other forms of finished weights: for processors, in half precision, and as a TensorRT engine."""
     from tracker.backends.weights import load
@@ -438,15 +370,14 @@ def export(
 
 @app.command(cls=PlainCommand, short_help="Fit sigma of finished weights again.")
 def calibrate(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the weights.")],
+    out: Annotated[Path, _option("Folder for the weights.", "DIR")],
     extra: Annotated[
-        list[Path],
-        typer.Option(metavar="PATH", help="Faces with 68 landmarks that the weights learned from; may be repeated."),
+        list[Path], _option("Faces with 68 landmarks that the weights learned from; may be repeated.", "PATH")
     ],
-    data: Annotated[Path | None, JUDGED_DATA] = None,
-    index: Annotated[Path | None, JUDGED_INDEX] = None,
-    weights: Annotated[Path | None, WEIGHTS] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights in DIR.")] = False,
+    data: JudgedData = None,
+    index: JudgedIndex = None,
+    weights: JudgedWeights = None,
+    overwrite: Annotated[bool, _flag("--overwrite", "Replace weights in DIR.")] = False,
 ) -> None:
     """Fit sigma again to faces as a tracker sees them, as a training with --extra does at its end.
 
@@ -464,12 +395,9 @@ def calibrate(
 
 @app.command(cls=PlainCommand, short_help="Teach finished weights how far eyes and mouth are open.")
 def signals(
-    faces: Annotated[
-        list[Path],
-        typer.Option(metavar="PATH", help="Faces with 68 landmarks (zip or folder); may be repeated."),
-    ],
-    weights: Annotated[Path | None, WEIGHTS] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random choices.")] = 0,
+    faces: Annotated[list[Path], _option("Faces with 68 landmarks (zip or folder); may be repeated.", "PATH")],
+    weights: JudgedWeights = None,
+    seed: Annotated[int, _option("Seed of all random choices.", "N")] = 0,
 ) -> None:
     """Fit `eye_open_left`, `eye_open_right` and `mouth_open` to finished weights; points and sigma stay as they are.
 

@@ -191,25 +191,21 @@ def report(
 ) -> Report:
     """Judge predictions (N, 15, 2) by labels (N, 15, 2) of schemes (N,), and sigma (N, 15) if there is one; crop px."""
     keep = without_worst(predicted, labels)
+    rows = {SCHEMES[s]: scheme == s for s in np.unique(scheme)}
     return Report(
         faces=len(labels),
-        faces_by_scheme={SCHEMES[s]: int((scheme == s).sum()) for s in np.unique(scheme)},
+        faces_by_scheme={name: int(own.sum()) for name, own in rows.items()},
         kaggle_weighted=kaggle_weighted(predicted, labels, scheme),
         rmse=rmse(predicted, labels),
         kaggle_weighted_trimmed=kaggle_weighted(predicted[keep], labels[keep], scheme[keep]),
         by_scheme=rmse_by_scheme(predicted, labels, scheme),
         by_scheme_trimmed=rmse_by_scheme(predicted[keep], labels[keep], scheme[keep]),
-        by_keypoint={
-            SCHEMES[s]: rmse_by_keypoint(predicted[scheme == s], labels[scheme == s]) for s in np.unique(scheme)
-        },
+        by_keypoint={name: rmse_by_keypoint(predicted[own], labels[own]) for name, own in rows.items()},
         nme_percent=nme_percent(predicted, labels),
         calibration={} if sigma is None else calibration(predicted, labels, sigma),
         calibration_by_scheme={}
         if sigma is None
-        else {
-            SCHEMES[s]: calibration(predicted[scheme == s], labels[scheme == s], sigma[scheme == s])
-            for s in np.unique(scheme)
-        },
+        else {name: calibration(predicted[own], labels[own], sigma[own]) for name, own in rows.items()},
     )
 
 

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from tracker.backends.weights import Weights, load
 from tracker.errors import DataError, SinkError
 from tracker.spec import HALF_PX
 from train.data.faces68 import Crops68, read_faces68
-from train.data.kaggle import SCHEMES, Faces, read_training
+from train.data.kaggle import Faces, read_training
 from train.data.split import SPLIT_SEED, judges_turned
 from train.export.from_onnx import head_of, held_net, net_of
 from train.export.onnx import SCHEMES_FILE, add_signals, write_weights
@@ -152,24 +152,22 @@ def rebuild(
 def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, None, None]:
     device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
-    extra = [_learned_from(read_faces68(path)) for path in options.extra]
+    extra = _to_learn(options.extra)
     unlabelled = [read_faces68(path) for path in options.unlabelled]
     start = net_of(load(options.start)) if options.start else None
-    judges = faces.held
-    if not judges.any():
+    if not faces.held.any():
         raise DataError(
             f"no row of {faces.name} can judge, since all have copies among the others; give more of the data"
         )
-    labelled = {"kaggle": kaggle_bank(faces, ~judges)} | _extra_banks(extra, unlabelled)
-    judge = _Judge(faces, judges)
+    labelled = {"kaggle": kaggle_bank(faces, ~faces.held)} | _extra_banks(extra, unlabelled)
+    judge = _Judge(faces, faces.held)
     if crew.leads:
         note_places(options.out, options.data, options.index)
         count = sum(len(bank.images) for bank in labelled.values())
-        log.info("%d faces to learn from, %d to judge by", count, judge.count)
+        log.info("%d faces to learn from, %d to judge by", count, len(judge.faces.row))
         if not options.resume:  # files of an earlier run must not be taken for this run's
-            for path in (options.out / HISTORY, *_checkpoints(options.out)):
-                path.unlink(missing_ok=True)
-    run = _Run(options, faces, extra, judge, ~judges & ~faces.problem, device, crew, start, watch)
+            _forget(options.out / HISTORY, *_checkpoints(options.out))
+    run = _Run(options, faces, faces.only(~faces.held & ~faces.problem), extra, judge, device, crew, start, watch)
     banks = labelled
     teachers = [] if start is None else [start]
     for stage in options.teach.stages:
@@ -181,7 +179,12 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
     yield from run.stage(NET, banks)
     if crew.leads:
         try_report(options.out, faces)
-        run.clear()  # last: a run that is killed before goes on from its checkpoints
+        _forget(*_checkpoints(options.out))  # last: a run that is killed before goes on from them
+
+
+def _forget(*files: Path) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)
 
 
 def refit_sigma(weights: Weights, faces: Faces, extra: Sequence[Path], out: Path) -> None:
@@ -191,8 +194,7 @@ def refit_sigma(weights: Weights, faces: Faces, extra: Sequence[Path], out: Path
     """
     torch.set_flush_denormal(True)
     judges = held_out(faces, weights)
-    crops = [_learned_from(read_faces68(path)) for path in extra]
-    refitted = with_doubt_fitted(held_net(weights), faces.only(~judges & ~faces.problem), crops)
+    refitted = with_doubt_fitted(held_net(weights), faces.only(~judges & ~faces.problem), _to_learn(extra))
     if not refitted.fitted_on:
         raise DataError("too few labelled points in the faces of --extra; give those that the weights learned from")
     metrics = _Judge(faces, judges).metrics(refitted.net)
@@ -206,7 +208,6 @@ class _Judge:
 
     def __init__(self, faces: Faces, judges: NDArray[np.bool_]) -> None:
         self.faces = faces.only(judges & ~faces.problem)
-        self.count = len(self.faces.row)
 
     def __call__(self, net: Net) -> Report:
         return judged(self.faces, predicted(net, self.faces.images)).report
@@ -217,102 +218,103 @@ class _Judge:
         return {**once.to_json(), "second_look": _in_short(twice)}
 
 
+@dataclass(eq=False)
 class _Run:
     """Trains the networks of one rebuild, with checkpoints, history and export."""
 
-    def __init__(
-        self,
-        options: Options,
-        faces: Faces,
-        extra: Sequence[Crops68],
-        judge: _Judge,
-        learned: NDArray[np.bool_],
-        device: torch.device,
-        crew: Crew,
-        start: Net | None,
-        watch: Watch,
-    ) -> None:
-        """`learned` (N,) is true for the faces to train on; `start` is the network to start from."""
-        self._options, self._faces, self._extra, self._judge, self._learned = options, faces, extra, judge, learned
-        self._device, self._crew, self._start = device, crew, start
-        self._watch = watch
-        self._files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
-        if options.start:
-            self._files["start"] = _named([load(options.start).path.with_name(SCHEMES_FILE)])
+    options: Options
+    faces: Faces
+    learned: Faces
+    """Those of them to train on."""
+    extra: Sequence[Crops68]
+    judge: _Judge
+    device: torch.device
+    crew: Crew
+    start: Net | None
+    """The network to start from."""
+    watch: Watch
+    seconds: float = 0.0
+
+    @cached_property
+    def files(self) -> dict[str, list[dict[str, str | None]]]:
         """What the card says about the other files that the network learned from."""
-        self._seconds = 0.0
+        options = self.options
+        files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
+        start = [load(options.start).path.with_name(SCHEMES_FILE)] if options.start else []
+        return files | ({"start": _named(start)} if start else {})
 
     def stage(self, name: str, banks: Mapping[str, Bank]) -> Generator[Progress, None, Net]:
         """Train one network to its end, or resume it, and return its averaged weights."""
-        options = self._options
+        options = self.options
         fit = self._fit(name, banks)
         checkpoint = options.checkpoint(name)
         if options.resume and checkpoint.exists():
             fit.resume(checkpoint)
-        if not self._crew.leads:
+        if not self.crew.leads:
             fit.run(fit.config.steps)
             return fit.averaged
         with _kept(fit, checkpoint, name):
             while not fit.done:
                 before, seconds = fit.step_count, fit.seconds
-                loss = fit.run(options.report_every, partial(self._watch, name))
+                loss = fit.run(options.report_every, partial(self.watch, name))
                 if not math.isfinite(loss) or not fit.is_finite():
                     raise _diverged(fit, checkpoint, name)
                 rate = (fit.step_count - before) * sum(fit.config.batch) / (fit.seconds - seconds)
-                progress = Progress(name, fit.step_count, loss, self._judge(fit.averaged), rate)
+                progress = Progress(name, fit.step_count, loss, self.judge(fit.averaged), rate)
                 fit.save(checkpoint)
                 _note(options.out / HISTORY, progress)
                 yield progress
-        self._seconds += fit.seconds
+        self.seconds += fit.seconds
         if name == NET:
-            answers = self.calibrated(fit.averaged)
-            refitted = with_doubt_fitted(answers.net, self._faces.only(self._learned), self._extra)
-            facts = self._facts(fit, answers._replace(net=refitted.net))
-            facts["calibration"]["doubt_fitted_on"] = refitted.fitted_on
-            head = None
-            if self._extra:
-                try:
-                    head, told = fitted(refitted.net, self._extra, options.signals)
-                    facts |= {"signals": signals_entry(told, options.extra)}
-                except DataError as error:
-                    log.warning("the weights tell no signals: %s", error)
-            write_weights(refitted.net, options.out, facts, head)
+            self._write(fit)
         return fit.averaged
-
-    def clear(self) -> None:
-        """Remove the checkpoints."""
-        for checkpoint in _checkpoints(self._options.out):
-            checkpoint.unlink(missing_ok=True)
 
     def calibrated(self, net: Net) -> Calibrated:
         """A copy of the net whose points have no mean error and whose sigma is as large as the errors."""
-        learned = self._faces.only(self._learned)
-        return calibrated(net, *predicted(net, learned.images), learned)
+        return calibrated(net, *predicted(net, self.learned.images), self.learned)
 
     def _fit(self, name: str, banks: Mapping[str, Bank]) -> Fit:
-        options = self._options
-        config = replace(options.fit, batch=_batch(banks, PORTIONS), finish_batch=_batch(banks, FINISH_PORTIONS))
-        config = replace(config, steps=options.steps_of[name], finish=options.fit.finish if name == NET else 0)
+        options = self.options
+        config = replace(
+            options.fit,
+            batch=_batch(banks, PORTIONS),
+            finish_batch=_batch(banks, FINISH_PORTIONS),
+            steps=options.steps_of[name],
+        )
+        hashes = {kind: [file["sha256"] for file in files] for kind, files in self.files.items()}
         origin: dict[str, object] = {
-            "faces": self._faces.fingerprint,
-            "extra": [file["sha256"] for file in self._files["extra"]],
-            "processes": self._crew.size,
+            "faces": self.faces.fingerprint,
+            "extra": hashes.pop("extra"),
+            "processes": self.crew.size,
         }
         if name == NET:
-            unlabelled = [file["sha256"] for file in self._files["unlabelled"]]
-            origin |= {"unlabelled": unlabelled, "teach": asdict(options.teach)}
-            if self._start is not None:
-                origin |= {"start": self._files["start"][0]["sha256"]}
-            torch.manual_seed(config.seed)
-            net = Net(options.net) if self._start is None else _begun(self._start)
-            return Fit(net, list(banks.values()), config, self._device, origin, self._crew)
-        config = replace(config, seed=config.seed + options.teach.stages.index(name))
+            origin |= hashes | {"teach": asdict(options.teach)}
+        else:
+            config = replace(config, finish=0, seed=config.seed + options.teach.stages.index(name))
         torch.manual_seed(config.seed)
-        return Fit(Net(options.teach.net), list(banks.values()), config, self._device, origin, self._crew)
+        net = Net(options.net if name == NET else options.teach.net)
+        if name == NET and self.start is not None:
+            net = _begun(self.start)
+        return Fit(net, list(banks.values()), config, self.device, origin, self.crew)
+
+    def _write(self, fit: Fit) -> None:
+        """Write the finished network, with signals where faces with 68 landmarks can teach them."""
+        answers = self.calibrated(fit.averaged)
+        refitted = with_doubt_fitted(answers.net, self.learned, self.extra)
+        facts = self._facts(fit, answers._replace(net=refitted.net))
+        facts["calibration"]["doubt_fitted_on"] = refitted.fitted_on
+        head = None
+        if self.extra:
+            try:
+                head, told = fitted(refitted.net, self.extra, self.options.signals)
+                facts |= {"signals": signals_entry(told, self.options.extra)}
+            except DataError as error:
+                log.warning("the weights tell no signals: %s", error)
+        write_weights(refitted.net, self.options.out, facts, head)
 
     def _facts(self, fit: Fit, answers: Calibrated) -> dict[str, Any]:
         """What the card says: where the weights come from and how good they are."""
-        options, faces = self._options, self._faces
+        options, faces = self.options, self.faces
         return {
             "name": "fkp",
             "version": __version__,
@@ -324,24 +326,24 @@ class _Run:
                     "file": faces.name,
                     "sha256_of_csv": faces.sha256,
                     "sha256_of_hold_out": hold_out_sha256(faces),
-                    "rows": _rows_by_scheme(faces),
+                    "rows": faces.count_by_scheme,
                 },
-                **self._files,
+                **self.files,
                 **({"start_training": load(options.start).noted("training")} if options.start else {}),
                 "rows_left_out": faces.row[faces.problem].tolist(),
                 "steps": fit.step_count,
                 "finished": True,
-                "minutes": round(self._seconds / 60, 1),
+                "minutes": round(self.seconds / 60, 1),
                 "on": f"{fit.device.type}, torch {torch.__version__}, {platform.machine()}",
                 "fit": asdict(fit.config),
                 "net": asdict(fit.net.config),
                 "teach": asdict(options.teach),
             },
             "metrics": {
-                "split": f"hold-out: {self._judge.count} rows, a tenth of the duplicate groups without those that "
-                f"have near copies among the others, seed {SPLIT_SEED}, "
+                "split": f"hold-out: {len(self.judge.faces.row)} rows, a tenth of the duplicate groups without those "
+                f"that have near copies among the others, seed {SPLIT_SEED}, "
                 "single net, no test-time averaging, rows known to be bad left out",
-                **self._judge.metrics(answers.net),
+                **self.judge.metrics(answers.net),
             },
             "calibration": {
                 "fitted_on": "the rows of the training data that are not held out",
@@ -392,13 +394,13 @@ def _only_run(out: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _learned_from(crops: Crops68) -> Crops68:
-    """Without the turned faces that judge."""
-    return crops if crops.seen is None else crops.only(~judges_turned(crops))
+def _to_learn(paths: Sequence[Path]) -> list[Crops68]:
+    """Faces with 68 landmarks, without those that judge."""
+    return [crops.only(~judges_turned(crops)) for crops in map(read_faces68, paths)]
 
 
 def _extra_banks(extra: Sequence[Crops68], unlabelled: Sequence[Crops68]) -> dict[str, Bank]:
-    """Banks of faces with 68 landmarks, without the faces that are kept for judging."""
+    """Banks of faces with 68 landmarks."""
     plain = [crops for crops in extra if crops.seen is None]
     turned = [crops for crops in extra if crops.seen is not None]
     banks = {"landmarks": faces68_bank(plain)} if plain else {}
@@ -468,7 +470,7 @@ def fit_signals(weights: Weights, faces: Sequence[Path], config: SignalsConfig) 
     Raises DataError, WeightsError, SinkError.
     """
     net = held_net(weights)
-    head, told = fitted(net, [read_faces68(path) for path in faces], config)
+    head, told = fitted(net, _to_learn(faces), config)
     return add_signals(weights, net, head, signals_entry(told, faces))
 
 
@@ -483,30 +485,23 @@ def _in_short(report: Report) -> dict[str, object]:
 
 
 def _note(path: Path, progress: Progress) -> None:
-    line: dict[str, object] = {"stage": progress.stage, "step": progress.step, "loss": round(progress.loss, 5)}
-    line |= {"faces_per_s": round(progress.faces_per_s, 1)}
-    line |= {"kaggle_weighted": round(progress.report.kaggle_weighted, 4), "rmse": round(progress.report.rmse, 4)}
-    line |= {scheme: round(value, 4) for scheme, value in progress.report.by_scheme.items()}
+    report = progress.report
+    figures = {"loss": progress.loss, "faces_per_s": progress.faces_per_s, "kaggle_weighted": report.kaggle_weighted}
+    figures |= {"rmse": report.rmse, **report.by_scheme}
+    line = {"stage": progress.stage, "step": progress.step} | {name: round(x, 4) for name, x in figures.items()}
     with path.open("a", encoding="ascii") as file:
         file.write(json.dumps(json_ready(line), allow_nan=False) + "\n")
 
 
 def _command(options: Options) -> str:
     """The command that makes these weights again.  It names files without their folders, which are private."""
-    words = ["fkp-train", "--data", options.data.resolve().name]
-    words += ["--index", options.index.name] if options.index else []
-    for path in options.extra:
-        words += ["--extra", path.name]
-    for path in options.unlabelled:
-        words += ["--unlabelled", path.name]
-    words += ["--start", options.start.name] if options.start else []
-    words += ["--teachers", str(options.teach.nets), "--teacher-steps", str(options.teach.steps)]
-    words += ["--finish", str(options.fit.finish)] if options.fit.finish else []
-    return shlex.join([*words, "--steps", str(options.fit.steps), "--seed", str(options.fit.seed)])
-
-
-def _rows_by_scheme(faces: Faces) -> dict[str, int]:
-    return {name: int((faces.scheme == i).sum()) for i, name in enumerate(SCHEMES)}
+    files = [("--data", options.data.resolve()), ("--index", options.index)]
+    files += [("--extra", path) for path in options.extra] + [("--unlabelled", path) for path in options.unlabelled]
+    words = [word for name, path in (*files, ("--start", options.start)) if path for word in (name, path.name)]
+    numbers = {"--teachers": options.teach.nets, "--teacher-steps": options.teach.steps, "--steps": options.fit.steps}
+    numbers |= {"--finish": options.fit.finish} if options.fit.finish else {}
+    numbers |= {"--seed": options.fit.seed}
+    return shlex.join(["fkp-train", *words, *(str(word) for number in numbers.items() for word in number)])
 
 
 def _named(paths: Sequence[Path]) -> list[dict[str, str | None]]:

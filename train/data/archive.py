@@ -3,9 +3,11 @@
 Nothing is unpacked to disk, so no name inside an archive is ever used as a path.
 """
 
+import csv
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from tracker.errors import DataError
@@ -57,6 +59,34 @@ def read_csv(path: Path, name: str) -> bytes:
         raise DataError(f"{path} is damaged or incomplete ({error}); download it again") from error
     except LOCKED as error:
         raise DataError(f"{path} cannot be unpacked ({error}); unpack it yourself and give the folder") from error
+
+
+def lines(content: bytes, place: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The place and the fields of each line of a csv that has these columns; what is missing in a line is "".
+
+    Raises DataError.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), restval="")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place} is not a csv in UTF-8 ({error})") from error
+    try:
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        if missing:
+            named = columns if len(columns) < 8 else (*columns[:3], "...", *columns[-2:])
+            raise DataError(f"{place}: no column {', '.join(missing[:4])}; expected {','.join(named)}")
+        for entry in reader:
+            yield f"{place}, line {reader.line_num}", entry
+    except csv.Error as error:
+        raise DataError(f"{place}, line {reader.line_num}: {error}; expected a csv") from error
+
+
+def whole(entry: dict[str, str], column: str, where: str) -> int:
+    """A field of a line.  Raises DataError."""
+    text = entry[column]
+    if not text.isdecimal() or len(text) > 18:  # more do not fit 64 bits
+        raise DataError(f"{where}: {column} is {text[:40]!r}, expected a whole number")
+    return int(text)
 
 
 def _shallowest_first(folder: Path, pattern: str) -> list[Path]:

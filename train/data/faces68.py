@@ -4,8 +4,6 @@ In: a folder or zip with images and `landmarks68.csv` (columns image, x_0, y_0 .
 and person).  Out: gray images of any size and landmarks in px of each image.
 """
 
-import csv
-import io
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -262,22 +260,14 @@ class _Entry(NamedTuple):
 
 def _entries(content: bytes, place: str) -> Iterator[_Entry]:
     """Each line."""
-    try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), restval="")
-        missing = [name for name in ("image", *_COLUMNS) if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{place}: no column {', '.join(missing[:4])}; expected image,x_0,y_0 to x_67,y_67")
-        for entry in reader:
-            where = f"{place}, line {reader.line_num}"
-            yield _Entry(
-                entry["image"],
-                np.array([_coordinate(entry[name], name, where) for name in _COLUMNS], np.float32),
-                _seen(entry["visible"], where) if "visible" in entry else None,
-                _coordinate(entry.get("yaw", ""), "yaw", where),
-                entry.get("person", ""),
-            )
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{place} is not a csv in UTF-8 ({error})") from error
+    for where, entry in archive.lines(content, place, ("image", *_COLUMNS)):
+        yield _Entry(
+            entry["image"],
+            np.array([_coordinate(entry[name], name, where) for name in _COLUMNS], np.float32),
+            _seen(entry["visible"], where) if "visible" in entry else None,
+            _coordinate(entry.get("yaw", ""), "yaw", where),
+            entry.get("person", ""),
+        )
 
 
 def _seen(text: str, where: str) -> list[int]:

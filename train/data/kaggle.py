@@ -4,10 +4,10 @@ In: the download in any form.  Out: `Faces`, with labels in Kaggle's own coordin
 crop's edges in schemes A and B) and with what the csv does not say: label scheme, duplicates, known bad rows.
 """
 
-import csv
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,18 +74,15 @@ class Faces:
             content.update(array.tobytes())
         return content.hexdigest()
 
+    @property
+    def count_by_scheme(self) -> dict[str, int]:
+        return {name: int((self.scheme == i).sum()) for i, name in enumerate(SCHEMES)}
+
     def only(self, chosen: NDArray[np.bool_]) -> "Faces":
         """The rows where `chosen` (N,) is true."""
-        return replace(
-            self,
-            images=self.images[chosen],
-            points=self.points[chosen],
-            scheme=self.scheme[chosen],
-            row=self.row[chosen],
-            group=self.group[chosen],
-            held=self.held[chosen],
-            problem=self.problem[chosen],
-        )
+        values = (getattr(self, each.name) for each in fields(self))
+        kept: Any = (each[chosen] if isinstance(each, np.ndarray) else each for each in values)
+        return Faces(*kept)
 
 
 def read_training(path: Path, *, index: Path | None = None) -> Faces:
@@ -165,11 +162,24 @@ def _without_index(images: NDArray[np.uint8], points: NDArray[np.float32]) -> _E
 
 
 def _with_index(path: Path, points: NDArray[np.float32]) -> _Extras:
-    entries = _index_entries(path, len(points))
-    row = np.array([_whole(path, entry, "kaggle_row") for entry in entries], np.int64)
-    group = np.array([_whole(path, entry, "duplicate_group") for entry in entries], np.int64)
-    scheme = np.array([_scheme(path, entry) for entry in entries], np.uint8)
-    problem = np.array([bool(entry["known_problem"]) for entry in entries]) | np.isin(row, list(KNOWN_PROBLEMS))
+    """What the index says, its lines in the order of the data's rows."""
+    try:
+        found = list(archive.lines(path.read_bytes(), str(path), _INDEX_COLUMNS))
+    except OSError as error:
+        raise DataError(f"cannot read the index {path}: {error.strerror or error}") from error
+    rows = [archive.whole(entry, "row", where) for where, entry in found]
+    if sorted(rows) != list(range(len(points))):
+        raise DataError(
+            f"{path} has {len(rows)} rows, expected rows 0 to {len(points) - 1} once each; is this the index of that "
+            "file?"
+        )
+    found = [found[i] for i in np.argsort(rows)]
+    row, group = (
+        np.array([archive.whole(entry, column, where) for where, entry in found], np.int64)
+        for column in ("kaggle_row", "duplicate_group")
+    )
+    scheme = np.array([_scheme(entry["scheme"], where) for where, entry in found], np.uint8)
+    problem = np.array([bool(entry["known_problem"]) for _, entry in found]) | np.isin(row, list(KNOWN_PROBLEMS))
     contradicted = np.flatnonzero((scheme == schemes.C) & ~schemes.has_c_points_only(points))
     if len(contradicted):
         raise DataError(
@@ -179,38 +189,7 @@ def _with_index(path: Path, points: NDArray[np.float32]) -> _Extras:
     return row, group, scheme, problem
 
 
-def _index_entries(path: Path, rows: int) -> list[dict[str, str]]:
-    """The index's lines in the order of the data's rows."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            missing = [name for name in _INDEX_COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(f"{path}: no column {', '.join(missing)}; expected {','.join(_INDEX_COLUMNS)}")
-            entries = sorted(reader, key=lambda entry: _whole(path, entry, "row"))
-    except OSError as error:
-        raise DataError(f"cannot read the index {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a csv in UTF-8 ({error})") from error
-    if [int(entry["row"]) for entry in entries] != list(range(rows)):
-        raise DataError(
-            f"{path} has {len(entries)} rows, expected rows 0 to {rows - 1} once each; is this the index of that file?"
-        )
-    return entries
-
-
-def _whole(path: Path, entry: dict[str, str], column: str) -> int:
-    if not entry[column].isdecimal() or len(entry[column]) > 18:  # more do not fit 64 bits
-        raise DataError(f"{path}: {column} is {entry[column][:40]!r}, expected a whole number (in {_shown(entry)})")
-    return int(entry[column])
-
-
-def _scheme(path: Path, entry: dict[str, str]) -> int:
-    if entry["scheme"] not in SCHEMES:
-        seen = entry["scheme"][:40]
-        raise DataError(f"{path}: scheme is {seen!r}, expected {', '.join(SCHEMES)} (in {_shown(entry)})")
-    return SCHEMES.index(entry["scheme"])
-
-
-def _shown(entry: dict[str, str]) -> str:
-    return ",".join(entry[column][:40] for column in _INDEX_COLUMNS)
+def _scheme(name: str, where: str) -> int:
+    if name not in SCHEMES:
+        raise DataError(f"{where}: scheme is {name[:40]!r}, expected {', '.join(SCHEMES)}")
+    return SCHEMES.index(name)

@@ -44,7 +44,7 @@ def held_net(weights: Weights) -> Net:
             net.offset.copy_(held["offset"])
     except Exception as error:
         raise WeightsError(
-            f"{path} does not contain a network of the current shape ({error}); train without --start"
+            f"{path} does not contain a network of the shape that this fkp-train trains ({error}); train a new one"
         ) from error
     return net
 

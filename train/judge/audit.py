@@ -10,11 +10,9 @@ just the hold-out in seconds.
 
 import csv
 import io
-import json
 import logging
 import math
-import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,13 +22,12 @@ import torch
 from numpy.typing import NDArray
 
 from tracker.backends.weights import load
-from tracker.errors import DataError
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.support.atomic import refuse_existing, write_whole
 from train.data.kaggle import Faces
 from train.data.schemes import SCHEMES
 from train.data.split import SPLIT_SEED, folds
-from train.judge.evaluate import Judged, Outputs, asking, held_out
+from train.judge.evaluate import Judged, asking, held_out
 from train.learn.calibrate import sigma_scales
 from train.learn.loop import Fit, FitConfig
 from train.learn.model import HEADS, Net, NetConfig, predicted
@@ -117,7 +114,7 @@ def audit_by_folds(faces: Faces, settings: Folds) -> Audit:
     sigma = np.empty(points.shape[:2], np.float32)
     for fold in range(settings.count):
         judged = fold_of == fold
-        points[judged], sigma[judged] = _answers(faces, judged, fold, settings)
+        points[judged], sigma[judged] = predicted(_judge(faces, judged, fold, settings), faces.images[judged])
     good = ~faces.problem
     sigma *= sigma_scales(points[good], sigma[good], faces.points[good], faces.scheme[good]).astype(np.float32)
     return Audit(faces, *read_by_scheme(points, sigma, faces.scheme), np.arange(len(fold_of)))
@@ -131,7 +128,7 @@ def refuse_audit(out: Path, *, overwrite: bool) -> None:
 
 def forget_folds(out: Path) -> None:
     """Remove what an earlier audit kept in the folder `out` for going on."""
-    for path in (*out.glob("fold-*-of-*.npz"), *out.glob("fold-*-of-*.safetensors")):
+    for path in out.glob("fold-*-of-*.safetensors"):
         path.unlink()
 
 
@@ -144,52 +141,23 @@ def write_audit(audit: Audit, out: Path, *, overwrite: bool) -> None:
     write_whole(out / SHEET, _sheet(audit), overwrite=overwrite)
 
 
-def _answers(faces: Faces, judged: NDArray[np.bool_], fold: int, settings: Folds) -> Outputs:
-    """For the `judged` (N,) faces, by a net that learned from the others: read if it was done before, else trained."""
-    path = settings.out / f"fold-{fold + 1}-of-{settings.count}.npz"
-    meaning = _meaning(faces, settings)
-    if path.exists():
-        log.info("fold %d of %d: done before", fold + 1, settings.count)
-        return _kept(path, meaning)
+def _judge(faces: Faces, judged: NDArray[np.bool_], fold: int, settings: Folds) -> Net:
+    """A net that learned from all but the `judged` (N,) faces; its checkpoint is kept when it is done, too."""
+    path = settings.out / f"fold-{fold + 1}-of-{settings.count}.safetensors"
     torch.manual_seed(settings.fit.seed)
-    origin = {"faces": faces.fingerprint}
-    fit = Fit(Net(settings.net), [kaggle_bank(faces, ~judged)], settings.fit, settings.device, origin)
-    checkpoint = path.with_suffix(".safetensors")
-    if checkpoint.exists():
-        fit.resume(checkpoint)
+    bank = kaggle_bank(faces, ~judged)
+    fit = Fit(Net(settings.net), [bank], settings.fit, settings.device, {"faces": faces.fingerprint})
+    told = f"fold {fold + 1} of {settings.count}"
+    if path.exists():
+        fit.resume(path)
+        log.info("%s: %s", told, "done before" if fit.done else f"goes on from step {fit.step_count}")
     while not fit.done:
         try:
             loss = fit.run(settings.checkpoint_every)
         finally:
-            fit.save(checkpoint)
-        log.info(
-            "fold %d of %d: step %d of %d, loss %.3f", fold + 1, settings.count, fit.step_count, fit.config.steps, loss
-        )
-    points, sigma = predicted(fit.averaged, faces.images[judged])
-    content = io.BytesIO()
-    np.savez(content, points=points, sigma=sigma, meaning=np.array(meaning))
-    write_whole(path, content.getvalue(), overwrite=False)
-    checkpoint.unlink(missing_ok=True)
-    return points, sigma
-
-
-def _meaning(faces: Faces, settings: Folds) -> str:
-    """All that the answers of a fold depend on."""
-    return json.dumps({"faces": faces.fingerprint, "fit": asdict(settings.fit), "net": asdict(settings.net)})
-
-
-def _kept(path: Path, meaning: str) -> Outputs:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            points, sigma, before = stored["points"], stored["sigma"], str(stored["meaning"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a fold of an audit ({error}); delete it, and it is trained again") from error
-    if before != meaning:
-        raise DataError(
-            f"{path} belongs to an audit of other data or settings; add --overwrite to start again, or choose "
-            "another --out"
-        )
-    return points, sigma
+            fit.save(path)
+        log.info("%s: step %d of %d, loss %.3f", told, fit.step_count, fit.config.steps, loss)
+    return fit.averaged
 
 
 def _table(audit: Audit) -> str:

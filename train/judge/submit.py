@@ -4,8 +4,6 @@ In: predicted points (M, 15, 2) in Kaggle's crop px, and IdLookupTable.csv, whic
 images.  Out: a csv `RowId,Location` with one line per row of the table, in its order.
 """
 
-import csv
-import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ FIRST_B_ID = 397
 web portraits as in scheme B; only the pictures themselves separate A from B."""
 
 _NAME = "IdLookupTable.csv"
-_HEADER = ["RowId", "ImageId", "FeatureName", "Location"]
+_COLUMNS = ("RowId", "ImageId", "FeatureName")
 _C_COLUMNS = {f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"}
 
 _log = logging.getLogger(__name__)
@@ -48,19 +46,8 @@ class Lookup:
 def read_lookup(path: Path) -> Lookup:
     """Read IdLookupTable.csv: bare, in the download's zip or in a folder.  Raises DataError with the line."""
     source = archive.find(path, _NAME)
-    try:
-        text = archive.read_csv(source, _NAME).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source} is not a csv in UTF-8 ({error}); expected {_NAME}") from error
-    lines = csv.reader(io.StringIO(text))
-    try:
-        header = next(lines, [])
-        if header[:3] != _HEADER[:3]:
-            raise DataError(f"{source}: the header is {','.join(header)[:80]!r}, expected {','.join(_HEADER)!r}")
-        rows = [_asked(fields, f"{source}, line {lines.line_num}") for fields in lines if fields]
-    except csv.Error as error:
-        raise DataError(f"{source}, line {lines.line_num}: {error}; expected {','.join(_HEADER)}") from error
-    table = np.array(rows, np.int64).reshape(-1, 3)
+    found = archive.lines(archive.read_csv(source, _NAME), str(source), _COLUMNS)
+    table = np.array([_asked(entry, where) for where, entry in found], np.int64).reshape(-1, 3)
     if len(np.unique(table[:, 0])) != len(table):
         raise DataError(f"{source}: a RowId occurs twice among {len(table)} rows; download it again")
     if len(table) != ROWS:
@@ -96,17 +83,12 @@ def write_submission(
     write_whole(out, ("RowId,Location\n" + "".join(lines)).encode(), overwrite=overwrite)
 
 
-def _asked(fields: list[str], where: str) -> tuple[int, int, int]:
+def _asked(entry: dict[str, str], where: str) -> tuple[int, int, int]:
     """(RowId, ImageId, index of the column) of one line."""
-    if len(fields) < 3:
-        raise DataError(f"{where}: {len(fields)} columns, expected {','.join(_HEADER)}")
-    row_id, image_id, feature = fields[:3]
-    for name, value in (("RowId", row_id), ("ImageId", image_id)):
-        if not value.isdecimal() or len(value) > 18:  # more do not fit 64 bits
-            raise DataError(f"{where}: {name} is {value[:40]!r}, expected a whole number")
+    feature = entry["FeatureName"]
     if feature not in COLUMNS:
         raise DataError(f"{where}: FeatureName is {feature[:40]!r}, expected one like {COLUMNS[0]}")
-    return int(row_id), int(image_id), COLUMNS.index(feature)
+    return archive.whole(entry, "RowId", where), archive.whole(entry, "ImageId", where), COLUMNS.index(feature)
 
 
 def _locations(

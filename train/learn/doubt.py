@@ -11,12 +11,11 @@ crop that is as inexact as a detector's.
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tracker.geometry import cut, frame_from_units, region_from_keypoints, unit_from_frame
@@ -44,21 +43,19 @@ SHAKEN_SIDES, SHAKEN_LOG, SHAKEN_RAD = 0.04, 0.07, 0.07
 LOST = 0.4
 """Mean error, unit space, from which a face was lost."""
 
-Answers = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-
 
 class Sample(NamedTuple):
     """What a net said of N crops, and how far off it was; unit space."""
 
     kind: str
-    features: NDArray[np.float32]
+    features: Tensor
     """(N, C) the net's deepest."""
-    log_spread: NDArray[np.float32]
+    log_spread: Tensor
     """(N, 15) log sigma without what the `doubt` layer adds."""
-    error: NDArray[np.float32]
+    error: Tensor
     """(N, 15, 2)"""
-    counts: NDArray[np.bool_]
-    """(N, 15)"""
+    counts: Tensor
+    """(N, 15) bool."""
 
 
 class Fitted(NamedTuple):
@@ -72,15 +69,16 @@ class Fitted(NamedTuple):
 def with_doubt_fitted(net: Net, faces: Faces, crops: Sequence[Crops68]) -> Fitted:
     """A copy of `net`, by rows and faces that it learned from."""
     samples = [_of_rows(net, faces), *(sample for each in crops for sample in _of_crops(net, each))]
-    counts = {kind: sum(int(each.counts.sum()) for each in samples if each.kind == kind) for kind in SHARES}
-    if 2 * (sum(counts.values()) - counts["kaggle"]) < FEWEST:
+    points = {kind: sum(int(each.counts.sum()) for each in samples if each.kind == kind) for kind in SHARES}
+    if 2 * (sum(points.values()) - points["kaggle"]) < FEWEST:
         return Fitted(net, {})
-    _, log_spread, features = _read(net, faceless_bank(crops).images)
-    return Fitted(_refitted(net, samples, counts, torch.from_numpy(log_spread), torch.from_numpy(features)), counts)
+    weights = [each.counts * (SHARES[each.kind] / max(points[each.kind], 1)) for each in samples]
+    _, *faceless = _read(net, faceless_bank(crops).images)
+    return Fitted(_refitted(net, samples, torch.cat(weights) / torch.cat(weights).sum(), faceless), points)
 
 
 @torch.no_grad()
-def _read(net: Net, images: Tensor, batch: int = 256) -> Answers:
+def _read(net: Net, images: Tensor, batch: int = 256) -> tuple[Tensor, Tensor, Tensor]:
     """Crops (N, 1, 96, 96) uint8 -> points (N, 15, 2), log_spread (N, 15), features (N, C)."""
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for crops in torch.split(images, batch):
@@ -88,22 +86,22 @@ def _read(net: Net, images: Tensor, batch: int = 256) -> Answers:
         points, sigma = net.read(logits, deepest)
         log_spread = torch.log(sigma) - net.doubt(deepest.float())
         parts.append((points[:, SHOWN], log_spread[:, SHOWN], deepest.float()))
-    first, second, third = (torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True))
+    first, second, third = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
     return first, second, third
 
 
 def _of_rows(net: Net, faces: Faces) -> Sample:
     rows = faces.only((faces.scheme == A) & ~faces.problem)
-    targets, trust = head_targets(rows.points, rows.scheme)
+    targets, trust = (torch.from_numpy(each)[:, SHOWN] for each in head_targets(rows.points, rows.scheme))
     points, log_spread, features = _read(net, torch.from_numpy(rows.images[:, None]))
-    return Sample("kaggle", features, log_spread, points - targets[:, SHOWN], trust[:, SHOWN] == 1)
+    return Sample("kaggle", features, log_spread, points - targets, trust == 1)
 
 
 def _of_crops(net: Net, crops: Crops68) -> Iterator[Sample]:
     """What people labelled, and what they could not see of faces that they labelled, each look as a sample."""
     faces, random = list(framed([crops])), np.random.default_rng(0)
     regions = [_shaken(face.region, random) for face in faces]
-    seen = np.array([face.seen for face in faces])
+    seen = torch.from_numpy(np.array([face.seen for face in faces]))
     by_people = (seen == HUMAN).any(1)
     if not by_people.any():
         return
@@ -111,11 +109,11 @@ def _of_crops(net: Net, crops: Crops68) -> Iterator[Sample]:
         images = np.array([cut(face.image, [region])[0] for face, region in zip(faces, regions, strict=True)])
         points, log_spread, features = _read(net, torch.from_numpy(images))
         truth = [unit_from_frame(face.points["A"], region) for face, region in zip(faces, regions, strict=True)]
-        error = points - np.array(truth)
-        found = by_people & (np.linalg.norm(error, axis=2).mean(1) < LOST)
-        regions = [region_from_keypoints(each) for each in frame_from_units(points, regions)]
+        error = points - torch.from_numpy(np.array(truth, np.float32))
+        found = by_people & (error.norm(dim=2).mean(1) < LOST)
+        regions = [region_from_keypoints(each) for each in frame_from_units(points.numpy(), regions)]
         if look in LOOKS and found.any():
-            error -= np.median(error[found], axis=0)  # how two conventions of labelling differ is not sigma's to tell
+            error -= error[found].median(0).values  # how two conventions of labelling differ is not sigma's to tell
             for kind, state in (("photographs" if crops.seen is None else "seen", HUMAN), ("hidden", HIDDEN)):
                 yield Sample(kind, features, log_spread, error, found[:, None] & (seen == state))
 
@@ -126,45 +124,38 @@ def _shaken(region: Region, random: np.random.Generator) -> Region:
     return Region(region.x + x * region.side, region.y + y * region.side, side, region.roll + turn)
 
 
-def _refitted(
-    net: Net, samples: Sequence[Sample], points: Mapping[str, int], faceless_spread: Tensor, faceless: Tensor
-) -> Net:
-    """Another `doubt` layer by the likelihood that taught it, then scaled so that shares within sigma are right."""
-    weights = [each.counts * (SHARES[each.kind] / max(points[each.kind], 1)) for each in samples]
+def _refitted(net: Net, samples: Sequence[Sample], weight: Tensor, faceless: Sequence[Tensor]) -> Net:
+    """Another `doubt` layer by the likelihood that taught it, then scaled so that shares within sigma are right.
+
+    `weight` (N, 15) sums to 1; `faceless` are log_spread and features of crops without a face.
+    """
     features, log_spread, error = (
-        torch.from_numpy(np.concatenate([getattr(each, name) for each in samples]))
-        for name in ("features", "log_spread", "error")
+        torch.cat([getattr(each, name) for each in samples]) for name in ("features", "log_spread", "error")
     )
-    weight = torch.from_numpy(np.concatenate(weights)).float()
-    weight /= weight.sum()
-    refitted = copy.deepcopy(net)
-    doubt = refitted.doubt
-    before, spread_of_features = doubt.weight[SHOWN].detach().clone(), features.std(0)
+    before, spread_of_features = net.doubt.weight[SHOWN].detach(), features.std(0)
     change = torch.zeros_like(before, requires_grad=True)
-    bias = doubt.bias[SHOWN].detach().clone().requires_grad_()
+    bias = net.doubt.bias[SHOWN].detach().clone().requires_grad_()
     off = torch.tensor(LossConfig().faceless_px / HALF_PX)
 
-    def log_sigma(spread: Tensor, seen: Tensor) -> Tensor:
-        return spread + seen @ (before + change).T + bias
+    def sigma(log_spread: Tensor, features: Tensor) -> Tensor:
+        return (log_spread + features @ (before + change).T + bias).exp()
 
     def cost() -> Tensor:
         optimizer.zero_grad()
-        value = (student_t(error, log_sigma(log_spread, features).exp()).sum(2) * weight).sum()
-        value = value + FACELESS_SHARE * 2 * student_t(off, log_sigma(faceless_spread, faceless).exp()).mean()
+        value = (student_t(error, sigma(log_spread, features)).sum(2) * weight).sum()
+        value = value + FACELESS_SHARE * 2 * student_t(off, sigma(*faceless)).mean()
         value = value + STAY * (change * spread_of_features).square().sum() / len(SHOWN)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer = torch.optim.LBFGS([change, bias], max_iter=60, history_size=10, line_search_fn="strong_wolfe")
     optimizer.step(cost)  # type: ignore[no-untyped-call]
+    refitted = copy.deepcopy(net)
     with torch.no_grad():
-        ratio = (error.abs() / log_sigma(log_spread, features).exp()[..., None]).numpy()
-        scales = [_scale(ratio[:, pair], weight[:, pair].numpy()) for pair in ([i, HEAD_MIRROR[i]] for i in SHOWN)]
-        doubt.weight[SHOWN] = before + change
-        doubt.bias[SHOWN] = bias + torch.tensor(scales).log()
+        ratio = error.abs() / sigma(log_spread, features)[..., None]
+        both = weight[..., None].expand_as(ratio)
+        pairs = [[i, HEAD_MIRROR[i]] for i in SHOWN]
+        scales = [best_scale(ratio[:, pair].flatten().numpy(), both[:, pair].flatten().numpy()) for pair in pairs]
+        refitted.doubt.weight[SHOWN] = before + change
+        refitted.doubt.bias[SHOWN] = bias + torch.tensor(scales).log()
     return refitted
-
-
-def _scale(ratio: NDArray[np.floating], weight: NDArray[np.floating]) -> float:
-    """For errors over sigma (N, K, 2) that count by `weight` (N, K)."""
-    return best_scale(ratio.reshape(-1), np.repeat(weight.reshape(-1), 2))

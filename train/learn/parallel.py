@@ -45,11 +45,8 @@ class Crew:
         gradients = [each.grad for each in parameters if each.grad is not None]
         everything = torch.cat([each.flatten() for each in gradients])
         dist.all_reduce(everything)
-        everything /= self.size
-        for gradient, mean in zip(
-            gradients, torch.split(everything, [each.numel() for each in gradients]), strict=True
-        ):
-            gradient.copy_(mean.view_as(gradient))
+        means = torch.split(everything / self.size, [each.numel() for each in gradients])
+        torch._foreach_copy_(gradients, [mean.view_as(each) for mean, each in zip(means, gradients, strict=True)])
 
 
 ALONE = Crew()

@@ -21,7 +21,6 @@ from tracker.geometry import region_from_keypoints
 from tracker.spec import SIGNALS, SIZE
 from train.data.faces68 import HUMAN, Crops68, keypoints_from_68
 from train.data.lids import own_ratios, signals_of, trust_of_seen, with_eyes_closed
-from train.data.split import judges_turned
 from train.learn.augment import Augmentation, disturbed, placed
 from train.learn.calibrate import mirrored_scales
 from train.learn.losses import student_t
@@ -150,9 +149,9 @@ def reported(
 
 
 def _gathered(sets: Sequence[Crops68], random: np.random.Generator) -> _Faces:
-    """All faces that do not judge turned heads, each with its copies."""
+    """All faces, each with its copies."""
     parts = []
-    for crops in (each.only(~judges_turned(each)) for each in sets):
+    for crops in sets:
         parts.append(_truths(crops, crops.landmarks, warped=False))
         known = _is_whole(crops.landmarks) & trust_of_seen(crops.placed_by)[:, :2].any(1)
         by_people = crops.only(known)

@@ -4,6 +4,9 @@ Published: complete rows for the first two, a loss that ignores missing labels a
 Not published: layers, optimiser, epochs, scores.  Here the deeper one has two convolutions where the plain one has one.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from train.data.kaggle import Faces
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import complete, labelled
@@ -14,16 +17,12 @@ WIDTHS = (16, 32, 64, 128)
 DENSE = 256
 
 
-def fit_base(faces: Faces, terms: Terms) -> Fitted:
-    return fit_network(plain_cnn(WIDTHS, DENSE), complete(faces), terms, Course())
+def fit(faces: Faces, terms: Terms, *, rows: Callable[[Faces], Faces] = complete, depth: int = 1) -> Fitted:
+    return fit_network(plain_cnn(WIDTHS, DENSE, depth=depth), rows(faces), terms, Course())
 
 
-def fit_extended(faces: Faces, terms: Terms) -> Fitted:
-    return fit_network(plain_cnn(WIDTHS, DENSE, depth=2), complete(faces), terms, Course())
-
-
-def fit_masked(faces: Faces, terms: Terms) -> Fitted:
-    return fit_network(plain_cnn(WIDTHS, DENSE), labelled(faces), terms, Course())
-
-
-RECIPES = (Recipe("base", fit_base), Recipe("base-extended", fit_extended), Recipe("masked", fit_masked))
+RECIPES = (
+    Recipe("base", fit),
+    Recipe("base-extended", partial(fit, depth=2)),
+    Recipe("masked", partial(fit, rows=labelled)),
+)

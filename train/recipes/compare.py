@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from tracker.errors import DataError, FkpError
-from train.data.kaggle import SCHEMES, Faces, read_training
+from train.data.kaggle import Faces, read_training
 from train.data.split import SPLIT_SEED
 from train.learn.parallel import chosen_device
 from train.metrics import kaggle_weighted, rmse, rmse_by_scheme
@@ -161,15 +161,11 @@ def _head(options: Options, learn_from: Faces, judges: Faces, device: torch.devi
     return {
         "command": _command(options),
         "sha256_of_csv": learn_from.sha256,
-        "learned_from": _by_scheme(learn_from),
-        "judged_by": _by_scheme(judges),
+        "learned_from": learn_from.count_by_scheme,
+        "judged_by": judges.count_by_scheme,
         "budget_minutes": options.budget_minutes,
         "on": f"{device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}",
     }
-
-
-def _by_scheme(faces: Faces) -> dict[str, int]:
-    return {name: int((faces.scheme == i).sum()) for i, name in enumerate(SCHEMES)}
 
 
 def _command(options: Options) -> str:

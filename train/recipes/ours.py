@@ -38,14 +38,12 @@ def fit(faces: Faces, terms: Terms) -> Fitted:
     if path and path.exists():
         run.resume(path)
     first, before = run.step_count, run.seconds
-    try:
-        while not run.done and (run.step_count == first or terms.seconds_left() > 0):
+    while not run.done and (run.step_count == first or terms.seconds_left() > 0):
+        try:
             run.run(1 if path is None else KEEP_EVERY)
+        finally:
             if path:
                 run.save(path)
-    finally:
-        if path:
-            run.save(path)
     net = run.averaged
     shown = served(net, SHOWN)
 
