@@ -78,7 +78,7 @@ def lines(content: bytes, place: str, columns: Sequence[str]) -> Iterator[tuple[
         for entry in reader:
             yield f"{place}, line {reader.line_num}", entry
     except csv.Error as error:
-        raise DataError(f"{place}, line {reader.line_num}: {error}; expected a csv") from error
+        raise DataError(f"{place}, line {reader.reader.line_num}: {error}; expected a csv") from error
 
 
 def whole(entry: dict[str, str], column: str, where: str) -> int:

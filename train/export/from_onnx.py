@@ -8,6 +8,7 @@ import math
 import onnx
 import torch
 from onnx import numpy_helper
+from torch import Tensor
 
 from tracker.backends.weights import Weights
 from tracker.errors import WeightsError
@@ -36,8 +37,7 @@ def held_net(weights: Weights) -> Net:
     path = weights.path.with_name(SCHEMES_FILE)
     net = Net(NetConfig())
     try:
-        graph = onnx.load(path).graph
-        held = {value.name: torch.from_numpy(numpy_helper.to_array(value).copy()) for value in graph.initializer}
+        held = _numbers(path.read_bytes())
         with torch.no_grad():
             for name, parameter in net.named_parameters():
                 parameter.copy_(torch.ones(()) if name.endswith(".gain") else held[name])
@@ -53,12 +53,17 @@ def head_of(weights: Weights) -> SignalHead | None:
     """The head that tells signals in finished weights; None if they tell none."""
     if "signals" not in weights.outputs:
         return None
-    graph = onnx.load_from_string(weights.onnx).graph
-    held = {value.name: torch.from_numpy(numpy_helper.to_array(value).copy()) for value in graph.initializer}
+    held = _numbers(weights.onnx)
     narrow, width, *_ = held["head.narrow.weight"].shape
     head = SignalHead(width, narrow=narrow, hidden=len(held["head.hidden.weight"]))
     head.load_state_dict({name: held[f"head.{name}"] for name in head.state_dict()})
     return head
+
+
+def _numbers(content: bytes) -> dict[str, Tensor]:
+    """What an ONNX file holds, by name."""
+    graph = onnx.load_from_string(content).graph
+    return {value.name: torch.from_numpy(numpy_helper.to_array(value).copy()) for value in graph.initializer}
 
 
 @torch.no_grad()

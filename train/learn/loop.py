@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracker.errors import DataError, SinkError
 from tracker.support.atomic import write_whole
@@ -29,9 +29,8 @@ from train.learn.parallel import ALONE, Crew
 
 log = logging.getLogger(__name__)
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
-"""The state that AdamW and Muon keep for each parameter."""
-
+Part = nn.Module | torch.optim.Optimizer
+"""What a checkpoint holds the state of."""
 
 CALMER = Augmentation(calm=0.6, zoom_share=0.05, exposure_share=0.06, occlude_share=0.15)
 FINISH_RATE = 0.2
@@ -129,7 +128,7 @@ class Fit:
         state, seconds = read_checkpoint(path, self._settings())
         try:
             self._load_state(state)
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"{path} is not a checkpoint of fkp-train ({error}); start again with --overwrite"
             ) from error
@@ -187,34 +186,50 @@ class Fit:
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.net.parameters()), 1 - self._decay())
             self._loss_sum += value.detach()
 
+    @property
+    def _parts(self) -> dict[str, Part]:
+        matrices, others = self._optimizers
+        return {"net": self.net, "averaged": self.averaged, "muon": matrices, "adamw": others}
+
     def _state(self) -> dict[str, Tensor]:
         """Everything the next step depends on, as named tensors."""
-        state = {"step_count": torch.tensor(self.step_count), "random.cpu": torch.get_rng_state()}
+        state = state_of(self._parts) | {"step_count": torch.tensor(self.step_count)}
+        state["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             state["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        for name, parameter in self.net.named_parameters():
-            state[f"net.{name}"] = parameter.detach()
-            for optimizer in self._optimizers:
-                for key, moment in optimizer.state.get(parameter, {}).items():
-                    state[f"optimizer.{key}.{name}"] = moment
-        for name, parameter in self.averaged.named_parameters():
-            state[f"averaged.{name}"] = parameter
         return state
 
     def _load_state(self, state: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, parameter in self.averaged.named_parameters():
-                parameter.copy_(state[f"averaged.{name}"])
-            for name, parameter in self.net.named_parameters():
-                parameter.copy_(state[f"net.{name}"])
-        names = {parameter: name for name, parameter in self.net.named_parameters()}
-        for optimizer in self._optimizers:
-            for parameter in (weight for group in optimizer.param_groups for weight in group["params"]):
-                optimizer.state[parameter] = _moments(state, names[parameter], parameter)
+        load_state(self._parts, state)
         self.step_count = int(state["step_count"])
         torch.set_rng_state(state["random.cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random.cuda"], self.device)
+
+
+def state_of(parts: Mapping[str, Part]) -> dict[str, Tensor]:
+    """Everything that networks and optimisers hold, as named tensors."""
+    held = {
+        name: part.state_dict()
+        if isinstance(part, nn.Module)
+        else {f"{i}.{moment}": x for i, each in part.state_dict()["state"].items() for moment, x in each.items()}
+        for name, part in parts.items()
+    }
+    return {f"{name}.{inner}": tensor for name, state in held.items() for inner, tensor in state.items()}
+
+
+def load_state(parts: Mapping[str, Part], state: Mapping[str, Tensor]) -> None:
+    """The inverse of `state_of`.  Raises KeyError, RuntimeError or ValueError for the state of something else."""
+    for name, part in parts.items():
+        own = {inner.removeprefix(f"{name}."): x for inner, x in state.items() if inner.startswith(f"{name}.")}
+        if isinstance(part, nn.Module):
+            part.load_state_dict(own)
+            continue
+        moments: dict[int, dict[str, Tensor]] = {}
+        for inner, tensor in own.items():
+            i, _, moment = inner.partition(".")
+            moments.setdefault(int(i), {})[moment] = tensor
+        part.load_state_dict({"state": moments, "param_groups": part.state_dict()["param_groups"]})
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Tensor], settings: Mapping[str, Any], seconds: float) -> None:
@@ -258,13 +273,6 @@ def _sha256(tensors: Mapping[str, Tensor]) -> str:
         content.update(name.encode())
         content.update(tensors[name].cpu().numpy().tobytes())
     return content.hexdigest()
-
-
-def _moments(state: dict[str, Tensor], name: str, parameter: Tensor) -> dict[str, Tensor]:
-    """An optimiser's state for one parameter."""
-    found = {key: state[f"optimizer.{key}.{name}"] for key in MOMENTS if f"optimizer.{key}.{name}" in state}
-    # AdamW keeps its count of steps on the CPU
-    return {key: x if key == "step" else torch.empty_like(parameter).copy_(x) for key, x in found.items()}
 
 
 def has_bfloat16(device: torch.device) -> bool:

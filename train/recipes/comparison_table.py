@@ -23,23 +23,6 @@ FORMAT = 2
 
 JSON, MARKDOWN = "compare.json", "compare.md"
 
-COLUMNS = (
-    "recipe",
-    "rows",
-    "parameters",
-    "M MACs",
-    *SCHEMES,
-    "weighted",
-    "all 15",
-    "random rows",
-    "validation",
-    "Kaggle",
-    "minutes",
-    "finished",
-    "notes",
-)
-"""The document's; `Board._said` explains them."""
-
 TOO_WIDE = ("all 15", "random rows", "validation", "notes")
 """What a terminal's table leaves out."""
 
@@ -65,7 +48,7 @@ class Row:
     notes: tuple[str, ...]
 
     def cells(self) -> dict[str, str]:
-        """As text, by column."""
+        """As text, by column of the document; `Board._said` explains them."""
         return {
             "recipe": self.recipe,
             "rows": _shown(self.rows, ","),
@@ -122,21 +105,22 @@ class Board:
 
     def table(self) -> Table:
         """For a terminal."""
-        columns = [name for name in COLUMNS if name not in TOO_WIDE]
+        rows = [row.cells() for row in self.ranked()]
+        columns = [name for name in rows[0] if name not in TOO_WIDE] if rows else []
         said = "\n".join(f"- {line}" for line in self._said())
         table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, caption=said, caption_justify="left")
         for name in columns:
             table.add_column(name, justify="left" if name == "recipe" else "right", no_wrap=name != "recipe")
-        for row in self.ranked():
-            cells = row.cells()
+        for cells in rows:
             table.add_row(*(cells[name] for name in columns))
         return table
 
     def markdown(self) -> str:
         """The whole document."""
-        rules = [":--" if name in ("recipe", "notes") else "--:" for name in COLUMNS]
-        lines = [COLUMNS, rules, *(row.cells().values() for row in self.ranked())]
-        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        rows = [row.cells() for row in self.ranked()]
+        head = [name for row in rows[:1] for name in row]
+        rules = [":--" if name in ("recipe", "notes") else "--:" for name in head]
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rules, *(row.values() for row in rows)))
         said = "\n".join(f"- {line}" for line in self._said())
         return f"# Every published recipe, side by side\n\n{said}\n\n{table}\n"
 

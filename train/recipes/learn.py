@@ -20,7 +20,7 @@ from tracker.errors import DataError
 from tracker.spec import COLUMNS, KEYPOINTS, crop_from_unit, unit_from_crop
 from tracker.support.process import undisturbed
 from train.data.kaggle import Faces
-from train.learn.loop import read_checkpoint, write_checkpoint
+from train.learn.loop import load_state, read_checkpoint, state_of, write_checkpoint
 from train.learn.model import layer_macs
 from train.recipes.contract import Fitted, Terms
 
@@ -121,24 +121,14 @@ class _Run:
         self.step += 1
 
     def keep(self, path: Path, seconds: float) -> None:
-        state = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        for i, moments in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
-        write_checkpoint(path, state | {"step": torch.tensor(self.step)}, self._settings(), seconds)
+        state = state_of({"net": self.net, "adam": self.optimizer}) | {"step": torch.tensor(self.step)}
+        write_checkpoint(path, state, self._settings(), seconds)
 
     def restore(self, path: Path) -> float:
         """Go on from a kept run; returns its seconds.  Raises DataError when it is not one of the same learning."""
         state, seconds = read_checkpoint(path, self._settings())
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.items():
-            kind, _, rest = name.partition(".")
-            if kind == "optimizer":
-                i, _, moment = rest.partition(".")
-                moments.setdefault(int(i), {})[moment] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
         try:
-            self.net.load_state_dict({name[4:]: x for name, x in state.items() if name.startswith("net.")})
-            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            load_state({"net": self.net, "adam": self.optimizer}, state)
             self.step = int(state["step"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise DataError(f"{path} does not fit this recipe ({error}); start again with --overwrite") from error
