@@ -120,6 +120,20 @@ def test_a_stopped_run_leaves_what_resume_needs_and_nothing_that_tracks(
     assert "continue with --resume" in caplog.text
 
 
+def test_a_stop_between_two_networks_says_how_to_continue(
+    training_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "train")
+
+    def stopping(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.rebuild.taught", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        list(rebuild(small(training_csv, tmp_path)))
+    assert caplog.messages[-1] == f"{tmp_path} holds what was learned so far; continue with --resume"
+
+
 def test_a_run_that_is_stopped_while_the_teacher_learns_goes_on_from_there(training_csv: Path, tmp_path: Path) -> None:
     options = small(training_csv, tmp_path, fit=FitConfig(steps=1))
     run = rebuild(options)

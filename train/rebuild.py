@@ -145,7 +145,7 @@ def rebuild(
     torch.set_flush_denormal(True)
     _refuse_lost_work(options)
     open_folder(options.out)
-    with _only_run(options.out) if crew.leads else nullcontext():
+    with _only_run(options.out) if crew.leads else nullcontext(), _told_how_to_continue(options.out):
         yield from _rebuilt(options, crew, watch)
 
 
@@ -363,9 +363,20 @@ def _kept(fit: Fit, checkpoint: Path, stage: str) -> Iterator[None]:
         if fit.step_count > before and not fit.done and fit.is_finite():
             fit.save(checkpoint)
             log.info(
-                "stopped after step %d of %d of %s, saved in %s; continue with --resume",
+                "stopped after step %d of %d of %s, saved in %s",
                 *(fit.step_count, fit.config.steps, stage, checkpoint),
             )
+
+
+@contextmanager
+def _told_how_to_continue(out: Path) -> Iterator[None]:
+    """Say what a stop leaves, also one between the stages or while finished weights are made."""
+    try:
+        yield
+    except BaseException as end:
+        if not isinstance(end, Exception) and _checkpoints(out):
+            log.info("%s holds what was learned so far; continue with --resume", out)
+        raise
 
 
 def _diverged(fit: Fit, checkpoint: Path, stage: str) -> DataError:
