@@ -78,7 +78,7 @@ def film_of(name: str, container: Any, number: int | None, path: Path | None = N
             reasons = f"the film is damaged, get another copy, or {TOO_LARGE}"
             raise SourceError(f"{name}: no frame could be decoded; {reasons}")
     except BaseException:
-        decoder.close()
+        container.close()
         raise
     height, width = first.image.shape[:2]
     info = SourceInfo(
@@ -90,14 +90,14 @@ def film_of(name: str, container: Any, number: int | None, path: Path | None = N
         decoder.frame_count(),
         path,
         stream=decoder.stream.index,
-        sample_aspect=decoder.aspect,
+        sample_aspect=decoder.upright.aspect,
         started=_made(container),
     )
     ahead = Background(_with_first(first, frames), depth=AHEAD)
 
     def close() -> None:
         if ahead.close():  # never free the decoder under a thread that is still inside it
-            decoder.close()
+            container.close()
 
     return Source(info, ahead, close, lambda: decoder.skipped)
 
@@ -204,7 +204,7 @@ class Upright:
         """Width of a px of the first picture, in heights."""
         self._name = name
         self._reformatter = VideoReformatter()
-        self._tone_map: ToneMap | None = None
+        self._tone_map = ToneMap()
         self._first: _View | None = None
         self._last: _View | None = None
         self._size = 0, 0
@@ -228,11 +228,10 @@ class Upright:
 
     def _bgr(self, picture: Any) -> Image:
         """(H, W, 3), of standard range."""
-        if not is_hdr(picture):
-            bgr = self._reformatter.reformat(picture, format="bgr24", threads=1)
-            return np.ascontiguousarray(bgr.to_ndarray())  # which shares its memory where rows are not padded
-        self._tone_map = self._tone_map or ToneMap()
-        return self._tone_map(picture)
+        if is_hdr(picture):
+            return self._tone_map(picture)
+        bgr = self._reformatter.reformat(picture, format="bgr24", threads=1)
+        return np.ascontiguousarray(bgr.to_ndarray())  # which shares its memory where rows are not padded
 
     def _view(self, stream: Any, picture: Any) -> _View:
         """What is said of the shape of pixels and of rotation holds until a key frame says something else.  What the
@@ -300,7 +299,7 @@ class _Decoder:
         self._reader = open_reader(container, name, clocked(container, stream), tell=True)
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
-        self._upright = Upright(name)
+        self.upright = Upright(name)
         claimed = (stream.guessed_rate, stream.average_rate)
         self.rate = next((Fraction(rate) for rate in claimed if rate is not None and 0 < rate <= MAX_RATE), None)
 
@@ -312,29 +311,18 @@ class _Decoder:
         """What the container's header says, or its duration allows."""
         if self.stream.frames > 0:
             return int(self.stream.frames)
-        rate = self.stream.average_rate or self.rate
-        if self._container.duration is None or rate is None:
-            return None
-        frames: int = round(self._container.duration / av.time_base * float(rate))
-        return max(1, frames)
+        rate, duration = self.stream.average_rate or self.rate, self._container.duration
+        return None if duration is None or rate is None else max(1, round(duration / av.time_base * float(rate)))
 
     def frames(self) -> Generator[Frame, None, None]:
         """Decode the film."""
         rising = Rising(1 / float(self.rate or 30))
         for index, picture in enumerate(self._pictures()):
             time = rising(picture.time)
-            image = self._upright(self.stream, picture, time)
-            yield Frame(image, index, time, aspect=float(self._upright.aspect))
+            image = self.upright(self.stream, picture, time)
+            yield Frame(image, index, time, aspect=float(self.upright.aspect))
         if self.skipped:
             log.warning("%s: %d corrupt packets skipped", self._name, self.skipped)
-
-    @property
-    def aspect(self) -> Fraction:
-        """Width of a px of the first picture, in heights; 1 before it is decoded."""
-        return self._upright.aspect
-
-    def close(self) -> None:
-        self._container.close()
 
     def _pictures(self) -> Iterator[Any]:
         times = _DisplayTimes() if self._container.format.name == "avi" else None

@@ -78,23 +78,20 @@ def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
     """One dict per face: id, score, box [left, top, right, bottom], points [[x, y] * 15], sigma [15], all frame px;
     pose {yaw, pitch, roll (degrees), x, y, z (mm)} or None; and signals, the fields of `Signals`, if there are any.
     """
-    points = _rounded(tracked.keypoints)
-    sigmas = _rounded(tracked.sigma)
     poses = tracked.poses or (None,) * len(tracked.faces)
     signals = tracked.signals or (None,) * len(tracked.faces)
+    arrays = _rounded(tracked.keypoints), _rounded(tracked.sigma)
     return [
         {
             "id": face.id,
             "score": round(float(face.score), SCORE_DECIMALS),
             "box": _rounded(dataclasses.astuple(face.box)),
-            "points": face_points,
-            "sigma": face_sigmas,
+            "points": points,
+            "sigma": sigma,
             "pose": None if pose is None else _pose(pose),
             **({} if told is None else {"signals": _signals(told)}),
         }
-        for face, face_points, face_sigmas, pose, told in zip(
-            tracked.faces, points, sigmas, poses, signals, strict=True
-        )
+        for face, points, sigma, pose, told in zip(tracked.faces, *arrays, poses, signals, strict=True)
     ]
 
 
