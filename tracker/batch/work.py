@@ -9,8 +9,7 @@ import logging
 import tempfile
 import traceback
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -71,12 +70,16 @@ def perform(task: Task, each: Options, tally: Tally) -> Outcome:
     stage = uuid.uuid4().hex
     began = perf_counter()
     read: dict[str, Any] = {}
-    with _overheard() as warnings, tempfile.TemporaryDirectory(prefix="fkp-batch-") as scratch:
+    with _Listener() as warnings, tempfile.TemporaryDirectory(prefix="fkp-batch-") as scratch:
         try:
             made = _workplaces(task, stage, Path(scratch))
             read = facts_of(task.source)
             run(_options(task, each, made, Path(scratch)), tally, bar=False)
-            ended = _handed_in(task, stage, made) if facts_of(task.source) == read else _changed(task)
+            if facts_of(task.source) != read:
+                again = "when it is copied or recorded to its end, run again"
+                raise SourceError(f"{task.source} changed while it was read; {again}")
+            _hand_in(task, stage, made)
+            ended = Outcome()
         except FkpError as error:
             ended = _failure(error, task, stage, Path(scratch))
         except Exception as error:
@@ -111,13 +114,6 @@ def facts_of(source: Path) -> dict[str, Any]:
     if not facts:
         return {}
     return {"size": sum(fact.st_size for fact in facts), "modified": max(fact.st_mtime for fact in facts)}
-
-
-def _changed(task: Task) -> Outcome:
-    return Outcome(
-        failure=f"{task.source} changed while it was read; when it is copied or recorded to its end, run again",
-        code=SourceError.exit_code,
-    )
 
 
 def staged(output: Output, stage: str) -> Path:
@@ -156,14 +152,13 @@ def _options(task: Task, each: Options, made: dict[Output, Path], scratch: Path)
     )
 
 
-def _handed_in(task: Task, stage: str, made: dict[Output, Path]) -> Outcome:
+def _hand_in(task: Task, stage: str, made: dict[Output, Path]) -> None:
     """See to it that everything waits in the stage; a run that ended well has made it all, unless no frame came."""
     for output, place in made.items():
         if not place.exists():
-            return Outcome(failure=f"{task.source} gave no frame, so there is no {output.name}", code=1)
+            raise FkpError(f"{task.source} gave no frame, so there is no {output.name}")
         if is_url(output.root):
             store(place, staged(output, stage))
-    return Outcome()
 
 
 def _failure(error: FkpError, task: Task, stage: str, scratch: Path) -> Outcome:
@@ -177,21 +172,19 @@ def _failure(error: FkpError, task: Task, stage: str, scratch: Path) -> Outcome:
     return Outcome(failure=told, code=error.exit_code, no_room=no_room)
 
 
-@contextmanager
-def _overheard() -> Iterator[list[str]]:
-    """The first warnings that are logged inside the block."""
-    listener = _Listener(logging.WARNING)
-    logging.getLogger().addHandler(listener)
-    try:
-        yield listener.heard
-    finally:
-        logging.getLogger().removeHandler(listener)
-
-
 class _Listener(logging.Handler):
-    def __init__(self, level: int) -> None:
-        super().__init__(level)
+    """Hears the first warnings that are logged inside its `with` block."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
         self.heard: list[str] = []
+
+    def __enter__(self) -> list[str]:
+        logging.getLogger().addHandler(self)
+        return self.heard
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         if len(self.heard) < REMARKS:
