@@ -74,13 +74,10 @@ class PartialFile:
         try:
             move_patiently(self.path, target)
         except OSError as error:
+            told = f"cannot move the finished {self.path} to {target}: {_reason(error)}; rename it yourself"
             if not self.path.exists():
-                raise SinkError(
-                    f"cannot finish {target}: {self.path} is gone; it or its folder was deleted or renamed"
-                ) from error
-            raise SinkError(
-                f"cannot move the finished {self.path} to {target}: {_reason(error)}; rename it yourself"
-            ) from error
+                told = f"cannot finish {target}: {self.path} is gone; it or its folder was deleted or renamed"
+            raise SinkError(told) from error
         finally:
             self.release()
         if target != self.target:
