@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
-from tracker.sources.contract import Source, SourceInfo
+from tracker.sources.contract import Source
 from tracker.sources.fit import fitted
 from tracker.sources.live import Shot, arrived, live
 from tracker.types import Image
@@ -75,9 +74,7 @@ def open_camera(
     first = arrived(image)
     height, width = image.shape[:2]
     _warn_of_another_mode(index, wish, width, height, capture.get(cv2.CAP_PROP_FPS))
-    started = datetime.now().astimezone()
-    info = SourceInfo("camera", str(index), width, height, None, None, started=started, clock_zero=first.time)
-    return live(info, device.stop, device.shots(capture, first))
+    return live(str(index), first, device.shots(capture, first), device.stop)
 
 
 def _permitted(device: "_Device", capture: Any) -> Any:

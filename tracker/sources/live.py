@@ -6,7 +6,8 @@ In: pictures with the time of their arrival, taken by a thread.  Out: Frames, ti
 import threading
 import time
 from collections.abc import Generator, Iterator
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from tracker.sources.contract import Source, SourceInfo
 from tracker.support.threads import Background
@@ -29,17 +30,21 @@ def arrived(image: Image) -> Shot:
     return Shot(image, time.perf_counter(), time.time())
 
 
-def live(info: SourceInfo, stop: threading.Event, shots: Generator[Shot, None, None]) -> Source:
-    """Pictures that a thread takes; those that are not fetched in time are dropped and not counted in `skipped`.
+def live(name: str, first: Shot, shots: Generator[Shot, None, None], stop: threading.Event, **about: Any) -> Source:
+    """`shots` that a thread takes; those that are not fetched in time are dropped and not counted in `skipped`.
 
-    Ends only when it is closed, which sets `stop`.
+    Ends only when it is closed, which sets `stop`.  Time 0 is that of `first`, which `shots` repeat; `about` is what
+    else is known for the `SourceInfo`.
     """
+    height, width = first.image.shape[:2]
+    about |= {"started": datetime.now().astimezone(), "clock_zero": first.time}
+    info = SourceInfo("camera", name, width, height, None, None, **about)
     newest = Background(shots, depth=1, newest_only=True)
 
     def frames() -> Iterator[Frame]:
-        zero, aspect = info.clock_zero or 0.0, float(info.sample_aspect)
         for index, shot in enumerate(newest):
-            yield Frame(shot.image, index, shot.time - zero, aspect=aspect, captured=shot.unix)
+            time_s, aspect = shot.time - first.time, float(info.sample_aspect)
+            yield Frame(shot.image, index, time_s, aspect=aspect, captured=shot.unix)
 
     def close() -> None:
         stop.set()

@@ -11,13 +11,12 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import av
 
 from tracker.errors import SourceError
-from tracker.sources.contract import Source, SourceInfo
+from tracker.sources.contract import Source
 from tracker.sources.film import LENIENT, MOST_PIXELS, Upright, chosen_picture, film_of
 from tracker.sources.live import Shot, arrived, live
 from tracker.support.address import StreamUrl
@@ -68,20 +67,8 @@ def open_stream(url: StreamUrl, stream: int | None = None, *, retry_s: float = R
         container.close()
         raise
     first = arrived(image)
-    height, width = image.shape[:2]
-    info = SourceInfo(
-        "camera",
-        url.shown,
-        width,
-        height,
-        None,
-        None,
-        stream=picture.index,
-        sample_aspect=line.upright.aspect,
-        clock_zero=first.time,
-        started=datetime.now().astimezone(),
-    )
-    return live(info, line.stop, line.shots(container, picture, first))
+    about = {"stream": picture.index, "sample_aspect": line.upright.aspect}
+    return live(url.shown, first, line.shots(container, picture, first), line.stop, **about)
 
 
 @dataclass(frozen=True, slots=True)
