@@ -1,5 +1,6 @@
 """Head poses: exact truth from a projected head, real faces, and the conventions others rely on."""
 
+import pickle
 from dataclasses import astuple, replace
 from math import radians, tan
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tracker.api import Tracker
+from tracker.core import head_pose
 from tracker.core.head_pose import EYE_DISTANCE_MM, MEAN_HEAD, angles_deg, axes_of, camera_matrix, pose_of, posed
 from tracker.drawing.draw import draw
 from tracker.geometry import region_from_keypoints
@@ -154,6 +156,22 @@ def test_every_face_of_a_result_gets_its_pose():
     (tracked,) = posed([with_pose(Pose(20, 5, 3, 10, 20, 400))], FOV)
     (pose,) = tracked.poses
     assert astuple(pose) == pytest.approx((20, 5, 3, 10, 20, 400), abs=0.01)
+
+
+def test_poses_are_found_once_when_they_are_read_of_the_keypoints_as_they_were(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        head_pose, "pose_of", lambda points, *camera: found.append(points) or Pose(*points[0], 0, 0, 0, 0)
+    )
+    read, sent = posed([with_pose(Pose(20, 5, 3, 10, 20, 400))] * 2, FOV)
+    eye = tuple(read.keypoints[0, 0])
+    read.keypoints[:] = 0
+    assert not found
+    assert read.poses is read.poses
+    assert (read.poses[0].yaw, read.poses[0].pitch) == eye
+    assert len(found) == 1
+    assert pickle.loads(pickle.dumps(sent)).poses == read.poses
+    assert replace(read, poses=()).poses == ()
 
 
 @pytest.mark.parametrize(

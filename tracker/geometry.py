@@ -49,8 +49,8 @@ def frame_from_unit(points: NDArray[np.floating], region: Region) -> NDArray[np.
 
 def frame_from_units(points: NDArray[np.floating], regions: Sequence[Region]) -> NDArray[np.float32]:
     """Unit space (N, K, 2) of N crops -> frame px (N, K, 2) float32: `frame_from_unit` of each, in one call."""
-    halves = np.array([[cmath.rect(region.side / 2, region.roll)] for region in regions]).reshape(-1, 1)
-    centres = np.array([[complex(region.x, region.y)] for region in regions]).reshape(-1, 1)
+    maps = [(cmath.rect(region.side / 2, region.roll), complex(region.x, region.y)) for region in regions]
+    halves, centres = np.array(maps).reshape(-1, 2).T[..., None]
     return points_from_complex(complex_from_points(points) * halves + centres).astype(np.float32)
 
 

@@ -5,7 +5,7 @@ They have no generated equality, because comparing arrays has no single truth va
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,10 +203,32 @@ class Tracked:
     sigma: NDArray[np.float32]
     """(N, 15) float32, frame px: standard deviation expected of either coordinate."""
     poses: tuple[Pose | None, ...] = ()
-    """One per face, None if no head fits its keypoints; empty if poses were not requested."""
+    """One per face, None if no head fits its keypoints; empty if poses were not requested.  Found when first read."""
     signals: tuple[Signals, ...] = ()
     """One per face; empty if the network has none."""
     suspected: tuple[Detection, ...] = ()
     """Possible faces that are not believed to be faces: covered under privacy, and in no other output."""
     shot: int = 0
     """Number of cuts before this frame; ids do not continue across cuts."""
+
+
+class _WhenRead:
+    """Lets a field be given as a function without arguments, which is called when the field is first read."""
+
+    def __init__(self, slot: Any) -> None:
+        self._slot = slot
+
+    def __get__(self, owner: Tracked | None, kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        value = self._slot.__get__(owner)
+        if callable(value):
+            value = value()
+            self._slot.__set__(owner, value)
+        return value
+
+    def __set__(self, owner: Tracked, value: Any) -> None:
+        self._slot.__set__(owner, value)
+
+
+setattr(Tracked, "poses", _WhenRead(vars(Tracked)["poses"]))  # noqa: B010

@@ -16,8 +16,8 @@ angles of a face in the middle of the picture hardly depend on either.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -161,14 +161,18 @@ _PRECISIONS = np.diag([0.0] * 6 + [mode.spread_mm**-2 for mode in MODES])
 
 
 def posed(results: Iterable[Tracked], fov_deg: float) -> Iterator[Tracked]:
-    """`results` with the pose of every face, computed from its shown keypoints."""
+    """`results` with the pose of every face, computed from its shown keypoints when it is first read."""
     for tracked in results:
         height, width = tracked.frame.image.shape[:2]
         size, shown = (width, height), tracked.keypoints
         if tracked.frame.aspect != 1:
             size = shown_size(width, height, tracked.frame.aspect)
             shown = shown * np.array(shown_scale(tracked.frame.aspect), np.float32)
-        yield replace(tracked, poses=tuple(pose_of(points, *size, fov_deg) for points in shown))
+        yield replace(tracked, poses=cast(Any, partial(_poses, shown.copy(), *size, fov_deg)))
+
+
+def _poses(shown: NDArray[np.floating], width: int, height: int, fov_deg: float) -> tuple[Pose | None, ...]:
+    return tuple(pose_of(points, width, height, fov_deg) for points in shown)
 
 
 @lru_cache(maxsize=8)
