@@ -33,7 +33,6 @@ from tracker.sources.listing import Found, find_cameras
 
 READ = ("h264", "hevc", "vp9", "av1", "mpeg4", "wmv2", "mjpeg", "aac", "mp3", "opus")
 """Decoders that most films need."""
-LIKELY_CAMERAS = "try fkp-track --camera 0, 1 or 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +75,14 @@ def _extras() -> Iterator[Finding]:
     needs: dict[str, list[str]] = {}
     for requirement in metadata.requires("fkp") or ():
         name, extra = re.match(r"[\w.-]+", requirement), re.search(r"extra == ['\"](.+?)['\"]", requirement)
-        if name is not None and extra is not None and _is_for_this_system(requirement):
+        system = re.search(r"sys_platform == ['\"](.+?)['\"]", requirement)
+        if name is not None and extra is not None and (system is None or system[1] == sys.platform):
             needs.setdefault(extra[1], []).append(name[0])
     lacking = [extra for extra, names in needs.items() if not all(map(_is_installed, names))]
     yield Finding("extras", True, f"have {', '.join(sorted(needs.keys() - lacking)) or 'none'}", needed=False)
     if lacking:
         missing = f"missing {', '.join(sorted(lacking))}; tracker/README.md says what for"
         yield Finding("extras", False, f'{missing}: pip install "fkp[{min(lacking)}]"', needed=False)
-
-
-def _is_for_this_system(requirement: str) -> bool:
-    system = re.search(r"sys_platform == ['\"](.+?)['\"]", requirement)
-    return system is None or system[1] == sys.platform
 
 
 def _is_installed(distribution: str) -> bool:
@@ -162,7 +157,8 @@ def _cameras() -> Iterator[Finding]:
         yield Finding("cameras", False, str(error), needed=False)
         return
     if not cameras:
-        yield Finding("cameras", False, f"none found; plug one in, {LIKELY_CAMERAS}, or --demo", needed=False)
+        none = "none found; plug one in, try fkp-track --camera 0, 1 or 2, or --demo"
+        yield Finding("cameras", False, none, needed=False)
     for camera in cameras:
         yield Finding(f"camera {camera.number}", *_usable(camera), needed=False)
 

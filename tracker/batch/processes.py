@@ -81,7 +81,10 @@ def _hear(connection: Connection, process: BaseProcess) -> "Outcome | int":
         said: Outcome | int = connection.recv()
     except (EOFError, OSError):  # the second if it died in the middle of a word
         process.join()
-        return Outcome(failure=f"its process died ({_cause_of_death(process.exitcode)})", code=1)
+        cause = f"exit code {process.exitcode}"
+        with suppress(ValueError):
+            cause = signal.Signals(-(process.exitcode or 0)).name
+        return Outcome(failure=f"its process died ({cause})", code=1)
     return said
 
 
@@ -91,13 +94,6 @@ def _dismiss(connection: Connection, process: BaseProcess) -> None:
         process.kill()
         process.join()
     connection.close()
-
-
-def _cause_of_death(code: int | None) -> str:
-    if code is not None and code < 0:
-        with suppress(ValueError):
-            return signal.Signals(-code).name
-    return f"exit code {code}"
 
 
 def _work(connection: Connection, task: Task, each: Options, level: int) -> None:

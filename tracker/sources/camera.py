@@ -68,7 +68,8 @@ def open_camera(
     capture = _permitted(device, device.open_capture(index))
     image = _read(capture)
     if image is None:
-        reason = _silent(index) if capture.isOpened() else _absent(index)
+        mute = f"opens but sends no picture; close other programs that use it, or choose another --camera than {index}"
+        reason = mute if capture.isOpened() else _absent(index)
         capture.release()
         raise SourceError(f"camera {index} {reason}, or try without a camera: fkp-track --demo")
     first = arrived(image)
@@ -224,10 +225,6 @@ def _silent_opencv() -> Iterator[None]:
         yield
     finally:
         opencv.setLogLevel(level)
-
-
-def _silent(index: int) -> str:
-    return f"opens but sends no picture; close other programs that use it, or choose another --camera than {index}"
 
 
 def _absent(index: int) -> str:
