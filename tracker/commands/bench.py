@@ -1,6 +1,7 @@
 """`fkp-bench`: the command line.  It turns words into settings and leaves the work to `tracker.bench`."""
 
 import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,37 +65,29 @@ def command(**words: Any) -> None:
     """Measure latency by stage, film rate, start-up and memory on this machine, or how steady the keypoints are."""
     if words["peer_model"] is not None and words["peer"] is None:
         raise typer.BadParameter("is for --peer; add --peer mediapipe", param_hint="--peer-model")
-    options = from_words(Options, words)
-    if words["gpu"]:
-        if words["source"] is not None or words["steadiness"]:
-            raise typer.BadParameter("measures networks only; leave out SOURCE and --steadiness", param_hint="--gpu")
-        _measure_gpu(options, as_json=words["as_json"])
-        return
-    from tracker.bench.speed import Settings, measure, measure_steadiness, print_table
-
-    asked = {name: words[name] for name in ("source", "frames", "peer", "peer_model")}
-    settings = Settings(**asked, options=options)
-    results = measure_steadiness(settings) if words["steadiness"] else measure(settings)
+    if words["gpu"] and (words["source"] is not None or words["steadiness"]):
+        raise typer.BadParameter("measures networks only; leave out SOURCE and --steadiness", param_hint="--gpu")
+    results, show = _measured(from_words(Options, words), words)
     if words["as_json"]:
         print(json.dumps(results, indent=2))
-    elif words["steadiness"]:
-        from tracker.bench.steadiness import print_report
-
-        print_report(results)
     else:
-        print_table(results)
+        show(results)
 
 
-def _measure_gpu(options: Options, *, as_json: bool) -> None:
-    from tracker.backends.weights import load
-    from tracker.bench.gpu import measure as measure_runtimes
-    from tracker.bench.gpu import print_runtimes
+def _measured(options: Options, words: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
+    """The results, and what prints them as tables."""
+    if words["gpu"]:
+        from tracker.backends.weights import load
+        from tracker.bench import gpu
 
-    results = measure_runtimes(load(options.weights), options.runtime)
-    if as_json:
-        print(json.dumps(results, indent=2))
-    else:
-        print_runtimes(results)
+        return gpu.measure(load(options.weights), options.runtime), gpu.print_runtimes
+    from tracker.bench import speed, steadiness
+
+    asked = {name: words[name] for name in ("source", "frames", "peer", "peer_model")}
+    settings = speed.Settings(**asked, options=options)
+    if words["steadiness"]:
+        return speed.measure_steadiness(settings), steadiness.print_report
+    return speed.measure(settings), speed.print_table
 
 
 def main() -> None:

@@ -81,13 +81,8 @@ def existing(path: Path) -> Path:
     try:
         path.stat()
     except OSError as error:
-        raise SourceError(
-            f"{path} {_why_not(path, error)}; give a film, a picture, a folder of pictures, or try --demo"
-        ) from error
+        why = f"cannot be read: {error.strerror}"
+        if isinstance(error, FileNotFoundError):
+            why = f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "does not exist"
+        raise SourceError(f"{path} {why}; give a film, a picture, a folder of pictures, or try --demo") from error
     return path
-
-
-def _why_not(path: Path, error: OSError) -> str:
-    if not isinstance(error, FileNotFoundError):
-        return f"cannot be read: {error.strerror}"
-    return f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "does not exist"

@@ -13,14 +13,11 @@ _SHAPE = re.compile(
 
 LOOPBACK = "127.0.0.1"
 
-STDOUT = Path("-")
-"""A name that means standard output."""
+STDIN = STDOUT = Path("-")
+"""A name that means standard input or output."""
 
 DEVNULL = Path(os.devnull)
 """Where an output leaves no trace."""
-
-STDIN = Path("-")
-"""The same of a source: standard input."""
 
 
 class Address(NamedTuple):
