@@ -16,14 +16,13 @@ from typer.main import get_command
 from tracker import Tracker, track_video
 from tracker.app.outputs import OUTPUTS
 from tracker.backends.registry import BACKENDS, BackendName
-from tracker.batch.settings import Batch
 from tracker.commands import bench, track
 from tracker.commands.parameters import flag_of
 from tracker.core.smoothers import SMOOTHERS, Smoothing
 from tracker.detectors.registry import DETECTORS, DetectorName
 from tracker.drawing.style_names import StyleName
 from tracker.drawing.styles import STYLES
-from tracker.options import Options, declared
+from tracker.options import Batch, Options, declared
 from tracker.sinks.keypoints.registry import FORMATS, FormatName
 from train import cli as train_cli
 

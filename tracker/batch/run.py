@@ -19,11 +19,10 @@ from tracker.batch.plan import SLOT, Output, Task, Tree, holds_films, is_pattern
 from tracker.batch.processes import in_processes
 from tracker.batch.ray import on_ray
 from tracker.batch.report import open_report
-from tracker.batch.settings import Batch
 from tracker.batch.storage import is_url, move, remove
 from tracker.batch.work import STAGING, Outcome, discard, facts_of, staged
 from tracker.errors import SinkError
-from tracker.options import Options, declared
+from tracker.options import Batch, Options, declared
 from tracker.sinks.film import FORMATS
 from tracker.sinks.keypoints.registry import RECORDS
 from tracker.sources.images import SUFFIXES

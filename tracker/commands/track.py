@@ -13,14 +13,15 @@ from typing import Any
 
 import typer
 
-from tracker.batch.settings import Batch
+from tracker import __version__
 from tracker.batch.storage import place
 from tracker.commands.help import CONTEXT, PlainCommand
 from tracker.commands.parameters import filled_in, from_words, keyword, parameters, taking, values
 from tracker.errors import FkpError
-from tracker.options import INPUT, MACHINE, Options
+from tracker.options import INPUT, MACHINE, Batch, Options
 from tracker.sinks.keypoints.registry import RECORDS, format_of
 from tracker.support.address import STDIN, STDOUT, StreamUrl, stream_url
+from tracker.support.atomic import free_name
 from tracker.support.printable import PrintableFormatter
 from tracker.support.process import run_program
 from tracker.support.same_file import Sources, folded
@@ -45,8 +46,6 @@ Examples:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from tracker import __version__
-
         print(f"fkp {__version__}")
         raise typer.Exit
 
@@ -199,7 +198,6 @@ def _with_window_or_file(options: Options) -> Options:
         return options
     if options.demo:
         from tracker.sinks.window import why_no_window
-        from tracker.support.atomic import free_name
 
         if (reason := why_no_window()) is not None:
             film = free_name(Path("fkp-demo.mp4"))
