@@ -5,13 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING
 
+from tracker.sources.contract import Kind, SourceInfo
 from tracker.support.printable import printable
-
-if TYPE_CHECKING:
-    from tracker.sources.contract import Kind, SourceInfo
-    from tracker.types import Tracked
+from tracker.types import Tracked
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +31,7 @@ class Tally:
         """Corrupt packets, frames or pictures that the source skipped."""
         self._first_s = self._last_s = 0.0
 
-    def count(self, tracked: "Tracked", kind: "Kind") -> None:
+    def count(self, tracked: Tracked, kind: Kind) -> None:
         """Count one finished frame of a source of that kind."""
         self._last_s = perf_counter()
         if self.frames == 0:
@@ -65,7 +62,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 @contextmanager
-def open_progress(info: "SourceInfo", *, visible: bool) -> Iterator[Advance]:
+def open_progress(info: SourceInfo, *, visible: bool) -> Iterator[Advance]:
     """A bar on stderr if `visible` and stderr is a terminal, else nothing; yields the function to call per frame."""
     if not (visible and sys.stderr.isatty()):
         yield lambda: None

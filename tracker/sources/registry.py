@@ -4,14 +4,15 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import cv2
+
+from tracker.sources.camera import AS_IT_LIKES, Wish, open_camera
 from tracker.sources.contract import Source
+from tracker.sources.demo import open_demo
+from tracker.sources.images import SUFFIXES, open_images
 from tracker.support.address import STDIN, StreamUrl, stream_url
 from tracker.types import Frame
-
-if TYPE_CHECKING:
-    from tracker.sources.camera import Wish
 
 
 def open_source(
@@ -19,7 +20,7 @@ def open_source(
     *,
     camera: int | StreamUrl = 0,
     demo: bool = False,
-    wish: "Wish | None" = None,
+    wish: Wish | None = None,
     stream: int | None = None,
 ) -> Source:
     """The demo if requested; else the stream, film, picture or folder at `source`; else camera `camera`.
@@ -28,13 +29,9 @@ def open_source(
     SourceError when there is nothing to read.
     """
     if demo:
-        from tracker.sources.demo import open_demo
-
         return open_demo()
     if source is None:
         if not isinstance(camera, StreamUrl):
-            from tracker.sources.camera import AS_IT_LIKES, open_camera
-
             return open_camera(camera, wish or AS_IT_LIKES)
         source = camera
     if isinstance(source, str):
@@ -47,8 +44,6 @@ def open_source(
         from tracker.sources.pipe import open_pipe
 
         return open_pipe(*(wish[:3] if wish else (None, None, None)), stream)
-    from tracker.sources.images import SUFFIXES, open_images
-
     if os.path.isdir(source) or source.suffix.lower() in SUFFIXES:
         return open_images(source)
     from tracker.sources.film import open_film  # PyAV is loaded only for films
@@ -58,7 +53,5 @@ def open_source(
 
 def mirrored(frames: Iterable[Frame]) -> Iterator[Frame]:
     """Each frame mirrored.  Results are mirrored too: a right eye becomes a left one."""
-    import cv2
-
     for frame in frames:
         yield replace(frame, image=cv2.flip(frame.image, 1))
