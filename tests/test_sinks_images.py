@@ -79,6 +79,12 @@ def test_a_folder_of_pictures_does_not_fit_a_file(tmp_path, pictures, name):
         open_images(tmp_path / name, info_of(pictures), overwrite=False)
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out.avif", "out.gif"])
+def test_one_picture_is_refused_by_the_format_that_is_not_written(tmp_path, pictures, name):
+    with pytest.raises(SinkError, match=rf"{name}: cannot write pictures as \.\w+, only \.jpg, "):
+        open_images(tmp_path / name, info_of(pictures / "a.jpg"), overwrite=False)
+
+
 def test_a_folder_that_cannot_be_made_is_one_message(tmp_path, pictures):
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="cannot make the folder"):

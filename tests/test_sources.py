@@ -371,7 +371,7 @@ def test_unreadable_pictures_are_skipped_counted_and_warned_of(
         assert images.skipped == 2
     assert [(frame.index, frame.name) for frame in read_back] == [(0, "b.png")]
     assert "a.jpg: it is no picture" in caplog.text
-    assert "c.png: it is no picture" in caplog.text
+    assert "c.png: it is empty" in caplog.text
 
 
 def test_one_picture_with_a_name_from_anywhere(tmp_path: Path, portrait: Image):
@@ -421,8 +421,21 @@ def test_pictures_none_of_which_can_be_read_are_refused(tmp_path: Path):
     (tmp_path / "b.jpg").write_bytes(b"no picture")
     with pytest.raises(SourceError, match="none of its 2 pictures"):
         open_source(tmp_path)
-    with pytest.raises(SourceError, match="no picture that OpenCV can read"):
-        open_source(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("kept", "why"), [(0, "it is empty"), (0.5, "it is cut off, damaged or"), (None, "it is no picture that OpenCV")]
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_one_picture_that_cannot_be_read_is_one_message_with_the_reason(
+    tmp_path: Path, portrait: Image, suffix: str, kept: float | None, why: str, caplog: pytest.LogCaptureFixture
+):
+    whole = cv2.imencode(suffix, portrait)[1].tobytes()
+    picture = tmp_path / f"a{suffix}"
+    picture.write_bytes(b"no picture" if kept is None else whole[: int(len(whole) * kept)])
+    with pytest.raises(SourceError, match=rf"a\{suffix}: {why}"):
+        open_source(picture)
+    assert not caplog.records
 
 
 # Cameras

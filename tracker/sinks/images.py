@@ -38,6 +38,8 @@ def open_images(path: Path, info: SourceInfo, *, overwrite: bool) -> Sink:
     assert info.path is not None, "pictures come from a file or a folder"
     into_folder = path.is_dir() or path.suffix.lower() not in FORMATS or not info.path.is_file()
     if into_folder and path.suffix and not path.is_dir():
+        if info.path.is_file():
+            raise SinkError(f"{path}: cannot write pictures as {path.suffix}, only {', '.join(FORMATS)}")
         raise SinkError(f"{path} looks like a file, but these pictures need a folder; try {path.with_suffix('')}")
 
     def place(name: str) -> Path:

@@ -51,8 +51,8 @@ def open_images(path: Path) -> Source:
     frames = _read(paths, unreadable)
     first = next(frames, None)
     if first is None:
-        none = f"none of its {len(paths)} pictures can be read; the first one: " if path.is_dir() else ""
-        raise SourceError(f"{path}: {none}{unreadable[0]}")
+        none = f"{path}: none of its {len(paths)} pictures can be read; the first one, " if len(paths) > 1 else ""
+        raise SourceError(f"{none}{paths[0]}: {unreadable[0]}")
     height, width = first.image.shape[:2]
     info = SourceInfo("images", str(path), width, height, None, len(paths), path)
     closed = threading.Event()
@@ -93,14 +93,15 @@ Picture = tuple[Image, bytes]
 
 
 def _read(paths: Sequence[Path], unreadable: list[SourceError]) -> Iterator[Frame]:
-    """The pictures that can be read, numbered from 0; of the others the reason is told and put in `unreadable`."""
+    """The pictures that can be read, numbered from 0; for the others, the reason is put in `unreadable`, and logged."""
     index = 0
     for path in paths:
         try:
             image, profile = _decode(path)
         except SourceError as error:
             unreadable.append(error)
-            log.warning("skipped %s: %s", path, error)
+            if len(paths) > 1:
+                log.warning("skipped %s: %s", path, error)
             continue
         yield Frame(image, index, 0.0, path.name, profile)
         index += 1
@@ -123,13 +124,20 @@ def _decode(path: Path) -> Picture:
             log.warning("%s holds %d pictures; only the first one is tracked", path, pages)
     except (OSError, cv2.error) as error:
         told = TOO_LARGE if "CV_IO_MAX_IMAGE_" in str(error) else getattr(error, "strerror", None)
-        raise SourceError(told or _NO_PICTURE) from error
+        raise SourceError(told or _why_not(path)) from error
     if picture is None:
-        raise SourceError(_NO_PICTURE)
+        raise SourceError(_why_not(path))
     return picture
 
 
-_NO_PICTURE = "it is no picture that OpenCV can read; check that its content is one, e.g. JPEG or PNG"
+def _why_not(path: Path) -> str:
+    if path.stat().st_size == 0:
+        return "it is empty; copy it again"
+    if cv2.haveImageReader(str(path)):
+        return (
+            "it is cut off, damaged or of a kind that OpenCV cannot read; copy it again, or convert it to JPEG or PNG"
+        )
+    return "it is no picture that OpenCV can read; check that its content is one, e.g. JPEG or PNG"
 
 
 def _with_profile(content: Image) -> Picture | None:
