@@ -1,7 +1,6 @@
 """The work of a batch: the films in folders and patterns, and where their outputs go.
 
-In: the user's sources.  Out: one `Task` per film, with outputs in trees that mirror the films' folders.  The disk is
-read and not changed.
+In: the user's sources.  Out: one `Task` per film, with outputs in trees like the films'.  The disk is only read.
 """
 
 import os
@@ -120,8 +119,7 @@ def tree_of(
 ) -> Tree:
     """What `--out` or `--keypoints` mean to a batch: a folder, or a name with a `SLOT` for the film's.
 
-    `suffixes` are those there are, `format` is that of keypoints in a folder.  Raises SinkError for a name that is
-    neither.
+    `suffixes` are those there are, `format` is that of keypoints in a folder.  Raises SinkError for other names.
     """
     if SLOT not in path.as_posix():
         if path.suffix and not path.is_dir():

@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from time import perf_counter
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import TimeRemainingColumn as TimeLeft
+
 from tracker.batch.plan import Task
 from tracker.batch.work import Outcome
 from tracker.support.printable import printable
@@ -95,10 +99,6 @@ def _tell(_films: int, _frames: int, line: str | None) -> None:
 
 @contextmanager
 def _bar(total: int, already: int) -> Iterator[Callable[[int, int, str | None], object]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
     console = Console(stderr=True)
     of_films, of_frames = TextColumn("films"), TextColumn("{task.fields[frames]} frames")
     columns = (of_films, BarColumn(), MofNCompleteColumn(), of_frames, TimeLeft())

@@ -10,11 +10,8 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from tracker.types import Box, Face, Frame, Tracked
-
-Image = NDArray[np.uint8]
+from tracker.types import Box, Face, Frame, Image, Tracked
 
 
 def shown_scale(aspect: float) -> tuple[float, float]:
@@ -49,11 +46,8 @@ def as_stored(results: Iterable[Tracked], *, changed: bool) -> Iterator[Tracked]
 
 def as_shown(tracked: Tracked) -> Tracked:
     """A result in stored px in square ones."""
-    return (
-        tracked
-        if tracked.frame.aspect == 1
-        else _scaled(tracked, _square(tracked.frame), *shown_scale(tracked.frame.aspect))
-    )
+    frame = tracked.frame
+    return tracked if frame.aspect == 1 else _scaled(tracked, _square(frame), *shown_scale(frame.aspect))
 
 
 def _square(frame: Frame) -> Frame:
@@ -64,8 +58,7 @@ def _square(frame: Frame) -> Frame:
 
 def _resized(image: Image, width: int, height: int) -> Image:
     shrinks = width < image.shape[1] or height < image.shape[0]
-    resized: Image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return resized
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _scaled(tracked: Tracked, frame: Frame, across: float, down: float) -> Tracked:

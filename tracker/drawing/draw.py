@@ -22,9 +22,8 @@ from tracker.drawing.style_names import StyleName
 from tracker.drawing.styles import STYLES, Style
 from tracker.geometry import SIDE_IOD
 from tracker.spec import INDEX
-from tracker.types import Box, Face, Pose, Tracked
+from tracker.types import Box, Face, Image, Pose, Tracked
 
-Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
 Points = NDArray[np.floating]
 

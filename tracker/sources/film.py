@@ -130,7 +130,8 @@ class Orientation(NamedTuple):
         except KeyError:
             return cls()
         except ValueError:  # PyAV gives no side data at all where it does not know a kind of it, such as EXIF
-            return _TURNS[round(picture.rotation / 90) % 4]
+            turns = round(picture.rotation / 90) % 4  # counter-clockwise
+            return cls(transpose=turns % 2 == 1, mirror=turns in (2, 3), flip=turns in (1, 2))
         # A stored pixel (x, y) is shown at (a x + c y, b x + d y).
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(transpose=True, mirror=c < 0, flip=b < 0)
@@ -143,15 +144,6 @@ class Orientation(NamedTuple):
         if self.mirror or self.flip:
             image = cv2.flip(image, -1 if self.mirror and self.flip else int(self.mirror))
         return image
-
-
-_TURNS = (
-    Orientation(),
-    Orientation(transpose=True, flip=True),
-    Orientation(mirror=True, flip=True),
-    Orientation(transpose=True, mirror=True),
-)
-"""By quarter turns, counter-clockwise."""
 
 
 class Rising:

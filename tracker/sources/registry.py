@@ -25,8 +25,7 @@ def open_source(
 ) -> Source:
     """The demo if requested; else the stream, film, picture or folder at `source`; else camera `camera`.
 
-    `wish` says how a camera should send its pictures, `stream` which picture of a film with several is meant.  Raises
-    SourceError when there is nothing to read.
+    `wish` says how a camera should send its pictures, `stream` which picture of a film is meant.  Raises SourceError.
     """
     if demo:
         return open_demo()

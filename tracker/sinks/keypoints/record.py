@@ -65,8 +65,7 @@ class Header:
 
 
 def record_of(tracked: Tracked) -> dict[str, Any]:
-    """One frame's result, ready for JSON: frame, time (s), faces as `faces_of` says; pictures also have their
-    image, live ones the time of day (Unix time, s)."""
+    """One frame's result for JSON: frame, time (s), `faces_of` it; a picture's image, the Unix time of a live one."""
     frame = tracked.frame
     image = {"image": frame.name} if frame.name else {}
     live = {} if frame.captured is None else {"unix_time": round(frame.captured, TIME_DECIMALS)}

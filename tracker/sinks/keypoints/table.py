@@ -1,8 +1,7 @@
 """Keypoint files as one tidy pandas table: a file of any of our formats, or a folder of them, in; a DataFrame out.
 
 One row per face and frame, with the columns of `record.TABLE`: `frame` and `face` int64, `image` string (missing for
-films), all others float64.  A frame without a face has no row; what a format does not hold is NaN.  Names count, not
-places.
+films), all others float64.  A frame without a face has no row; what a format lacks is NaN.  All is read by name.
 """
 
 import json
