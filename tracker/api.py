@@ -152,8 +152,8 @@ class Tracker:
         asked = self._options.smooth
         smooth: Smoothing = "live" if asked is None or SMOOTHERS[asked].afterwards is not None else asked
         self._given = replace(self._given, index=-1)
-        options = replace(self._options, smooth=smooth)
-        self._stream = self._follow(self._one_by_one(), "camera", options)
+        without_end = iter(lambda: self._given, None)
+        self._stream = self._follow(without_end, "camera", replace(self._options, smooth=smooth))
 
     def close(self) -> None:
         """Free network and detector; a second call does nothing."""
@@ -173,10 +173,6 @@ class Tracker:
             if tracked is None:
                 return
             yield tracked
-
-    def _one_by_one(self) -> Iterator[Frame]:
-        while True:
-            yield self._given
 
 
 def track_video(

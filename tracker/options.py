@@ -7,6 +7,7 @@ the settings that a batch writes into its ledger, and the table of options in tr
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -84,11 +85,6 @@ def camera_place(text: str) -> int | StreamUrl:
     if place is None:  # the message does not repeat what may hold a password
         raise ValueError("expected the number of a camera or a URL such as rtsp://HOST/PATH")
     return place
-
-
-def listening_address(text: str) -> Address:
-    """Where to listen, as typed; without a host, only this machine can connect.  Raises ValueError."""
-    return parse_address(text, host=LOOPBACK, lowest_port=0)
 
 
 def rerun_place(text: str) -> Path | Address:
@@ -173,7 +169,7 @@ class Options:
         "Serve a page with the live picture; port 0 takes a free one.",
         LIVE,
         metavar="[[HOST:]PORT]",
-        parse=listening_address,
+        parse=partial(parse_address, host=LOOPBACK, lowest_port=0),
         alone=("8010", r"(\S+:)?\d+"),
         usual=f"http://{LOOPBACK}:8010",
     )

@@ -65,7 +65,8 @@ class Report:
         time = f"; {self._frames} frames in {perf_counter() - self._began:.0f} s" if self._frames else ""
         log.info("of %d films %s%s -> %s", self._total, told, time, records)
         if self._empty:
-            log.warning("no face in %d of them: %s", len(self._empty), _listed(self._empty))
+            more = f" and {len(self._empty) - LISTED} more" if len(self._empty) > LISTED else ""
+            log.warning("no face in %d of them: %s%s", len(self._empty), ", ".join(self._empty[:LISTED]), more)
         for task, failure in self.failures[:LISTED]:
             log.error("failed: %s: %s", task.name, failure)
         if self.failures[LISTED:]:
@@ -74,11 +75,6 @@ class Report:
     @property
     def _through(self) -> int:
         return self._already + self._tracked + len(self.failures)
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Every smoother of keypoints, by the name a user types.  None is imported before it is chosen."""
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,28 +20,11 @@ class Smoother(NamedTuple):
     """Smooths finished results by looking ahead; None if it does not."""
 
 
-def _live(lead_s: float) -> "Smooth":
-    from tracker.core.smoothing import PoseAndShape
-
-    return PoseAndShape(lead_s=lead_s)
-
-
-def _off(lead_s: float) -> "Smooth":
-    from tracker.core.smoothing import unsmoothed
-
-    return unsmoothed
-
-
-def _offline(results: "Iterable[Tracked]") -> "Iterable[Tracked]":
-    from tracker.core.smoothing_offline import offline
-
-    return offline(results)
-
-
+_OFF = Smoother(lambda lead_s: import_module("tracker.core.smoothing").unsmoothed)
 SMOOTHERS: dict[Smoothing, Smoother] = {
-    "offline": Smoother(_off, _offline),
-    "live": Smoother(_live),
-    "off": Smoother(_off),
+    "offline": Smoother(_OFF.open, lambda results: import_module("tracker.core.smoothing_offline").offline(results)),
+    "live": Smoother(lambda lead_s: import_module("tracker.core.smoothing").PoseAndShape(lead_s=lead_s)),
+    "off": _OFF,
 }
 """Every smoother by the name a user types."""
 
