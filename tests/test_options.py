@@ -29,7 +29,7 @@ from train import cli as train_cli
 TESTS = Path(__file__).parent
 PROGRAMS: dict[str, tuple[Typer, str]] = {
     "fkp-track": (track.app, r"\bfkp_track\b|\bFKP_TRACK\b|\btracker\.commands\.track\b"),
-    "fkp-bench": (bench.app, r"\btracker\.commands\.bench\b"),
+    "fkp-bench": (bench.app, r"\bBENCH\b|\btracker\.commands\.bench\b"),
     "fkp-train": (train_cli.app, r"\bfkp_train\b|\btrain\.cli\b"),
 }
 """Each program, and how the text of a test file shows that it runs it."""
