@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -48,10 +49,8 @@ class _Moment(NamedTuple):
 
     timestamp: float
     """s"""
-    keypoints: Mapping[int, NDArray[np.float32]]
-    """Face id -> (15, 2) frame px, raw."""
-    signals: Mapping[int, NDArray[np.float64]]
-    """Face id -> (3, 1) of `spec.SIGNALS`, raw."""
+    values: Mapping[int, Samples]
+    """Face id -> (15, 2) frame px, raw; below them (3, 2), each of `spec.SIGNALS` in both columns, if there are any."""
 
 
 def offline(tracked: Iterable[Tracked]) -> Iterator[Tracked]:
@@ -60,11 +59,8 @@ def offline(tracked: Iterable[Tracked]) -> Iterator[Tracked]:
     around: deque[_Moment] = deque()
     for newest in tracked:
         now = newest.frame.timestamp
-        ids = [face.id for face in newest.faces]
-        signals = (np.reshape(each[: len(SIGNALS)], (-1, 1)) for each in newest.signals)
-        around.append(
-            _Moment(now, dict(zip(ids, newest.keypoints, strict=True)), dict(zip(ids, signals, strict=False)))
-        )
+        rows = zip(newest.faces, newest.keypoints, newest.signals or repeat(()), strict=False)
+        around.append(_Moment(now, {face.id: _values(points, signals) for face, points, signals in rows}))
         pending.append(newest)
         while now - pending[0].frame.timestamp >= WINDOWS_S[-1] or len(pending) > MOST_PENDING:
             yield _smoothed(pending.popleft(), around)
@@ -72,43 +68,46 @@ def offline(tracked: Iterable[Tracked]) -> Iterator[Tracked]:
         yield _smoothed(pending.popleft(), around)
 
 
+def _values(points: NDArray[np.float32], signals: Sequence[float]) -> Samples:
+    return np.array([*points.tolist(), *((value, value) for value in signals[: len(SIGNALS)])])
+
+
 def _smoothed(tracked: Tracked, around: deque[_Moment]) -> Tracked:
     """One frame's answer; forgets the moments that no later frame needs."""
     while tracked.frame.timestamp - around[0].timestamp >= WINDOWS_S[-1]:
         around.popleft()
-    now, keypoints = tracked.frame.timestamp, tracked.keypoints.copy()
-    for face, points in zip(tracked.faces, keypoints, strict=True):
-        path = _path(now, [(each.timestamp, each.keypoints.get(face.id)) for each in around])
-        points[:] = _between(points, *path, NOISE_SIDES * face.region.side)
-    signals = []
-    for face, raw in zip(tracked.faces, tracked.signals, strict=False):
-        path = _path(now, [(each.timestamp, each.signals.get(face.id)) for each in around])
-        told = _between(np.reshape(raw[: len(SIGNALS)], (-1, 1)), *path, NOISE_SIGNALS)
-        signals.append(Signals(*told[:, 0].tolist(), *raw[len(SIGNALS) :]))
+    keypoints, signals = tracked.keypoints.copy(), []
+    for face, points, told in zip(tracked.faces, keypoints, tracked.signals or repeat(()), strict=False):
+        raw, noise = _values(points, told), [NOISE_SIDES * face.region.side] * len(points)
+        noise += [NOISE_SIGNALS] * (len(raw) - len(points))
+        guess = _between(raw, *_path(face.id, tracked.frame.timestamp, around), np.array(noise))
+        points[:] = guess[: len(points)]
+        if told:
+            signals.append(Signals(*guess[len(points) :, 0].tolist(), *told[len(SIGNALS) :]))
     return replace(tracked, keypoints=keypoints, signals=tuple(signals))
 
 
-def _path(now: float, moments: Iterable[tuple[float, NDArray[np.floating] | None]]) -> tuple[list[int], Samples]:
-    """When, K rising times in us from `now`, and where, (K, 15, 2) frame px or (K, 3, 1), a face was seen."""
-    seen = [(round((timestamp - now) * US), values) for timestamp, values in moments if values is not None]
-    return [offset_us for offset_us, _ in seen], np.array([values for _, values in seen], np.float64)
+def _path(id: int, now: float, around: Iterable[_Moment]) -> tuple[list[int], Samples]:
+    """When, K rising times in us from `now`, a face was seen, and its values, (K, V, 2)."""
+    seen = [moment for moment in around if id in moment.values]
+    offsets_us = [round((moment.timestamp - now) * US) for moment in seen]
+    return offsets_us, np.array([moment.values[id] for moment in seen])
 
 
-def _between(raw: NDArray[np.floating], offsets_us: Sequence[int], path: Samples, noise: float) -> NDArray[np.floating]:
-    """Between `raw` values (15, 2) or (3, 1) and the parabolas through their `path` (K, ..): the best guess.
+def _between(raw: Samples, offsets_us: Sequence[int], path: Samples, noise: Samples) -> Samples:
+    """Between `raw` values (V, 2) and the parabolas through their `path` (K, V, 2): the best guess.
 
-    `noise` is the standard deviation of each value.
+    `noise` (V,) is the standard deviation of either column.
     """
-    guess: NDArray[np.floating] = raw
+    guess, variances = raw, np.square(noise)
     coordinates = path.reshape(len(path), -1)
     for reach_s in WINDOWS_S:
         first, last = bisect_right(offsets_us, -reach_s * US), bisect_left(offsets_us, reach_s * US)
         if last - first >= FEWEST:
             parabolas = _parabolas(tuple(offsets_us[first:last]), reach_s)
-            fitted, *left = (parabolas @ coordinates[first:last]).reshape(-1, *raw.shape)
-            variance = np.square(left).mean(axis=2).sum(axis=0)
-            motion = np.maximum(variance - noise**2, 0)
-            guess = fitted + (motion / (motion + noise**2))[:, None] * (guess - fitted)
+            fits = parabolas.dot(coordinates[first:last]).reshape(-1, *raw.shape)
+            motion = np.maximum(np.square(fits[1:]).sum(axis=(0, 2)) / 2 - variances, 0)
+            guess = fits[0] + (motion / (motion + variances))[:, None] * (guess - fits[0])
     return guess
 
 
