@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 import pytest
 
+from tracker import track_video
 from tracker.core.association import EachAlone, Identity
 from tracker.core.schedule import Schedule, schedule_of
 from tracker.geometry import MEAN_SHAPE, frame_from_unit
@@ -592,6 +595,81 @@ def test_nobody_keeps_an_id_across_a_cut_unless_they_look_the_same() -> None:
     assert ids((0, 0), (1, 0)) == [0] * 20
 
 
+def patch(seed: int, size: int = 130) -> np.ndarray:
+    """What a person looks like, (size, size, 3)."""
+    image: np.ndarray = cv2.resize(np.random.default_rng(seed).integers(0, 255, (9, 9, 3), np.uint8), (size, size))
+    return image
+
+
+def with_people(*people: tuple[Region, int]) -> np.ndarray:
+    """A room with people, given by place and looks; the last one stands in front."""
+    image: np.ndarray = cv2.resize(np.random.default_rng(99).integers(90, 150, (6, 8, 3), np.uint8), (640, 480))
+    for at, looks in people:
+        side = round(1.3 * at.side)
+        x, y = round(at.x) - side // 2, round(at.y) - side // 2
+        image[y : y + side, x : x + side] = patch(looks, side)
+    return image
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.3])
+def test_somebody_else_in_the_same_place_is_somebody_else(gain: float) -> None:
+    """Two people are cut together in one room, or in one half of the picture."""
+    scene, ids = Scene(), []
+    for looks in (1, 2, 2, 3):
+        image = cv2.convertScaleAbs(with_people((HERE, looks), (THERE, 4)), alpha=gain)
+        for _ in range(10):
+            scene.image = image
+            ids.append(scene.ids([seen(HERE), seen(THERE)], [HERE, THERE]))
+    assert ids == [[0, 1]] * 10 + [[1, 2]] * 20 + [[1, 3]] * 10
+
+
+def test_who_moves_or_is_lit_otherwise_is_the_same() -> None:
+    scene = Scene()
+    for gain, x in ((1.0, 0), (1.0, 30), (0.6, 30), (0.6, 0), (1.5, 10)):
+        at = shifted(HERE, x)
+        for _ in range(5):
+            scene.image = cv2.convertScaleAbs(with_people((at, 1)), alpha=gain)
+            assert scene.ids([seen(at)], [at]) == [0]
+
+
+def test_a_cut_is_seen_though_every_frame_has_the_same_buffer() -> None:
+    scene, ids = Scene(), []
+    scene.image = buffer = np.empty_like(IMAGE)
+    for shot in range(2):
+        buffer[:] = cv2.resize(patch(shot), (640, 480))
+        ids += [scene.ids([seen(HERE)], [HERE]) for _ in range(10)]
+    assert ids == [[0]] * 10 + [[1]] * 10
+
+
+@pytest.mark.parametrize("front", [0, 1])
+def test_who_stands_in_front_keeps_the_own_id(front: int) -> None:
+    """One walks before the other and stops suddenly, where the detector expects the other."""
+    scene, behind = Scene(), 1 - front
+    for x in (*[150] * 20, *range(150, 40, -10), *[0] * 10):
+        at = {front: shifted(HERE, x), behind: HERE}
+        scene.image = with_people((at[behind], behind), (at[front], front))
+        visible = [at[front]] if x < 100 else [at[0], at[1]]
+        ids = scene.ids([seen(each) for each in visible], visible)
+    assert ids == [front]
+
+
+def test_who_comes_where_somebody_left_a_moment_ago_is_somebody_else() -> None:
+    scene, ids = Scene(), []
+    for people in ([(HERE, 1)], [], [(HERE, 1)], [], [(HERE, 2)]):
+        scene.image = with_people(*people)
+        for _ in range(20):
+            ids += scene.ids([seen(at) for at, _ in people], [at for at, _ in people])
+    assert ids == [0] * 40 + [1] * 20
+
+
+def test_of_two_views_of_a_detection_the_nearer_one_leads_the_crop() -> None:
+    scene = Scene()
+    detection = replace(seen(shifted(HERE, roll=0.1)), alternatives=(shifted(HERE, y=-50),))
+    for _ in range(5):
+        (face,) = scene([detection], [HERE])
+        assert math.hypot(face.region.x - HERE.x, face.region.y - HERE.y) < 5
+
+
 def test_nobody_keeps_an_id_across_a_dissolve() -> None:
     rng = np.random.default_rng(0)
     before, after = (cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (640, 480)) for _ in range(2))
@@ -619,3 +697,8 @@ def test_pictures_of_their_own_number_their_faces_from_zero() -> None:
     assert scene.ids([seen(HERE, 0.65), seen(THERE)]) == [0, 1]
     assert scene.ids([seen(THERE)]) == [0]
     assert scene.ids([]) == []
+
+
+def test_two_walkers_of_8_px_between_the_eyes_have_two_ids(shared: Path) -> None:
+    results = track_video(shared / "cases" / "faces" / "two_walkers.gif", backend="cpu")
+    assert {face.id for seen in results for face in seen.faces} == {0, 1}

@@ -13,13 +13,11 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.core.cuts import Cuts, Thumbnail
 from tracker.core.known import BELIEVED_WEAK, DISBELIEVED, Answer, Known
-from tracker.geometry import cut
+from tracker.core.likeness import SAME, STRANGER, STRANGER_LATER, Picture, pictures
 from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
 SAME_FACE_SIDES = 0.6
@@ -51,9 +49,10 @@ MOST_WEAK = 8
 """New detections below the detector's threshold that are looked at per frame, the best first."""
 REFUSED_OFTEN = 3
 """A detection that was checked this often without being a face is checked no more."""
-SAME_PERSON = 0.8
-"""Correlation of a face's picture before and after a possible cut, above which it is no cut.  Of different people
-one pair in a hundred exceeds 0.75; the same face a frame later has 0.97 and more."""
+PORTRAIT_S = 0.5
+"""Age from which on a face's portrait is taken again."""
+FREE_SIDES, INSIDE_SIDES = 1.3, 0.4
+"""A face this close to another one, or to the picture's edge, may be partly hidden."""
 
 QUARTER_TURN = math.pi / 2
 NOBODY_YET = -1
@@ -121,8 +120,12 @@ class Identity:
         """Each known face, and how many crops of it were handed out."""
         self._next_id = 0
         self._cuts = Cuts()
-        self._before_cut: Frame | None = None
-        """The last frame, if the current one may start another shot."""
+        self._may_be_cut = False
+        self._last: Frame | None = None
+        """The last frame, where it must be compared with the current one and its pixels are still there."""
+        self._places: list[tuple[Known, Region]] = []
+        """Where faces were in the last frame, if somebody else may have taken their places."""
+        self._returned: list[Known] = []
         self._shot = 0
         self._frame: Frame | None = None
         self._period_s = 0.0
@@ -146,8 +149,9 @@ class Identity:
             in_doubt = in_doubt or self._needs_look(known)
             if known.shown:
                 turns.add(round(known.region.roll / QUARTER_TURN) % 4)
-        if self._cuts(frame):
-            self._before_cut = last
+        self._may_be_cut, self._last, self._places, self._returned = self._cuts(frame), None, [], []
+        if last is not None and self._cuts.has_jumped and not np.may_share_memory(last.image, frame.image):
+            self._last, self._places = last, [(each, each.last_region) for each in self._known if self._is_whole(each)]
         return Followed(
             regions=tuple([known.region for known in self._known]),
             in_doubt=in_doubt,
@@ -156,7 +160,7 @@ class Identity:
             close_rested_s=_since(self._looked_closely_at, now),
             period_s=self._period_s,
             turns=tuple(sorted(turns)) or (0,),
-            begins_shot=self._first_look_at is None or self._before_cut is not None,
+            begins_shot=self._first_look_at is None or self._may_be_cut,
             thumbnail=self._cuts.thumbnail,
         )
 
@@ -166,7 +170,7 @@ class Identity:
         if seen is not None:
             self._look(seen, frame)
         if len(self._known) > 1:
-            self._drop(_twins(self._known))
+            self._end_twins()
         faces, self._sought = _crops(self._known)
         return faces
 
@@ -181,10 +185,12 @@ class Identity:
             if known.is_lost(self._max_doubt):
                 gone.append(known)
         self._drop(gone)
-        for known in tuple(self._known):
+        for known in self._known:
             known.believe()
+        self._tell_apart()
+        for known in tuple(self._known):
             if known.id is None and known.shown:
-                self._name(known, gone)
+                self._name(known)
         shown, suspected, may_be_turned = [], [*self._suspected], not self._known
         for known in self._known:
             if known.shown and known.id is not None:
@@ -236,7 +242,8 @@ class Identity:
         returned, self._lost, new = _match(self._lost, fresh, partial(_distance_on_course, now=now, reach=reach))
         for known, detection in returned:
             known.return_to(detection, now)
-        self._known += [known for known, _ in returned]
+        self._returned = [known for known, _ in returned]
+        self._known += self._returned
         certain = sum(each.score >= self._least_score for each in new)
         self._known += [Known.born(detection, now) for detection in new[: certain + MOST_WEAK]]
         self._suspected = tuple(new[certain + MOST_WEAK :])
@@ -254,7 +261,7 @@ class Identity:
             known.missed_at = now if known.missed_at is None else known.missed_at
         self._drop([known for known in visible if known.id is None or known.has_left(now, self._patience_s)])
 
-    def _name(self, known: Known, gone: Sequence[Known]) -> None:
+    def _name(self, known: Known) -> None:
         """Give a new face an id once it is certain: that of a face lost nearby in this frame, or the next number."""
         assert self._frame is not None
         weak, first = known.score < self._least_score, self._first_look_at == self._frame.timestamp
@@ -263,13 +270,71 @@ class Identity:
             return
         others = [other for other in self._known if other.id is not None and other.followed]
         others = [other for other in others if other.sigma > DISBELIEVED or _is_on(other, known)]
-        near = [other for other in (*gone, *others) if other.id is not None and _may_be(other, known)]
-        if len(near) == 1:
+        gone = [other for other in self._lost if other.settled_at == self._frame.timestamp]
+        near = [other for other in (*gone, *others) if _may_be(other, known)]
+        if len(near) == 1 and not self._is_stranger(known, near[0]):
             known.id = near[0].id
             self._known = [other for other in self._known if other is not near[0]]
             self._lost = [other for other in self._lost if other is not near[0]]
         else:
             known.id, self._next_id = self._next_id, self._next_id + 1
+
+    def _end_twins(self) -> None:
+        """Of faces that have become one keep one, with the id of the person it looks like."""
+        for kept, twin in _twins(self._known):
+            if kept.id is None or self._looks_rather_like(kept, twin):
+                kept.id, twin.id = twin.id, kept.id
+                kept.portrait, twin.portrait = twin.portrait, kept.portrait
+            self._drop([twin])
+
+    def _looks_rather_like(self, known: Known, other: Known) -> bool:
+        if known.portrait is None or other.portrait is None:
+            return False
+        now = self._picture(known.region)
+        return bool(now @ other.portrait > now @ known.portrait)
+
+    def _tell_apart(self) -> None:
+        """Take the ids from those who look like somebody else, and remember how the others look."""
+        assert self._frame is not None
+        places, self._places = [(k, at) for k, at in self._places if k in self._known and self._is_whole(k)], []
+        if places and self._last is not None:
+            were = pictures(self._last, [at for _, at in places])
+            are = pictures(self._frame, [known.last_region for known, _ in places])
+            for (known, _), was, now in zip(places, were, are, strict=True):
+                if was @ now < STRANGER:
+                    known.id = known.portrait = None
+        for known in self._returned:
+            if self._is_stranger(known, known):
+                known.id = known.portrait = None
+        if self._looked_at == self._frame.timestamp:
+            for known in self._known:
+                if self._may_be_portrayed(known):
+                    known.portrait, known.portrayed_at = self._picture(known.last_region), self._frame.timestamp
+
+    def _may_be_portrayed(self, known: Known) -> bool:
+        assert self._frame is not None
+        due = self._frame.timestamp - known.portrayed_at >= PORTRAIT_S
+        return due and not known.followed and self._is_whole(known)
+
+    def _is_whole(self, known: Known) -> bool:
+        """Whether it is seen well, and neither somebody else nor the picture's edge may hide a part of it."""
+        assert self._frame is not None
+        at, (height, width) = known.last_region, self._frame.image.shape[:2]
+        if not known.is_clear or min(at.x, at.y, width - at.x, height - at.y) < INSIDE_SIDES * at.side:
+            return False
+        places = (other.region for other in self._known if other is not known)
+        return all(_distance(at, place, FREE_SIDES, math.inf) is None for place in places)
+
+    def _is_stranger(self, known: Known, other: Known) -> bool:
+        """Whether `known` looks like somebody else than `other` did."""
+        if other.portrait is None or not self._is_whole(known):
+            return False
+        return bool(self._picture(known.last_region) @ other.portrait < STRANGER_LATER)
+
+    def _picture(self, region: Region) -> Picture:
+        assert self._frame is not None
+        picture: Picture = pictures(self._frame, [region])[0]
+        return picture
 
     def _drop(self, gone: Iterable[Known]) -> None:
         """Stop following these faces; those with an id may come back."""
@@ -280,19 +345,19 @@ class Identity:
 
     def _cut(self, frame: Frame, detections: Sequence[Detection]) -> None:
         """Forget all faces if another shot begins: none of them is in the new frame with the same look."""
-        last, self._before_cut = self._before_cut, None
-        if last is None:
-            return
-        if self._cuts.is_gradual or not self._sees_again(last, frame, detections):
+        may_be_cut, self._may_be_cut = self._may_be_cut, False
+        if may_be_cut and (self._cuts.is_gradual or not self._sees_again(frame, detections)):
             self._known, self._lost, self._first_look_at = [], [], None
             self._shot += 1
 
-    def _sees_again(self, last: Frame, frame: Frame, detections: Sequence[Detection]) -> bool:
+    def _sees_again(self, frame: Frame, detections: Sequence[Detection]) -> bool:
         """Whether somebody of the last frame is in this one."""
+        if self._last is None:
+            return False
         shown = [known for known in self._known if known.shown]
-        before = _pictures(last, [known.last_region for known in shown])
-        now = _pictures(frame, [*(known.region for known in shown), *(each.region for each in detections)])
-        return bool((before @ now.T >= SAME_PERSON).any())
+        before = pictures(self._last, [known.last_region for known in shown])
+        now = pictures(frame, [*(known.region for known in shown), *(each.region for each in detections)])
+        return bool((before @ now.T >= SAME).any())
 
 
 class EachAlone:
@@ -367,16 +432,6 @@ def _learn(
     return chosen
 
 
-def _pictures(frame: Frame, regions: Sequence[Region]) -> NDArray[np.float32]:
-    """(N, 256): the crop of each region, small, without its brightness and contrast."""
-    crops = cut(frame.image, regions)[:, 0]
-    small = [cv2.resize(crop, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) for crop in crops]
-    flat = np.reshape(small, (len(regions), 256)).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    normal: NDArray[np.float32] = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1.0)
-    return normal
-
-
 def _match(
     known: Sequence[Known], detections: Sequence[Detection], distance_of: Callable[[Known, Detection], float | None]
 ) -> tuple[list[tuple[Known, Detection]], list[Known], list[Detection]]:
@@ -432,16 +487,14 @@ def _may_be(one: Known, other: Known) -> bool:
     return _distance(one.region, other.last_region, REPLACES_SIDES, REPLACES_RATIO) is not None
 
 
-def _twins(known: Sequence[Known]) -> list[Known]:
-    """Among faces that have become one, all except the one detected last (then best, then oldest).  It keeps the id."""
+def _twins(known: Sequence[Known]) -> list[tuple[Known, Known]]:
+    """Faces that have become one: the one detected last (then best, then oldest), and one that is superfluous."""
     ranked = sorted(known, key=lambda face: (face.followed, -face.detected_at, -face.score))
     twins = []
     for i, face in enumerate(ranked):
         near = (better for better in ranked[:i] if _distance(face.region, better.region, ONE_FACE_SIDES) is not None)
         if face.followed and (better := next(near, None)) is not None:
-            if better.id is None:
-                better.id, face.id = face.id, None
-            twins.append(face)
+            twins.append((better, face))
     return twins
 
 

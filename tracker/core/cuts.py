@@ -24,6 +24,9 @@ ACROSS = 40
 CHANGE = 0.25
 """One minus the correlation, above which a frame may be the first of a new shot.  Of frames of 17 clips cut together
 at random 99.5 % exceed it; motion exceeds it where a head fills the picture, at 10 frames a second and fewer."""
+JUMP, JUMP_FADES = 1.3, 0.8
+"""A change this many times as large as those before is a jump: somebody else may be in the same place.  Large changes
+count for less with every frame.  Films of ordinary motion have one jump in thirty frames."""
 LITTLE = 0.5
 """A difference of this share of the contrast cannot change the correlation by more than `CHANGE`."""
 UNRELATED = 0.5
@@ -107,6 +110,10 @@ class Cuts:
         """Of the last frame."""
         self.is_gradual = False
         """Whether the last cut was a dissolve or a wipe, so that the frame before it shows both shots."""
+        self.has_jumped = False
+        """Whether much more has changed than between the frames before."""
+        self._usual = 0.0
+        """The largest change of late."""
         self._last: NDArray[np.uint8] | None = None
         """The points of the last frame that was no flash."""
         self._contrast = 0.0
@@ -125,6 +132,8 @@ class Cuts:
             self._kept.clear()
             return False
         apart, self.is_gradual = cv2.norm(now, last), False
+        self.has_jumped = apart > JUMP * self._usual
+        self._usual = max(apart, JUMP_FADES * self._usual)
         if apart <= LITTLE * self._contrast:
             self._last, self._contrast, self._flashes = now, self._contrast - apart, 0
         elif self._is_cut(_View.of(last), _View.of(now)):

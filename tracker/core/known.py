@@ -9,11 +9,13 @@ are treated alike.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.core.likeness import Picture
 from tracker.core.motion import Motion, Place
 from tracker.geometry import region_from_keypoints
 from tracker.types import Box, Detection, Region
@@ -150,6 +152,10 @@ class Known:
     """Mean sigma of its keypoints in the last frame, in sides of its region; infinite if they made no sense."""
     usual_sigma: float | None = None
     """The same while the detector sees it, averaged."""
+    portrait: Picture | None = None
+    """How it looked not long ago, without anybody before it."""
+    portrayed_at: float = -math.inf
+    """Timestamp of the portrait, s."""
 
     @classmethod
     def born(cls, detection: Detection, now: float) -> "Known":
@@ -161,6 +167,11 @@ class Known:
     @property
     def is_doubtful(self) -> bool:
         return self.sigma > (NEW_DOUBTFUL if self.detections == 1 else DOUBTFUL)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is seen so well that its look tells who it is."""
+        return self.shown and self.sigma <= DOUBTFUL
 
     @property
     def last_region(self) -> Region:
@@ -177,7 +188,7 @@ class Known:
         views = (detection.region, *detection.alternatives)
         if self.is_doubtful:
             self.tries = views
-        alike = min(views, key=lambda view: abs(_turn(self.region, view)))
+        alike = min(views, key=partial(_unlike, self.region))
         if abs(_turn(self.region, alike)) <= STRAY_ROLL or self.is_doubtful:
             self.region = leashed(self.region, alike, FROM_DETECTION)
         self.box, self.box_region = detection.box, alike
@@ -317,6 +328,11 @@ def leashed(region: Region, holder: Region, slack: Slack) -> Region:
 
 def _turn(one: Region, other: Region) -> float:
     return math.remainder(one.roll - other.roll, math.tau)
+
+
+def _unlike(one: Region, other: Region) -> float:
+    """Distance in sides, plus the angle between them in rad."""
+    return math.hypot(one.x - other.x, one.y - other.y) / other.side + abs(_turn(one, other))
 
 
 def _is_inside(region: Region, shape: tuple[int, ...]) -> bool:
