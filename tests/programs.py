@@ -22,7 +22,7 @@ TRACK = "from tracker.commands.track import main; main()"
 BENCH = "from tracker.commands.bench import main; main()"
 
 
-def fkp_track(*args: str | Path, cwd: Path, timeout: float | None = 60, **how: object) -> subprocess.CompletedProcess:
+def fkp_track(*args: str | Path, cwd: Path, timeout: float | None = 300, **how: object) -> subprocess.CompletedProcess:
     """Run it to its end on a machine without a display; `how` goes to `subprocess.run`."""
     if how:
         command = [*FKP_TRACK, *map(str, args)]
@@ -32,7 +32,7 @@ def fkp_track(*args: str | Path, cwd: Path, timeout: float | None = 60, **how: o
 
 
 def run_code(
-    code: str, name: str, *args: str | Path, cwd: Path | None = None, timeout: float | None = 120, **environment: str
+    code: str, name: str, *args: str | Path, cwd: Path | None = None, timeout: float | None = 300, **environment: str
 ) -> subprocess.CompletedProcess:
     """Run Python code as the program `name`, in a child of a process that has loaded ours; without fork, in a new one.
 
