@@ -250,6 +250,7 @@ def _write_display_matrix(path: Path, rotation: int, mirror: bool) -> None:
 def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Puts tests/standin/libcuda.cpp, a driver for machines without a GPU, into a folder for LD_LIBRARY_PATH.
 
+    A process that has loaded it by its path finds it by its name, too.
     INIT, VERSION, COUNT, MAJOR and MINOR are what it answers, by default that all is in order.
     """
     compiler = shutil.which("g++")
@@ -258,7 +259,7 @@ def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
     library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
     command = [compiler, "-O1", "-std=c++17", "-ffp-contract=off", "-shared", "-fPIC", f"-I{KERNELS}"]
     source = Path(__file__).with_name("standin") / "libcuda.cpp"
-    subprocess.run([*command, "-o", library, source, "-ldl"], check=True)
+    subprocess.run([*command, f"-Wl,-soname,{library.name}", "-o", library, source, "-ldl"], check=True)
 
     def answering(**answers: int) -> Path:
         folder = tmp_path_factory.mktemp("driver")

@@ -9,7 +9,6 @@ import faulthandler
 import itertools
 import logging
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -25,6 +24,7 @@ import numpy as np
 import pytest
 from films import write_part
 from numpy.typing import NDArray
+from programs import run_code
 
 from tracker.app.progress import Tally
 from tracker.app.run import run
@@ -75,8 +75,8 @@ def test_a_damaged_film_is_tracked_as_far_as_it_goes_or_refused(
     if not path.exists():
         write_film(path, FILMS[name], portrait)
     first = FIRST.get(name, 0) if count < 200 else 0
-    command = [sys.executable, "-W", "error", str(Path(__file__)), str(path), str(first), str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=count * LONGEST_S + 60, check=False)
+    code = f"import runpy, warnings; warnings.simplefilter('error'); runpy.run_path({__file__!r}, run_name='__main__')"
+    done = run_code(code, "damage", path, str(first), str(count), timeout=count * LONGEST_S + 60)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     told = done.stdout.splitlines()
     assert len(told) == count + 1

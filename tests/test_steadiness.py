@@ -1,23 +1,24 @@
 """Steadiness: an error made on purpose gets the number it must have, and the real tracker gets through every path."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from programs import BENCH, run_code
 
 from tracker.backends.choice import open_backend
 from tracker.backends.weights import load
 from tracker.bench.steadiness import (
     VARIANTS,
     Follow,
+    Recording,
     Report,
     Steadiness,
     film_jitter,
@@ -96,8 +97,7 @@ def test_a_perfect_tracker_has_no_fault(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("late_ms", [-20.0, 3.3, 40.0, 87.5])
-@pytest.mark.parametrize("name", MOVING)
+@pytest.mark.parametrize(("name", "late_ms"), [*zip(MOVING, [-20.0, 3.3, 40.0, 87.5, 3.3], strict=True)])
 def test_the_lag_is_the_delay(name: str, late_ms: float) -> None:
     moving = camera(MOTIONS[name])
     assert judged(moving, sees(moving, late_s=late_ms / 1000)).lag_ms == pytest.approx(late_ms, abs=0.1)
@@ -146,8 +146,7 @@ def test_trembling_is_jitter_and_drifting_is_not(hertz: float, least: float, mos
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("late_s", [0.0, 0.05])
-@pytest.mark.parametrize("factor", [1.1, 0.95])
+@pytest.mark.parametrize(("factor", "late_s"), [(1.1, 0.05), (0.95, 0.0)])
 def test_the_overshoot_is_what_the_motion_is_exaggerated_by_however_late(factor: float, late_s: float) -> None:
     panning = camera(fast_pan)
     exaggerated = replace(panning, motion=lambda t: Pose(right=factor * fast_pan(t).right))
@@ -222,8 +221,18 @@ def follow() -> Iterator[Follow]:
 
 
 @pytest.fixture(scope="module")
-def report(follow: Follow) -> Report:
-    return measure(follow, astronaut(), frames=24)
+def recordings(follow: Follow) -> dict[str, Recording]:
+    """Every path, as long as smoothing and jitter need, without the blur, which takes most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tracker.bench.steadiness.SHUTTER", 0.0)
+        return dict(record_paths(follow, astronaut(), frames=24))
+
+
+@pytest.fixture(scope="module")
+def report(recordings: dict[str, Recording], follow: Follow) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tracker.bench.steadiness.record_paths", lambda *asked: recordings.items())
+        return measure(follow, astronaut(), frames=24)
 
 
 @pytest.mark.slow
@@ -257,11 +266,8 @@ def test_more_smoothing_is_steadier_and_errs_more_in_motion(report: Report) -> N
 
 
 @pytest.mark.slow
-def test_the_trade_off_weighs_the_very_filter_that_smooths(follow: Follow) -> None:
-    recordings = dict(record_paths(follow, astronaut(), frames=18))
-    results = {
-        path: steadiness(recording, VARIANTS["live"](recording.tracked)) for path, recording in recordings.items()
-    }
+def test_the_trade_off_weighs_the_very_filter_that_smooths(recordings: dict[str, Recording], report: Report) -> None:
+    results = {path: variants["live"] for path, variants in report.paths.items()}
     defaults = {name: PoseAndShape.__init__.__kwdefaults__[name] for name in ("surprise", "min_cutoff_hz", "beta")}
     weighed = weigh(recordings, **defaults)
     assert weighed.still_jitter_pct_iod == results["still"].jitter_pct_iod
@@ -293,15 +299,14 @@ def test_a_still_film_is_steadier_smoothed(follow: Follow) -> None:
     assert 0 < measured["live"] < measured["raw"]
 
 
-def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tracker.commands.bench", "--steadiness", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+QUICKLY = "from tracker.bench import steadiness; steadiness.SHUTTER = 0.0; steadiness.LOOKS = 3"
+bench = partial(run_code, f"{QUICKLY}; {BENCH}", "fkp-bench", "--steadiness")
 
 
 @pytest.mark.slow
 def test_the_program_moves_a_picture_and_prints_one_json_object(portrait: NDArray[np.uint8], tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "face.png"), portrait)
-    done = bench(str(tmp_path / "face.png"), "--frames", "21", "--json")
+    done = bench(tmp_path / "face.png", "--frames", "11", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert list(report) == ["paths", "trade_off", "machine", "settings"]
@@ -315,14 +320,14 @@ def test_the_program_moves_a_picture_and_prints_one_json_object(portrait: NDArra
 def test_the_program_tells_the_jitter_of_a_film(
     portrait: NDArray[np.uint8], make_film: Callable[..., Path], tmp_path: Path
 ) -> None:
-    done = bench(str(make_film(tmp_path / "still.mp4", [portrait] * 24)))
+    done = bench(make_film(tmp_path / "still.mp4", [portrait] * 24))
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in (*VARIANTS, "jitter"))
 
 
 def test_a_picture_without_a_face_ends_the_program_with_one_message(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 90, np.uint8))
-    done = bench(str(tmp_path / "wall.png"))
+    done = bench(tmp_path / "wall.png")
     assert done.returncode == SourceError.exit_code
     (message,) = done.stderr.splitlines()
     assert message.startswith("fkp-bench: no face found")

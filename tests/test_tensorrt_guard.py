@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from programs import BENCH, TRACK, run_code
 
 from tracker.sources.synthetic import astronaut
 
@@ -27,16 +28,20 @@ except BackendUnavailable as refusal:
 """
 
 
-def answer(libraries: Path | None) -> str:
-    """What the guard says in a new process that finds its libraries there."""
-    environment = os.environ | ({"LD_LIBRARY_PATH": str(libraries)} if libraries else {})
-    done = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=False)
+def found(libraries: Path) -> str:
+    """Code that finds the driver there."""
+    return f"import ctypes; ctypes.CDLL({str(libraries / 'libcuda.so.1')!r})\n"
+
+
+def answer(libraries: Path | None = None) -> str:
+    """What the guard says in a new process that finds its driver there."""
+    done = run_code((found(libraries) if libraries else "") + ASK, "guard")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def has_driver() -> bool:
-    return "no NVIDIA driver" not in answer(None)
+    return "no NVIDIA driver" not in answer()
 
 
 @pytest.mark.slow
@@ -66,7 +71,7 @@ def test_whatever_is_missing_is_named_with_what_to_do(
 def test_without_a_driver_there_is_one_message() -> None:
     if has_driver():
         pytest.skip("this machine has an NVIDIA driver")
-    assert answer(None) == (
+    assert answer() == (
         "no NVIDIA driver here (libcuda.so.1: cannot open shared object file: No such file or directory); "
         "a GPU needs one; --backend cpu needs none"
     )
@@ -74,17 +79,17 @@ def test_without_a_driver_there_is_one_message() -> None:
 
 def test_a_library_that_is_no_driver_is_no_driver(tmp_path: Path) -> None:
     (tmp_path / "libcuda.so.1").write_bytes(b"")
-    assert "no NVIDIA driver here" in answer(tmp_path)
+    environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
+    assert "no NVIDIA driver here" in done.stdout
 
 
 def fkp_track(before: str, libraries: Path | None, folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     """The program on one picture, in a process that has run `before`."""
     cv2.imwrite(str(folder / "face.png"), astronaut().image)
-    code = f"import sys\n{before}\nfrom tracker.commands.track import main; main()"
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder)}
-    environment |= {"LD_LIBRARY_PATH": str(libraries)} if libraries else {}
-    command = [sys.executable, "-c", code, "face.png", "--keypoints", "face.jsonl", *args]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    code = f"import sys\n{before}\n{found(libraries) if libraries else ''}{TRACK}"
+    words = ("face.png", "--keypoints", "face.jsonl", *args)
+    return run_code(code, "fkp-track", *words, cwd=folder, XDG_CACHE_HOME=str(folder))
 
 
 @pytest.mark.slow
@@ -209,8 +214,7 @@ def test_asked_for_by_name_it_never_falls_back(stand_in_driver: Callable[..., Pa
 def test_the_gpu_benchmark_without_a_gpu_is_one_message_and_exit_5(tmp_path: Path) -> None:
     if has_driver():
         pytest.skip("this machine has an NVIDIA driver")
-    command = [sys.executable, "-m", "tracker.commands.bench", "--gpu"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_code(BENCH, "fkp-bench", "--gpu", cwd=tmp_path)
     assert done.returncode == 5
     (message,) = done.stderr.splitlines()
     assert message.startswith("fkp-bench: no NVIDIA driver here")

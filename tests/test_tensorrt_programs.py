@@ -3,22 +3,21 @@ package are stand-ins (tests/standin), everything between them is ours.
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from programs import BENCH, TRACK, run_code
 
 from tracker.sources.synthetic import astronaut
 
 pytestmark = pytest.mark.slow
 
 STANDINS = Path(__file__).with_name("standin")
-PROGRAM = "from tracker.commands.track import main; main()"
+DRIVER = "libcuda.so.1"
 COMPILED = "tensorrt-rtx-any-RTX"
 
 
@@ -31,19 +30,16 @@ def fkp_track(
     (tmp_path / "faces").mkdir()
     for i in range(10):
         cv2.imwrite(str(tmp_path / "faces" / f"{i}.png"), astronaut().image)
-    path = f"{STANDINS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    known = os.environ | {"PYTHONPATH": path, "LD_LIBRARY_PATH": str(libraries), "XDG_CACHE_HOME": str(tmp_path)}
+    found = f"import ctypes, sys; sys.path.insert(0, {str(STANDINS)!r}); ctypes.CDLL({str(libraries / DRIVER)!r})\n"
 
-    def run(*words: str, program: str = PROGRAM, **environment: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", program, *words]
-        return subprocess.run(
-            command, cwd=tmp_path, env=known | environment, capture_output=True, text=True, check=False
-        )
+    def run(*words: str, program: str = TRACK, **environment: str) -> "subprocess.CompletedProcess[str]":
+        environment |= {"XDG_CACHE_HOME": str(tmp_path)}
+        return run_code(found + program, "fkp", *words, cwd=tmp_path, **environment)
 
     return run
 
 
-TRACK = ("faces", "--keypoints", "k.jsonl", "--overwrite", "--backend")
+WORDS = ("faces", "--keypoints", "k.jsonl", "--overwrite", "--backend")
 
 
 def keypoints(folder: Path) -> np.ndarray:
@@ -54,15 +50,15 @@ def keypoints(folder: Path) -> np.ndarray:
 def test_the_first_start_compiles_the_second_does_not_and_both_answer_as_the_processor(
     fkp_track: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
 ) -> None:
-    assert fkp_track(*TRACK, "cpu").returncode == 0
+    assert fkp_track(*WORDS, "cpu").returncode == 0
     wanted = keypoints(tmp_path)
-    first = fkp_track(*TRACK, "tensorrt-rtx")
+    first = fkp_track(*WORDS, "tensorrt-rtx")
     assert first.returncode == 0, first.stderr
     assert "builds an engine" in first.stderr
     np.testing.assert_allclose(keypoints(tmp_path), wanted, atol=0.1)
     cached = sorted(path.name.partition("-")[2] for path in tmp_path.glob("fkp/compiled/*.compiled"))
     assert cached == [f"fp32-{COMPILED}-kernels-Card.compiled", f"fp32-{COMPILED}.compiled"]
-    second = fkp_track(*TRACK, "tensorrt-rtx")
+    second = fkp_track(*WORDS, "tensorrt-rtx")
     assert "builds an engine" not in second.stderr
     assert "compiles its kernels" not in second.stderr
     assert "backend tensorrt-rtx 1.7.stand-in fp32, Card" in second.stderr
@@ -95,10 +91,10 @@ def test_a_gpu_that_does_not_answer_rightly_is_refused_and_auto_takes_the_proces
     environment: dict[str, str],
     said: str,
 ) -> None:
-    named = fkp_track(*TRACK, "tensorrt-rtx", **environment)
+    named = fkp_track(*WORDS, "tensorrt-rtx", **environment)
     assert named.returncode == 5
     assert said in named.stderr.splitlines()[-1]
-    auto = fkp_track(*TRACK, "auto", **environment)
+    auto = fkp_track(*WORDS, "auto", **environment)
     assert auto.returncode == 0, auto.stderr
     assert said in auto.stderr
     assert "backend onnxruntime-cpu" in auto.stderr
@@ -108,11 +104,11 @@ def test_a_gpu_that_does_not_answer_rightly_is_refused_and_auto_takes_the_proces
 def test_a_gpu_that_is_lost_in_mid_run_costs_auto_one_message_and_the_run_by_name_its_end(
     fkp_track: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
 ) -> None:
-    auto = fkp_track(*TRACK, "auto", LOSE_AT="8")
+    auto = fkp_track(*WORDS, "auto", LOSE_AT="8")
     assert auto.returncode == 0, auto.stderr
     assert auto.stderr.count("continuing with onnxruntime-cpu") == 1
     assert len(keypoints(tmp_path)) == 10
-    named = fkp_track(*TRACK, "tensorrt-rtx", LOSE_AT="8")
+    named = fkp_track(*WORDS, "tensorrt-rtx", LOSE_AT="8")
     assert named.returncode == 5
     assert "Traceback" not in named.stderr
     assert named.stderr.splitlines()[-1].endswith("--backend auto would continue on the processor")
@@ -134,7 +130,7 @@ def test_the_benchmark_shows_the_processor_beside_every_runtime_and_the_reasons_
     fkp_track: Callable[..., "subprocess.CompletedProcess[str]"],
 ) -> None:
     short = "import tracker.bench.gpu as gpu; gpu.REPEATS, gpu.CROWD = 20, 40\n"
-    done = fkp_track("--gpu", "--json", program=short + "from tracker.commands.bench import main; main()")
+    done = fkp_track("--gpu", "--json", program=short + BENCH)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["cpu"]["backend"].startswith("onnxruntime-cpu")
