@@ -110,7 +110,7 @@ class Framing:
 
 
 def _longer(a: float, b: float) -> float:
-    """The longer of two columns.  Where they are about equal, their mean: no kink may shake the crops of frontal faces.
+    """The longer of two columns.  If they are about equal, their mean: no kink may shake the crops of frontal faces.
 
     The quadratic smooth maximum (Quilez), divided by what it adds to equal columns.
     """

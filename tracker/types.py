@@ -33,7 +33,7 @@ class Frame:
     captured: float | None = None
     """Time of day of a live picture, Unix time in s, by this machine's clock."""
     stored: "Frame | None" = None
-    """The frame as its source gave it, where this one was brought to square pixels."""
+    """The frame as its source gave it, if this one was brought to square pixels."""
 
 
 @dataclass(frozen=True, slots=True)

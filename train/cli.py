@@ -424,7 +424,7 @@ def _judged_faces(weights: Path | None, data: Path | None, index: Path | None) -
 
 
 def _train_and_show(options: "Options") -> None:
-    """Run the training with a progress bar on stderr, or a line per report where stderr is no terminal."""
+    """Run the training with a progress bar on stderr, or a line per report if stderr is no terminal."""
     from train.learn.parallel import chosen_device, joined
     from train.rebuild import rebuild
 
@@ -436,7 +436,7 @@ def _train_and_show(options: "Options") -> None:
     told: set[str] = set()
 
     def watch(stage: str, step: int) -> None:
-        """Move the bar; where there is none, tell once a stage, after its first minute, how long it will take."""
+        """Move the bar; if there is none, say once per stage, after its first minute, how long it will take."""
         total = options.steps_of[stage]
         first, since = begun.setdefault(stage, (step, time.monotonic()))
         if step == first:

@@ -132,7 +132,7 @@ class Report:
     faces_by_scheme: dict[str, int]
     kaggle_weighted: float
     rmse: float
-    """Of all labelled coordinates alike: what is left to say where a scheme is missing."""
+    """Over all labelled coordinates alike, for data in which a scheme is missing."""
     kaggle_weighted_trimmed: float
     """Without the worst 1 % of faces."""
     by_scheme: dict[str, float]
@@ -210,7 +210,7 @@ def report(
 
 
 def figure(report: Report) -> str:
-    """A report in a few words; not weighted as Kaggle does where a scheme is missing."""
+    """A report in a few words; not weighted like Kaggle's test set if a scheme is missing."""
     schemes = " ".join(f"{name} {value:.2f}" for name, value in report.by_scheme.items() if math.isfinite(value))
     if math.isfinite(report.kaggle_weighted):
         return f"{report.kaggle_weighted:.3f} px ({schemes})"
@@ -218,7 +218,7 @@ def figure(report: Report) -> str:
 
 
 def _squares(predicted: Points, labels: Points) -> NDArray[np.float64]:
-    """Squared errors of the labelled coordinates, flat.  A prediction must not be NaN where there is a label."""
+    """Squared errors of the labelled coordinates, flat.  A prediction must not be NaN if there is a label."""
     labelled = ~np.isnan(labels)
     squares: NDArray[np.float64] = (predicted[labelled].astype(np.float64) - labels[labelled]) ** 2
     return squares

@@ -22,10 +22,10 @@ from tracker.sources.registry import mirrored
 from tracker.types import Frame, Tracked
 
 COVERED_PARTS_S = 0.25
-"""Where heads are covered, a film is looked at in all its parts and turns this often.  A newcomer is covered `AHEAD_S`
+"""If heads are covered, a film is looked at in all its parts and turns this often.  A newcomer is covered `AHEAD_S`
 before it is found, so nobody shows meanwhile."""
 COVERED_LIVE_PARTS_S = 1.0
-"""The same of a camera, whose frames do not wait."""
+"""The same for a camera, whose frames do not wait."""
 
 
 def open_detector_for(options: Options) -> Detector:
@@ -65,7 +65,7 @@ def follow(
 
 
 def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search, Identify, Schedule]:
-    """What looks, who is who and how closely to look, for frames of that kind."""
+    """The detector, the identities and the schedule for frames of that kind."""
     least, in_parts = DETECTORS[options.detector].threshold, options.detect_size == "auto"
     detect = Search(detector, None if options.detect_size == "auto" else options.detect_size)
     if kind == "images":

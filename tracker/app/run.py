@@ -29,7 +29,7 @@ more = logging.getLogger(__package__)
 """For what only -v shows."""
 
 COVERED_FROM_PX = 14
-"""Between the eyes: larger faces must be found where heads are covered."""
+"""Between the eyes: larger faces must be found if heads are covered."""
 
 
 def run(options: Options, tally: Tally, *, bar: bool = True) -> None:

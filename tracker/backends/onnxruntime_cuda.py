@@ -43,7 +43,7 @@ class OnnxRuntimeCuda:
         self._lanes: dict[int, Lane] = {}
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
-        """Raises BackendError where the GPU fails."""
+        """Raises BackendError if the GPU fails."""
         if self._session is None:
             raise ValueError("this backend is closed")
 
@@ -86,7 +86,7 @@ class Lane:
 
 
 def open_cuda(weights: Weights, settings: Settings) -> OnnxRuntimeCuda:
-    """The network on a GPU: as CUDA graphs, or where the GPU does not take those, kernel by kernel.
+    """The network on a GPU: as CUDA graphs or, if the GPU does not take those, kernel by kernel.
 
     Raises BackendUnavailable when this onnxruntime has no CUDA or no GPU answers, WeightsError when the weights come
     without this precision.
@@ -128,7 +128,7 @@ def _session(onnx: bytes, options: dict[str, str]) -> Any:
 
 
 def _loaders_reason() -> str | None:
-    """What the system's loader says of the part of ONNX Runtime that links to CUDA; None where it loads."""
+    """What the system's loader says of the part of ONNX Runtime that links to CUDA; None if it loads."""
     folder = Path(ort.__file__).parent / "capi"
     try:
         if sys.platform == "win32":

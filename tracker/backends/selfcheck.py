@@ -32,7 +32,7 @@ space."""
 def checked(backend: GpuBackend, weights: Weights, precision: Precision) -> GpuBackend:
     """The backend, whose answers for the portrait are the processor's.
 
-    Raises BackendUnavailable where they are not, or where it does not run; the backend is closed then.
+    Raises BackendUnavailable if they are not, or if it does not run; then the backend is closed.
     """
     try:
         with refused_where_it_fails(backend.name):

@@ -25,7 +25,7 @@ FILMS = frozenset(
     | {".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mod", ".mov", ".mp4", ".mpeg"}
     | {".mpg", ".mts", ".mxf", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".y4m"}
 )
-"""Names that mean a film where a folder is searched, lower case; a file named by itself may be called anything."""
+"""Names that mean a film when a folder is searched, lower case; a file named by itself may be called anything."""
 
 THUMBNAILS = "@eaDir"
 """A folder in which Synology's servers keep small pictures and films of all others."""

@@ -79,7 +79,7 @@ class Report:
 
 @contextmanager
 def open_report(total: int, already: int, records: str) -> Iterator[Report]:
-    """A report with a bar where stderr is a terminal, with a line per film elsewhere; at its end it tells the sum."""
+    """A report with a bar if stderr is a terminal, else with a line per film; at its end it gives the sum."""
     report = Report(total, already)
     try:
         with _bar(total, already) if sys.stderr.isatty() else nullcontext(_tell) as report.show:

@@ -158,9 +158,9 @@ def _explanation(in_the_way: Sequence[tuple[Output, str]]) -> str:
 def _settle(
     task: Task, outcome: Outcome, origin: dict[str, Any], ledgers: Mapping[Path, Ledger], *, overwrite: bool
 ) -> Outcome:
-    """Write down how a task ended and give what it made its names; returns the outcome, a failure where that fails.
+    """Write down how a task ended and give what it made its names; returns the outcome, a failure if that fails.
 
-    Where a name is taken, `done` is written last: before, it would vouch for the old file until the new one is there.
+    If a name is taken, `done` is written last: earlier, it would vouch for the old file until the new one is there.
     """
     with undisturbed():
         taken = [str(output.path) for output in task.outputs if output.path.exists()]

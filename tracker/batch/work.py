@@ -53,7 +53,7 @@ class Outcome:
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     read: dict[str, Any] = field(default_factory=dict)
-    """`facts_of` the film when it was opened; empty where it never was."""
+    """`facts_of` the film when it was opened; empty if it never was."""
 
 
 def speak_of(task: Task, level: int) -> None:

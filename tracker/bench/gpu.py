@@ -35,7 +35,7 @@ REPEATS = 1000
 
 
 def measure(weights: Weights, settings: Settings) -> dict[str, Any]:
-    """Everything that `fkp-bench --gpu --json` prints.  Raises BackendUnavailable where there is no GPU."""
+    """Everything that `fkp-bench --gpu --json` prints.  Raises BackendUnavailable if there is no GPU."""
     find_gpu(settings.device)
     results: dict[str, Any] = {"cpu": of_runtime("cpu", weights, settings)}
     for name in (*PACKAGES, "cuda"):

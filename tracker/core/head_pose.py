@@ -4,9 +4,9 @@ Camera space is OpenCV's: x right, y down, z away from the camera, mm, from the 
 is midway between its eye centres, and its axes are the same three when it faces straight ahead.  The angles are
 right-handed turns about them, R = Rx(pitch) Ry(yaw) Rz(roll), as in OpenFace (Baltrusaitis et al. 2018):
 
-    yaw    positive where the subject turns to its right, which is the picture's left
-    pitch  positive where it looks down
-    roll   positive where its head is turned clockwise in the picture, as `Region.roll` is
+    yaw    positive if the subject turns to its right, which is the picture's left
+    pitch  positive if it looks down
+    roll   positive if its head is turned clockwise in the picture, as `Region.roll` is
 
 They are relative to the camera's axes: a person at the edge of the picture who looks into the camera is turned.  Only
 the camera's field of view is known, so distances are as accurate as that value and as the face is average in size; the

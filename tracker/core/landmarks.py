@@ -19,7 +19,7 @@ class Locate:
 
     A new face is read twice, the second time in the crop that its own first keypoints give, because detectors
     underestimate roll.  On AFW's stills that takes the mean error from 3.9 to 3.8 % of the outer-eye distance, and from
-    5.6 to 4.9 % where the face is rolled by more than 20 degrees.
+    5.6 to 4.9 % if the face is rolled by more than 20 degrees.
     """
 
     def __init__(self, backend: Backend) -> None:

@@ -4,7 +4,7 @@ In: a `Tracked` (points in frame px).  Out: a new BGR image; the frame itself is
 with the face and with the picture, points fade with their uncertainty, and every bright stroke lies on a dark one, so
 that it is visible on light and on dark.
 
-A face's strokes are drawn on a transparent canvas, enlarged where the face is small, which is then shrunk and laid over
+A face's strokes are drawn on a transparent canvas, enlarged if the face is small, which is then shrunk and laid over
 the picture: that smooths their edges.
 """
 
@@ -50,7 +50,7 @@ SURE_SIDES, NOWHERE_SIDES = 0.035, 0.11
 """A point whose sigma, in sides of the face's region, is up to the first is drawn in full; from the second on, not at
 all; between them it fades."""
 MARKED_EYES_PX = 12
-"""Of a face with fewer px between the eyes only the corners and the id are drawn: dots would hide it."""
+"""For a face with fewer px between the eyes, only the corners and the id are drawn: dots would hide it."""
 USUAL_HEIGHT_PX = 480
 """Pictures that are higher are shown smaller, so strokes are at least that much wider in them."""
 SIGMA_OPACITY = 0.5

@@ -42,7 +42,7 @@ class Quit(Exception):
 def through(change: Callable[[Tracked], Tracked], sinks: Sequence[Sink]) -> Sink:
     """Passes results on to `sinks`, in order, changed once for all of them.  Put a window last: it may `Quit`.
 
-    Every one is closed, even where another one fails; then the failure is raised.
+    Every one is closed, even if another one fails; then the failure is raised.
     """
 
     def write(tracked: Tracked) -> None:

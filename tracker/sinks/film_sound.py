@@ -40,7 +40,7 @@ TEXTS: dict[str, frozenset[str]] = {
 AAC_MAX_RATE_HZ = 48_000
 AAC_BITS_PER_CHANNEL = 96_000
 SYNC_TOLERANCE_S = 0.05
-"""Where decoded sound and its time stamps drift further apart, silence fills in or sound is cut; WMA's stamps jump by
+"""If decoded sound and its time stamps differ by more, silence fills the gap or sound is cut; WMA's stamps jump by
 28 ms, and its first one is 64 ms off."""
 
 PACKETS_TRIED = 200
@@ -169,7 +169,7 @@ def open_sound(film: Path, picture: int, output: Any, suffix: str, *, texts: boo
     """Add the film's audio streams, the main one first, to `output`, a PyAV container with `suffix` before its start.
 
     With `texts` its subtitles follow.  `picture` is the number of the stream that is tracked.  Without an audio stream,
-    or where it cannot be read, the answer is silent, with a warning in the second case.
+    or if it cannot be read, the answer is silent, with a warning in the second case.
     """
     try:
         source = open_container(film)
@@ -199,7 +199,7 @@ def is_text_for(suffix: str, stream: Any) -> bool:
 
 
 def _track(film: Path, stream: Any, output: Any, suffix: str, name: str) -> "_Copied | _Encoded | None":
-    """Prepare a stream of `output` for one of the source; None, and a warning, where that cannot be."""
+    """Prepare a stream of `output` for one of the source; None, and a warning, if that cannot be done."""
     codec = stream.codec_context.codec.canonical_name
     if codec in CARRIED[suffix]:
         return _Copied(stream, _name_alike(stream, output.add_stream_from_template(stream)))
@@ -238,7 +238,7 @@ def _first_frame(film: Path, index: int) -> Any | None:
 class _Copied:
     """Packets as they are, with rising times: `take` gives what one packet of the source makes, `end` what is left.
 
-    Each lasts until the next one where its container does not say how long: Matroska does not, and the last packet of a
+    Each lasts until the next one if its container does not say how long: Matroska does not, and the last packet of a
     fragment would have no length.  Broadcast AAC has a header in each packet, AAC in a file has one for all: if the
     headers, or what the packets begin with, change in mid-film, the rest is encoded again.
     """
@@ -339,7 +339,7 @@ class _Encoded:
         yield from self._encode(None)
 
     def _rest(self) -> list[Any]:
-        """What the resampler of the form until now still holds."""
+        """The rest of the sound in the resampler of the previous form."""
         if self._resampler is None:
             return []
         return [frame for frame in self._resampler.resample(None) if frame is not None]
@@ -371,12 +371,12 @@ class _Encoded:
 
 
 def _aac_for(frame: Any) -> Any | None:
-    """An AAC encoder for sound like that of `frame`; None where no layout works.
+    """An AAC encoder for sound like that of `frame`; None if no layout works.
 
     It is not the output's own: that one opens only with the first packet, when it is too late to leave it out.
     """
     for name in _layouts(frame.layout):
-        with suppress(av.FFmpegError, ValueError):  # the second where a damaged film has no channels or rate
+        with suppress(av.FFmpegError, ValueError):  # the second if a damaged film has no channels or rate
             encoder = _aac(frame.sample_rate, name)
             _resampler_to(encoder).resample(frame)
             return encoder
@@ -384,12 +384,12 @@ def _aac_for(frame: Any) -> Any | None:
 
 
 def _resampler_to(encoder: Any) -> Any:
-    """What brings frames of one form into the encoder's."""
+    """Converts frames of one form into the encoder's."""
     return av.AudioResampler(encoder.format, encoder.layout, encoder.sample_rate)
 
 
 def _layouts(layout: Any) -> list[str]:
-    """The sound's own, which AAC may not know, the usual one of as many channels where there is one, and stereo."""
+    """The sound's own, which AAC may not know, the usual one with as many channels if there is one, and stereo."""
     usual = f"{layout.nb_channels}c"
     try:
         return [layout.name, av.AudioLayout(usual).name, "stereo"]
@@ -398,7 +398,7 @@ def _layouts(layout: Any) -> list[str]:
 
 
 def _aac(rate_hz: int, layout: str) -> Any:
-    """An open encoder with the nearest rate that AAC has.  Raises FFmpeg's error where it does not take `layout`."""
+    """An open encoder with the nearest rate that AAC has.  Raises FFmpeg's error if it does not take `layout`."""
     encoder: Any = av.CodecContext.create("aac", "w")
     rates = [rate for rate in encoder.codec.audio_rates if rate <= AAC_MAX_RATE_HZ]
     encoder.sample_rate = min(rates, key=lambda rate: abs(rate - rate_hz))

@@ -72,7 +72,7 @@ def output_name(name: str) -> str:
 
 
 def encode(image: Image, target: Path, profile: bytes = b"") -> bytes:
-    """A BGR image (H, W, 3) in the format of `target`'s suffix, with its colour profile where that format has one.
+    """A BGR image (H, W, 3) in the format of `target`'s suffix, with its colour profile if that format has one.
 
     Raises SinkError when the format cannot hold the image.
     """

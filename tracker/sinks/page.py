@@ -159,7 +159,7 @@ async def _lines(info: SourceInfo, newest: Newest) -> AsyncIterator[bytes]:
 
 
 class Guarded(H11Protocol):
-    """A connection that is hung up on where there are too many, or where it asks for nothing."""
+    """A connection that is closed if there are too many, or if it asks for nothing."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

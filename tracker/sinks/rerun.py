@@ -120,7 +120,7 @@ class RerunFile:
     def close(self) -> None:
         """Finish the file and move it into place; without a frame there is none.  A second call does nothing.
 
-        Raises SinkError where it cannot be finished or moved.
+        Raises SinkError if it cannot be finished or moved.
         """
         if self._closed:
             return

@@ -129,7 +129,7 @@ class Orientation(NamedTuple):
             a, b, _, c, d = np.frombuffer(picture.side_data["DISPLAYMATRIX"], np.int32)[:5].tolist()
         except KeyError:
             return cls()
-        except ValueError:  # PyAV gives no side data at all where it does not know a kind of it, such as EXIF
+        except ValueError:  # PyAV gives no side data at all if it does not know a kind of it, such as EXIF
             turns = round(picture.rotation / 90) % 4  # counter-clockwise
             return cls(transpose=turns % 2 == 1, mirror=turns in (2, 3), flip=turns in (1, 2))
         # A stored pixel (x, y) is shown at (a x + c y, b x + d y).

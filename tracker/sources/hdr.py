@@ -74,7 +74,7 @@ def _samples(plane: Any) -> Samples:
 
 
 def _index(luma: Samples, blue: Samples, red: Samples) -> NDArray[np.int32]:
-    """Where the table has the colour of each px, of 10-bit samples: 7 bits of each difference, then 9 of luma."""
+    """The index into the table for each px of 10-bit samples: 7 bits of each difference, then 9 of luma."""
     noise = np.tile(DITHER, (blue.shape[0] // 4 + 1, blue.shape[1] // 4 + 1))[: blue.shape[0], : blue.shape[1]]
     blue, red = (np.minimum(each + noise, 1023) >> 3 for each in (blue, red))
     difference = (blue << 7) | red
@@ -85,7 +85,7 @@ def _index(luma: Samples, blue: Samples, red: Samples) -> NDArray[np.int32]:
 
 
 def _table(transfer: int, matrix: int, scale: int) -> NDArray[np.uint32]:
-    """What FFmpeg makes of pictures of all colours."""
+    """FFmpeg's conversion of pictures with all colours."""
     red, luma = np.mgrid[: 1 << 7, : 1 << 9].astype(np.uint16)
     parts = []
     with tempfile.TemporaryDirectory(prefix="fkp-") as folder:

@@ -20,7 +20,7 @@ _BROKEN = "it holds no picture that can be decoded; is it complete?"
 
 
 def decode(path: Path) -> tuple[Image, bytes]:
-    """(H, W, 3) BGR and the profile, empty where there is none.  Raises SourceError with only the reason."""
+    """(H, W, 3) BGR and the profile, empty if there is none.  Raises SourceError with only the reason."""
     try:
         import pillow_heif
     except ImportError:

@@ -138,7 +138,7 @@ class Timeline:
         return AHEAD_S if self.breaks else LONGEST_GAP_S
 
     def _begun(self, claimed_s: float) -> _Progress:
-        """The first packet of a stream: on a known clock where that is plausible, else its own begins with the film."""
+        """The first packet of a stream: on a known clock if that is plausible, else its own begins with the film."""
         if not self.offsets_s:
             far = abs(claimed_s - self.zero_s) > self._limit_s
             self.offsets_s.append(-claimed_s if far else -self.zero_s)

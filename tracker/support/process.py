@@ -32,7 +32,7 @@ NEEDED_BYTES = 1_500_000_000
 NO_LIBRARY = ("cannot open shared object file", "DLL load failed", "Library not loaded")
 """Error texts of Linux, Windows and macOS when a compiled module misses a system library."""
 NO_MEMORY = ("failed to map segment", "annot allocate memory")
-"""The same where there is no room for a library that is there."""
+"""The same if there is no room for a library that is there."""
 _LIBRARIES = {
     "linux": "that belongs to a desktop: apt-get install libgl1 libglib2.0-0, or without windows: "
     "pip install --force-reinstall --no-deps opencv-python-headless",

@@ -64,7 +64,7 @@ def have_near_copy(
     """(N,) which of the `chosen` (N,) images show the same picture as one of the others, maybe cropped or
     exposed otherwise, or through further copies among the chosen.
 
-    `points` (N, 15, 2) crop px are their labels, NaN where there are none.
+    `points` (N, 15, 2) crop px are their labels, NaN if there are none.
     """
     maps = _to_mean_face(points[:, ANCHORS])
     thumbnails = _thumbnails(images, maps)
@@ -130,7 +130,7 @@ def _thumbnails(images: NDArray[np.uint8], maps: NDArray[np.float64]) -> NDArray
 
 
 def _correlation(half: list[NDArray[np.float32]], maps: NDArray[np.float64], one: int, other: int) -> float:
-    """Of two pictures (48, 48), where they overlap after an affine map has laid one over the other; -1 if none does."""
+    """Of two pictures (48, 48) in the part that an affine map lays over each other; -1 if no map does."""
     guess = (np.linalg.inv(maps[other]) @ maps[one])[:2].astype(np.float32)
     try:
         _, found = cv2.findTransformECC(half[one], half[other], guess, cv2.MOTION_AFFINE, _ECC_ENDS, None, 1)

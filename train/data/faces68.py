@@ -84,15 +84,15 @@ class Crops68:
     """(N, 68, 2) px of each image, NaN where missing."""
     names: list[str]
     seen: NDArray[np.uint8] | None = None
-    """(N, 68): `HUMAN`, `MACHINE` or `HIDDEN`; None where the table does not say."""
+    """(N, 68): `HUMAN`, `MACHINE` or `HIDDEN`; None if the table does not say."""
     yaw: NDArray[np.float32] | None = None
     """(N,) degrees, positive where the nose points to the picture's right, NaN where unknown."""
     person: list[str] | None = None
-    """Who each face is, "" where unknown."""
+    """Who each face is, "" if unknown."""
 
     @property
     def placed_by(self) -> NDArray[np.uint8]:
-        """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN`; people, where the table does not say."""
+        """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN`; people, if the table does not say."""
         return np.full((len(self.names), LANDMARKS), HUMAN, np.uint8) if self.seen is None else self.seen
 
     def only(self, chosen: NDArray[np.bool_]) -> "Crops68":

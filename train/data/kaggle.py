@@ -54,7 +54,7 @@ class Faces:
     scheme: NDArray[np.uint8]
     """(N,) index into SCHEMES."""
     row: NDArray[np.int64]
-    """(N,) row of Kaggle's training.csv counted from 0 where known, else of the file read."""
+    """(N,) row of Kaggle's training.csv counted from 0 if known, else of the file read."""
     group: NDArray[np.int64]
     """(N,) equal for images that show the same picture; a split keeps a group together."""
     held: NDArray[np.bool_]
@@ -106,7 +106,7 @@ def read_training(path: Path, *, index: Path | None = None) -> Faces:
 def _held(
     images: NDArray[np.uint8], points: NDArray[np.float32], group: NDArray[np.int64], drawn: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Of the groups `drawn` (N,) for the hold-out, those without a near copy among the others.
+    """The groups `drawn` (N,) for the hold-out that have no near copy among the others.
 
     Nothing joins the hold-out for the sake of its copies, so it can also judge networks from before near copies were
     known.

@@ -72,7 +72,7 @@ def inferred(points: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def _evidence_of_a(points: NDArray[np.floating]) -> NDArray[np.floating]:
-    """(N, 15, 2) -> (N,): how much further apart the lip points are than OUTER_LIPS; 0 where a point is missing."""
+    """(N, 15, 2) -> (N,): how much further apart the lip points are than OUTER_LIPS; 0 if a point is missing."""
     left, right, top, bottom = (
         points[:, INDEX[name]]
         for name in ("mouth_left_corner", "mouth_right_corner", "mouth_center_top_lip", "mouth_center_bottom_lip")

@@ -53,7 +53,7 @@ def blocked(content: bytes) -> bytes:
 
 
 def _standardised_at_once(model: onnx.ModelProto, constants: dict[str, NDArray[np.float32]]) -> list[NodeProto]:
-    """The nodes, with one in place of `STANDARDISED`; all of them where another exporter began otherwise."""
+    """The nodes, with one in place of `STANDARDISED`; all of them if another exporter began otherwise."""
     nodes = list(model.graph.node)
     first = [node.op_type for node in nodes].index("Conv")
     if tuple(node.op_type for node in nodes[:first]) != STANDARDISED:

@@ -94,7 +94,7 @@ def _contract(net: Net | Telling) -> dict[str, Any]:
 
 
 def add_forms(weights: Weights) -> Weights:
-    """Write the other forms of the network beside finished weights and enter them into their card, where they miss.
+    """Write the other forms of the network beside finished weights and enter them into their card, if they are missing.
 
     Raises SinkError when a file cannot be written.
     """

@@ -4,7 +4,7 @@ In: Kaggle's faces.  Out: `audit.csv`, one line per label, the most doubtful fir
 head.  Data is never changed: a list is for people to look at.
 
 Every row is judged by a net that never saw it: the rows are dealt into folds, and for each fold one net learns from
-the others.  A finished fold is kept, so a stopped audit continues where it ended.  Existing weights can judge
+the others.  A finished fold is kept, so a stopped audit continues where it stopped.  Existing weights can judge
 just the hold-out in seconds.
 """
 

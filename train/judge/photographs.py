@@ -76,7 +76,7 @@ class Bin:
     missed: int
     error_percent: float | None
     """Mean over the faces found of their mean error over the points that people labelled, % of sqrt(width x height) of
-    the box around the 15 points; None where none was found."""
+    the box around the 15 points; None if none was found."""
     beyond_10_percent: float | None
     """Share of the faces found whose error is larger than 10, in %."""
 
@@ -184,7 +184,7 @@ def _box_size(points: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def judge_signals(told: Answers) -> dict[str, Any] | None:
-    """How well signals agree with the lids and lips that were labelled; None where the network tells no signals."""
+    """How well signals agree with the lids and lips that were labelled; None if the network tells no signals."""
     known = np.isfinite(told.signals).all(1)
     if not known.any():
         return None
@@ -225,7 +225,7 @@ def judge_turned(told: Answers) -> Turned:
 
 
 def _binned(errors: NDArray[np.floating], degrees: NDArray[np.floating], edges: Sequence[float]) -> Iterator[Bin]:
-    """`errors` (N,) NaN where a face was not found, by their `degrees` (N,); bins without a face are left out."""
+    """`errors` (N,) NaN if a face was not found, by their `degrees` (N,); bins without a face are left out."""
     for low, high in pairwise(edges):
         within = errors[(degrees >= low) & (degrees < high)]
         found = within[np.isfinite(within)]

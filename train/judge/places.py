@@ -41,7 +41,7 @@ def found_places(weights: Path | None, data: Path | None, index: Path | None) ->
 
 
 def _noted(weights: Path | None) -> dict[str, Path]:
-    """What a run noted; nothing where there is no note, or none that can be read."""
+    """What a run noted; nothing if there is no note, or none that can be read."""
     if weights is None:
         return {}
     try:

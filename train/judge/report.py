@@ -1,6 +1,6 @@
 """A training's report: one HTML page that shows how well the weights learned, where they fail and what they were shown.
 
-In: a folder of weights (`history.jsonl` beside them where the run left one) and Kaggle's faces.  Out: `report.html`.
+In: a folder of weights (with `history.jsonl` beside them if the run left one) and Kaggle's faces.  Out: `report.html`.
 Everything lies within that file, pictures too, so that it can be mailed or moved without losing half of itself; it
 refers to nothing on the network.  Charts are SVG and follow the browser's light or dark theme.
 """

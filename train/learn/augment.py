@@ -129,7 +129,7 @@ class Placement:
         return self.reordered(points) @ self.axes.transpose(1, 2) + self.shift[:, None]
 
     def reordered(self, values: Tensor) -> Tensor:
-        """(N, 34, ...) with left and right exchanged where the crop is mirrored."""
+        """(N, 34, ...) with left and right exchanged if the crop is mirrored."""
         order = torch.tensor(HEAD_MIRROR, device=values.device)
         mirrored = self.mirrored.view(-1, *[1] * (values.ndim - 1))
         return torch.where(mirrored, values[:, order], values)

@@ -1,6 +1,6 @@
 """The training loop: draws augmented batches, steps the optimiser, keeps an averaged copy of the weights.
 
-Faces, augmentation and network live on one device, CPU or CUDA; convolutions run in bfloat16 where the device has it.
+Faces, augmentation and network live on one device, CPU or CUDA; convolutions run in bfloat16 if the device has it.
 A checkpoint holds everything that the next step depends on, so a resumed run continues exactly.
 """
 

@@ -1,7 +1,7 @@
 """What training minimises.  All arguments are in unit space; all sums are over weighted targets.
 
 Three terms: how far the points are from their targets, how well the heat maps concentrate around the targets, and how
-well sigma predicts the error of the points.  Where there is no face, sigma learns the large error `faceless_px`.
+well sigma predicts the error of the points.  If there is no face, sigma learns the large error `faceless_px`.
 """
 
 from dataclasses import dataclass

@@ -103,7 +103,7 @@ class _Faces:
 
 
 def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
-    """A head for this net.  Raises DataError where `sets` hold too few faces.
+    """A head for this net.  Raises DataError if `sets` hold too few faces.
 
     A fifth of the pictures is held out: by them sigma is scaled, and of them is the report.
     """

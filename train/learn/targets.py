@@ -149,7 +149,7 @@ class Framed:
     seen: NDArray[np.uint8]
     """(15,) of `HIDDEN`, `MACHINE`, `HUMAN`."""
     yaw: float
-    """Degrees; 0 where unknown."""
+    """Degrees; 0 if unknown."""
 
 
 def framed(crops: Sequence[Crops68]) -> Iterator[Framed]:

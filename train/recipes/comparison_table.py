@@ -1,6 +1,6 @@
 """The table of a comparison: kept as JSON, written as Markdown, shown in a terminal; best recipe first.
 
-Errors are RMSE in px of the 96 px crop on the hold-out, NaN where the data cannot say.
+Errors are RMSE in px of the 96 px crop on the hold-out, NaN if the data cannot say.
 """
 
 import json

@@ -41,7 +41,7 @@ class Terms:
 Predict = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
 """Crops (N, 96, 96) and the label scheme (N,) of each -> labels (N, 15, 2), crop px.
 
-Most recipes know of no schemes and ignore them.  NaN only where the scheme has no label.
+Most recipes know of no schemes and ignore them.  NaN only if the scheme has no label.
 """
 
 

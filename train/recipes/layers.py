@@ -1,4 +1,4 @@
-"""Pieces that several recipes build their networks of.  Maps keep their size where a layer does not say otherwise."""
+"""Pieces that several recipes build their networks of.  Maps keep their size unless a layer says otherwise."""
 
 from collections.abc import Callable, Sequence
 

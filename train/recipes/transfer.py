@@ -145,7 +145,7 @@ def _fetch(url: str, place: Path) -> None:
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, also where its compiled operators do not fit torch.
+    """torchvision, even if its compiled operators do not fit torch.
 
     Its wheels are made for CUDA; beside a torch for the CPU they register gradients and shapes of operators that
     do not exist then.  No network here uses them, so declaring them suffices.

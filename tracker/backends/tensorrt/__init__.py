@@ -47,7 +47,7 @@ def _recipe(flavour: Flavour, weights: Weights, settings: Settings) -> tuple[Rec
 def compile_ahead(weights: Weights, precision: Precision, cache: Cache) -> str:
     """Build the engine that `--backend tensorrt` or `tensorrt-rtx` will look for in `cache`; returns what it is.
 
-    Raises BackendUnavailable where neither can build, WeightsError when the weights come without this precision.
+    Raises BackendUnavailable if neither can build, WeightsError if the weights come without this precision.
     """
     flavour, trt, gpu = _able_to_build()
     recipe = Recipe(trt, flavour, weights.at(precision), precision, gpu)

@@ -1,6 +1,6 @@
 """ONNX -> a serialized TensorRT engine, by either flavour's own parser and builder.
 
-Networks are strongly typed: precision is what the ONNX says (half where it casts to half, int8 where it has
+Networks are strongly typed: precision is what the ONNX says (half if it casts to half, int8 if it has
 QuantizeLinear/DequantizeLinear), never a flag.  That is the only way TensorRT 11 and TensorRT-RTX know, and TensorRT 10
 takes it too.
 """
@@ -88,7 +88,7 @@ def in_a_name(text: str) -> str:
 
 
 def engine(recipe: Recipe, cache: Cache, load: Callable[[bytes], T | None]) -> T:
-    """The engine, loaded by `load`: the cached one where it still fits, else a new one.
+    """The engine, loaded by `load`: the cached one if it still fits, else a new one.
 
     Raises BackendUnavailable when it cannot be built, or the new one not be loaded.
     """

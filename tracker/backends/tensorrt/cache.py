@@ -54,7 +54,7 @@ class Cache:
             return None
 
     def write(self, name: str, facts: Facts, content: bytes) -> None:
-        """Cache it; where that fails the log says so, and nothing else happens."""
+        """Cache it; if that fails, the log says so, and nothing else happens."""
         if self.folder is None:
             return
         path = self.folder / f"{name}{SUFFIX}"
@@ -83,9 +83,9 @@ class Cache:
 def fetched(
     cache: Cache, name: str, facts: Facts, make: Callable[[], bytes], load: Callable[[bytes], T | None]
 ) -> T | None:
-    """What `load` makes of the content cached under `name`, or of what `make` gives where there is none that fits.
+    """Load the content cached under `name`; if there is none that fits, `make` it first.
 
-    If `load` returns None for a cached one, it is made again; None where it refuses the new one too.
+    If `load` returns None for a cached one, it is made again; None if it refuses the new one too.
     """
     with cache.alone(name):
         cached = cache.read(name, facts)

@@ -33,7 +33,7 @@ def patches_of(image: NDArray[np.uint8], regions: Sequence[Region]) -> list[Patc
 
 
 def bytes_of(image: NDArray[np.uint8], patches: Sequence[Patch]) -> int:
-    """How many bytes of pixels `stage` writes: the faces' own parts of the frame, or all of it where that is less."""
+    """How many bytes of pixels `stage` writes: the faces' own parts of the frame, or all of it if that is less."""
     return min(sum((patch.bottom - patch.top) * (patch.right - patch.left) * 3 for patch in patches), image.size)
 
 

@@ -31,7 +31,7 @@ class Device:
     """GPU `index`.  What is allocated lives until it is freed, at the latest until `close`."""
 
     def __init__(self, index: int) -> None:
-        """Raises BackendError where the GPU does not answer."""
+        """Raises BackendError if the GPU does not answer."""
         self._driver = driver = Driver()
         self._gpu = driver.number("cuDeviceGet", index)
         self._context: int | None = driver.made("cuDevicePrimaryCtxRetain", self._gpu)

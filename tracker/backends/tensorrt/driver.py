@@ -50,7 +50,7 @@ class Driver:
     """The driver's functions by name, after cuInit."""
 
     def __init__(self) -> None:
-        """Raises OSError where there is no driver, BackendError where it does not start."""
+        """Raises OSError if there is no driver, BackendError if it does not start."""
         self._library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         for name, arguments in _ARGUMENTS.items():
             try:
@@ -60,7 +60,7 @@ class Driver:
         self.call("cuInit", 0)
 
     def call(self, function: str, *arguments: Any) -> None:
-        """Raises BackendError where the driver answers with an error."""
+        """Raises BackendError if the driver answers with an error."""
         code = self.answer(function, *arguments)
         if code:
             raise BackendError(f"CUDA's {function} fails: {self._meaning(code)} (CUDA error {code})")

@@ -88,7 +88,7 @@ def import_package(flavour: Flavour) -> ModuleType:
 
 
 def expect_fit(flavour: Flavour, trt: ModuleType, gpu: Gpu) -> None:
-    """Raises BackendUnavailable where this release does not know the GPU, or is made for a newer driver."""
+    """Raises BackendUnavailable if this release does not know the GPU, or is made for a newer driver."""
     _expect_cuda(gpu.cuda, _cuda_of(PACKAGES[flavour][0]), flavour)
     known = _capabilities(trt)
     if gpu.capability < OLDEST[flavour] or (known and gpu.capability not in known):

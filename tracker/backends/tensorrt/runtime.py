@@ -92,7 +92,7 @@ class TensorRT:
         self._scratch = device.memory(loaded.scratch_bytes)
         self._lanes: dict[int, Lane] = {}
         self._graphs: dict[int, int] = {}
-        """Of each batch size that was needed since there is this much room; 0 where it cannot be recorded."""
+        """One for each batch size needed since the buffers last grew; 0 if it cannot be recorded."""
         self._head = aligned(largest * crops.FACE.itemsize)
         self._room, self._staged, self._frame = 0, np.empty(0, np.uint8), 0
         self._make_room(device, ROOM_BYTES)
@@ -290,9 +290,9 @@ def _kernels_label(recipe: Recipe, gpu: Gpu) -> tuple[str, Facts]:
 
 
 def open_runtime(recipe: Recipe, shapes: Outputs, gpu: Gpu, device: int, cache: Cache) -> TensorRT:
-    """Load the recipe's engine, built where `cache` has none, onto the GPU `device`.
+    """Load the recipe's engine, built if `cache` has none, onto the GPU `device`.
 
-    Raises BackendUnavailable with the reason where any part of that fails; then nothing remains on the GPU.
+    Raises BackendUnavailable with the reason if any part of that fails; then nothing remains on the GPU.
     """
     name = f"{recipe.title}, {gpu.name}"
     with refused_where_it_fails(name):

@@ -58,7 +58,7 @@ def open_lsl(name: str, info: SourceInfo, header: Header) -> Sink:
 
 
 def sample_of(tracked: Tracked) -> list[float]:
-    """The values of `CHANNELS`; NaN where there is no face, no pose or no signal."""
+    """The values of `CHANNELS`; NaN if there is no face, no pose or no signal."""
     if not tracked.faces:
         return [math.nan] * len(CHANNELS)
     first = min(range(len(tracked.faces)), key=lambda row: tracked.faces[row].id)

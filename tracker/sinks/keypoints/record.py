@@ -61,7 +61,7 @@ class Header:
     started: str | None = None
     """Time of day at time 0, ISO 8601 with its zone; of a film when it was made, if it says so."""
     started_monotonic_s: float | None = None
-    """Of a camera or stream the same on this machine's monotonic clock, which LSL uses too on Linux."""
+    """For a camera or stream: the same on this machine's monotonic clock, which LSL also uses on Linux."""
 
 
 def record_of(tracked: Tracked) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Output:
         self._whole = 0
         """Bytes of all complete pieces so far."""
         self.has_frames = False
-        """Whether something of a frame was written; without, no file that exists is replaced."""
+        """Whether something of a frame was written; if not, no existing file is replaced."""
 
     @property
     def closed(self) -> bool:
@@ -144,7 +144,7 @@ class Output:
         return self._file.closed
 
     def write(self, content: str | bytes) -> int:
-        """Append one piece, text as UTF-8, in one write where the system takes it.
+        """Append one piece, text as UTF-8, in one write if the system takes it.
 
         Raises SinkError if the disk is full (earlier records stay), PipeClosed if nobody reads any longer.
         """
@@ -167,7 +167,7 @@ class Output:
     def close(self) -> None:
         """Move the file into place, unless writing failed; a second call does nothing.
 
-        What exists stays where a run ended before its first frame.  Raises SinkError when the file cannot be moved.
+        An existing file stays if a run ended before its first frame.  Raises SinkError when the file cannot be moved.
         """
         if self.closed:
             return

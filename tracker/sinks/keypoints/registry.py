@@ -37,7 +37,7 @@ RECORDS: tuple[str, ...] = tuple(dict.fromkeys(suffix for format in FORMATS.valu
 
 
 def format_of(path: Path, asked: FormatName | None) -> FormatName | None:
-    """The format to write `path` in; None where neither its name nor the user says.
+    """The format to write `path` in; None if neither its name nor the user says.
 
     The format `asked` for applies to stdout, to names with one of its suffixes and to names without a known suffix.  A
     name with another format's suffix keeps that format, so that several formats can be written at once.

@@ -157,7 +157,7 @@ def _rows(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 
 
 def _names(header: Mapping[str, Any]) -> Sequence[str]:
-    """The keypoints in the order in which a file has them.  Raises ValueError where they are not ours."""
+    """The keypoints in the order in which a file has them.  Raises ValueError if they are not ours."""
     names = header.get("keypoints", list(KEYPOINTS))
     if sorted(names) != sorted(KEYPOINTS):
         raise ValueError(f"its keypoints are {', '.join(map(str, names))}, expected our {len(KEYPOINTS)}")
@@ -167,7 +167,7 @@ def _names(header: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _face(face: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """One face of a record as values of columns.  Raises ValueError, TypeError, KeyError where it is not whole."""
+    """One face of a record as values of columns.  Raises ValueError, TypeError, KeyError if it is not whole."""
     row = {"face": face["id"], "score": face["score"]}
     for name, (x, y) in zip(names, face["points"], strict=True):
         row |= {f"{name}_x": x, f"{name}_y": y}
@@ -248,7 +248,7 @@ def _read_openface(path: Path) -> "pandas.DataFrame":
 
 
 def _read_parquet(path: Path) -> "pandas.DataFrame":
-    """Only our columns, and only where their size is plausible: a small file may claim any number of rows."""
+    """Only our columns, and only if their size is plausible: a small file may claim any number of rows."""
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
