@@ -29,7 +29,7 @@ from tracker.detectors.registry import DETECTORS, open_detector
 from tracker.errors import FkpError, SourceError
 from tracker.sinks.film import ENCODERS, encodes
 from tracker.sinks.window import why_no_window
-from tracker.sources.listing import Found, find_cameras
+from tracker.sources.listing import find_cameras
 
 READ = ("h264", "hevc", "vp9", "av1", "mpeg4", "wmv2", "mjpeg", "aac", "mp3", "opus")
 """Decoders that most films need."""
@@ -160,15 +160,10 @@ def _cameras() -> Iterator[Finding]:
         none = "none found; plug one in, try fkp-track --camera 0, 1 or 2, or --demo"
         yield Finding("cameras", False, none, needed=False)
     for camera in cameras:
-        yield Finding(f"camera {camera.number}", *_usable(camera), needed=False)
-
-
-def _usable(camera: Found) -> tuple[bool, str]:
-    """Whether this user may open the camera, with its description or what to do."""
-    device = Path(f"/dev/video{camera.number}")
-    if device.exists() and not os.access(device, os.R_OK | os.W_OK):
-        return False, f"{camera.name}: no permission; sudo usermod -aG video $USER, then log in again"
-    return True, f"{camera.name}: {camera.modes}"
+        device = Path(f"/dev/video{camera.number}")
+        locked = device.exists() and not os.access(device, os.R_OK | os.W_OK)
+        told = "no permission; sudo usermod -aG video $USER, then log in again" if locked else camera.modes
+        yield Finding(f"camera {camera.number}", not locked, f"{camera.name}: {told}", needed=False)
 
 
 def _finding(topic: str, check: Callable[[], str], *, needed: bool = True) -> Finding:

@@ -25,7 +25,7 @@ from tracker.sinks.film_sound import Sound, is_text_for, open_sound, silence
 from tracker.sources.contract import SourceInfo
 from tracker.sources.film import open_container
 from tracker.sources.fit import fitted
-from tracker.sources.hdr import HLG, PQ
+from tracker.sources.hdr import is_hdr
 from tracker.support.atomic import PartialFile, open_partial
 from tracker.support.threads import Behind
 from tracker.types import Frame, Image, Tracked
@@ -257,7 +257,7 @@ def _look_like(source: Any, stream: Any) -> None:
     """Take over what the source film's picture says of its clock and its colours."""
     said, context = source.codec_context, stream.codec_context
     context.time_base = _tick(source.time_base)
-    hdr = said.color_trc in (PQ, HLG)  # it was tone-mapped
+    hdr = is_hdr(said)  # it was tone-mapped
     context.color_primaries = BT709 if hdr else said.color_primaries
     context.color_trc = BT709 if hdr else said.color_trc
     if said.colorspace == UNSPECIFIED:

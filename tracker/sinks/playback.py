@@ -23,15 +23,12 @@ class Pace:
             self._zero += pause_s
 
 
-class Paced:
+class Paced(Pace):
     """The last sink when a film is watched outside a window: it slows the loop down and writes nothing."""
-
-    def __init__(self) -> None:
-        self._pace = Pace()
 
     def write(self, tracked: Tracked) -> None:
         """Wait until the frame has been shown for as long as it should be."""
-        time.sleep(max(0.0, self._pace.wait_s(time.perf_counter(), tracked.frame.timestamp)))
+        time.sleep(max(0.0, self.wait_s(time.perf_counter(), tracked.frame.timestamp)))
 
     def close(self) -> None:
         """Nothing to finish."""

@@ -46,7 +46,7 @@ _A, _B, _C = 0.17883277, 0.28466892, 0.55991073
 
 
 def is_hdr(picture: Any) -> bool:
-    """Whether a decoded picture has to be mapped."""
+    """Whether pictures that say this of their colours have to be mapped."""
     return picture.color_trc in (PQ, HLG)
 
 
