@@ -131,6 +131,19 @@ def test_every_word_of_a_vocabulary_has_its_row(vocabulary: object, registry: Co
     assert set(get_args(vocabulary)) == set(registry)
 
 
+def test_every_row_names_an_opener_that_exists() -> None:
+    """Rows import their module when it is chosen, so mypy does not see whether it has that name."""
+    rows = []
+    for registry in ("sinks/registry.py", "sinks/keypoints/registry.py", "core/smoothers.py"):
+        text = (TESTS.parent / "tracker" / registry).read_text(encoding="utf-8")
+        rows += re.findall(r"module\(\"([\w.]+)\"[^)]*\)\.(\w+)", text)
+    assert len(rows) > len(OUTPUTS) + len(FORMATS)
+    for place, opener in rows:
+        path = place.removeprefix("tracker.").replace(".", "/") + ".py"
+        file = next(file for room in ("tracker", "tracker/sinks") if (file := TESTS.parent / room / path).exists())
+        assert re.search(rf"^(def|class) {opener}\b", file.read_text(encoding="utf-8"), re.MULTILINE), (place, opener)
+
+
 def test_every_output_has_its_option() -> None:
     assert OUTPUTS.keys() <= declared(Options).keys()
 
