@@ -383,12 +383,11 @@ def chosen_picture(name: str, container: Any, number: int | None) -> Any:
         chosen = next((stream for stream in pictures if stream.index == number), None)
     if chosen is None:
         kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-        container.close()
+        told = f"contains no video that can be decoded (it contains: {kinds}); give a film with pictures"
         if pictures:
-            raise SourceError(f"{name} has no video stream number {number}; it has {_listed(pictures)}")
-        raise SourceError(
-            f"{name} contains no video that can be decoded (it contains: {kinds}); give a film with pictures"
-        )
+            told = f"has no video stream number {number}; it has {_listed(pictures)}"
+        container.close()  # after which its streams say anything
+        raise SourceError(f"{name} {told}")
     if number is None and len(pictures) > 1:
         told = "%s has several video streams: tracking %s, not %s; choose with --stream"
         log.warning(told, name, _listed([chosen]), _listed(stream for stream in pictures if stream is not chosen))
