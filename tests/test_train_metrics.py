@@ -120,9 +120,10 @@ def test_report_of_one_scheme_has_no_kaggle_figure() -> None:
 def test_table_shows_schemes_keypoints_and_what_the_figure_is_in_80_columns() -> None:
     predicted, labels, scheme = faces(A, B, C)
     console = Console(width=80)
-    with console.capture() as capture:
-        console.print(metrics.report(predicted + 1, labels, scheme, np.ones((3, 15))).table())
-    text = capture.get()
-    assert re.search("A +[┃|] +B +[┃|] +C +[┃|] weighted [┃|] in 1, 2 sigma", text)
+    for off in (1, 30):  # one digit before the point, and two
+        with console.capture() as capture:
+            console.print(metrics.report(predicted + off, labels, scheme, np.ones((3, 15))).table())
+        text = capture.get()
+        assert re.search("A +[┃|] +B +[┃|] +C +[┃|] weighted [┃|] in 1, 2 sigma", text)
     assert "nose_tip" in text
     assert "not a Kaggle score" in text

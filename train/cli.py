@@ -179,7 +179,9 @@ def evaluate(
         from train.metrics import figure
 
         Console().print(once.table())
-        Console().print(f"With a second look, in the crop that a face's own points ask for: {figure(twice)}")
+        Console().print(
+            f"With a second look, in the crop that a face's own points ask for: {figure(twice)}", soft_wrap=True
+        )
 
 
 @app.command(cls=PlainCommand, short_help="Compare all published recipes on the same data.")

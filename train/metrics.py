@@ -158,7 +158,7 @@ class Report:
         table.add_column("", no_wrap=True)
         for scheme in schemes:
             table.add_column(scheme, justify="right")
-        table.add_column("weighted", justify="right")
+        table.add_column("weighted", justify="right", no_wrap=True, min_width=8)
         table.add_column("in 1, 2 sigma", justify="right", no_wrap=True)
         table.add_row("faces", *(str(self.faces_by_scheme[s]) for s in schemes))
         table.add_row(
