@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -141,24 +141,21 @@ def keypoints_from_68(landmarks: NDArray[np.floating], scheme: str = "A") -> NDA
     return points.astype(np.float32)
 
 
-def _nearest(landmarks: NDArray[np.floating], source: Mapping[str, int]) -> NDArray[np.float64]:
-    """(N, 15, 2): the iBUG points that `source` names, and the middles of the eyes."""
-    points = np.empty((len(landmarks), len(KEYPOINTS), 2))
-    points[:, INDEX["left_eye_center"]] = landmarks[:, LEFT_EYE].mean(1)
-    points[:, INDEX["right_eye_center"]] = landmarks[:, RIGHT_EYE].mean(1)
-    for name, ibug in source.items():
-        points[:, INDEX[name]] = landmarks[:, ibug]
-    return points
-
-
 def seen_from_68(seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN` -> (N, 15) the same of scheme A's keypoints."""
-    points = np.empty((len(seen), len(KEYPOINTS)), np.uint8)
-    points[:, INDEX["left_eye_center"]] = np.median(seen[:, LEFT_EYE], axis=1)
-    points[:, INDEX["right_eye_center"]] = np.median(seen[:, RIGHT_EYE], axis=1)
-    for name, ibug in IBUG.items():
-        points[:, INDEX[name]] = seen[:, ibug]
-    return points
+    return _nearest(seen, IBUG, np.median).astype(np.uint8)
+
+
+def _nearest(
+    values: NDArray[Any], source: Mapping[str, int], middle: Callable[..., Any] = np.mean
+) -> NDArray[np.float64]:
+    """(N, 68, ...) -> (N, 15, ...): those of the iBUG points that `source` names, and the `middle` ones of the eyes."""
+    found = np.empty((len(values), len(KEYPOINTS), *values.shape[2:]))
+    found[:, INDEX["left_eye_center"]] = middle(values[:, LEFT_EYE], axis=1)
+    found[:, INDEX["right_eye_center"]] = middle(values[:, RIGHT_EYE], axis=1)
+    for name, ibug in source.items():
+        found[:, INDEX[name]] = values[:, ibug]
+    return found
 
 
 def _corrections() -> NDArray[np.float64]:

@@ -147,8 +147,8 @@ def placed(count: int, settings: Augmentation, device: torch.device) -> Placemen
     mirrored = torch.rand(count, device=device) < settings.flip
     sign = torch.where(mirrored, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    axes = _matrices(cos * aspect * sign, -sin / aspect, sin * aspect * sign, cos / aspect)
-    return Placement(axes, shift, mirrored)
+    axes = torch.stack([cos * aspect * sign, -sin / aspect, sin * aspect * sign, cos / aspect], 1)
+    return Placement(axes.view(-1, 2, 2), shift, mirrored)
 
 
 def disturbed(crops: Tensor, settings: Augmentation) -> Tensor:
@@ -172,11 +172,6 @@ def disturbed(crops: Tensor, settings: Augmentation) -> Tensor:
 def _normal(count: int, device: torch.device) -> Tensor:
     """(count,) standard normal, cut at 2.5 standard deviations."""
     return torch.randn(count, device=device).clamp(-2.5, 2.5)
-
-
-def _matrices(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """Four times (N,) -> (N, 2, 2): [[a, b], [c, d]]."""
-    return torch.stack([a, b, c, d], 1).view(-1, 2, 2)
 
 
 def _grid(device: torch.device) -> tuple[Tensor, Tensor]:
