@@ -471,6 +471,7 @@ def test_a_gpu_that_is_not_there_is_one_message(
         ["--steps", "9", "--finish", "9", "--data", "x"],
         ["--device", "tpu", "--data", "x"],
         ["--data", "x", "--unlabelled", "y", "--teacher-steps", "0"],
+        ["signals", "--faces", "x"],  # it would replace the weights that ship
     ],
     ids=str,
 )

@@ -398,7 +398,7 @@ def calibrate(
 @app.command(cls=PlainCommand, short_help="Teach finished weights how far eyes and mouth are open.")
 def signals(
     faces: Annotated[list[Path], _option("Faces with 68 landmarks (zip or folder); may be repeated.", "PATH")],
-    weights: JudgedWeights = None,
+    weights: Annotated[Path, _option("A folder with fkp.onnx, or that file; the network is replaced.", "DIR_OR_ONNX")],
     seed: Annotated[int, _option("Seed of all random choices.", "N")] = 0,
 ) -> None:
     """Fit `eye_open_left`, `eye_open_right` and `mouth_open` to finished weights; points and sigma stay as they are.
