@@ -153,7 +153,7 @@ def test_weights_of_another_shape_are_no_start(tmp_path: Path) -> None:
     for path in DEFAULT_DIR.glob("fkp*"):
         shutil.copy(path, tmp_path)
     shutil.copy(tmp_path / "fkp.onnx", tmp_path / "fkp-schemes.onnx")  # scheme A's outputs only
-    with pytest.raises(WeightsError, match="does not contain a network of the current shape"):
+    with pytest.raises(WeightsError, match="does not contain a network of the shape that this fkp-train trains"):
         net_of(load(tmp_path))
 
 
