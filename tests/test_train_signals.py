@@ -18,12 +18,13 @@ from tracker.backends.choice import open_backend
 from tracker.backends.weights import CONTRACT, DEFAULT_DIR, WITH_SIGNALS, load
 from tracker.errors import WeightsError
 from tracker.spec import INDEX, SIGNALS
-from train.data.faces68 import HIDDEN, HUMAN, MACHINE, Crops68
+from train.data.faces68 import HIDDEN, HUMAN, LEFT_EYE, MACHINE, RIGHT_EYE, Crops68
+from train.data.glasses import behind_something, with_glasses
 from train.data.lids import gaps_px, narrowed, own_ratios, signals_of, trust_of_seen, with_eyes_closed
 from train.export.from_onnx import head_of, held_net
 from train.export.onnx import add_signals
 from train.learn.signals import SIGNAL_MIRROR, SignalHead
-from train.learn.signals_fit import SignalsConfig, _fit, _Views, reported
+from train.learn.signals_fit import UNSEEN, SignalsConfig, _fit, _Views, reported
 
 Image = NDArray[np.uint8]
 EYE = np.array([(20, 40), (33, 32), (47, 32), (60, 40), (47, 46), (33, 46)], float)
@@ -110,6 +111,37 @@ def test_a_head_learns_what_is_there_and_says_how_far_it_may_be_off() -> None:
     assert float(sigma[~readable, 2].mean()) > 1.5 * float(sigma[readable, 2].mean())
 
 
+def test_what_nobody_can_see_teaches_sigma_alone() -> None:
+    """The left eye is hidden everywhere, and its labels are wrong."""
+    torch.manual_seed(0)
+    at_points = torch.randn(4000, 15, 6)
+    targets = torch.stack([torch.full((4000,), 5.0), 0.2 * at_points[:, 1, 0], 0.2 * at_points[:, 2, 0]], 1)
+    views = _Views(at_points, targets, torch.tensor([[-1.0, 1.0, 1.0]]).expand(4000, 3))
+    head = _fit(views, torch.ones(4000), SignalsConfig(steps=600, narrow=6))
+    with torch.no_grad():
+        values, sigma = head(head.narrowed(at_points))
+    assert float(values[:, 0].std()) < 0.5  # nothing taught it
+    assert float(sigma[:, 0].mean()) == pytest.approx(1.11 * UNSEEN, rel=0.2)  # as `student_t` defines sigma
+    assert float(sigma[:, 1:].mean()) < 0.2 * UNSEEN
+
+
+def test_something_lies_before_the_eyes_and_only_there() -> None:
+    gray = np.full((160, 160), 150, np.uint8)
+    crops = Crops68([gray] * 60, np.repeat(face()[None], 60, 0).astype(np.float32), ["a"] * 60)
+    covered, hidden = behind_something(crops, np.random.default_rng(0))
+    assert not hidden[:, 2].any()
+    both, one = hidden[:, :2].all(1), hidden[:, :2].sum(1) == 1
+    assert 10 < both.sum() < 40
+    assert 3 < one.sum() < 25
+    for image, eyes in zip(covered.images, hidden[:, :2], strict=True):
+        assert (image != gray).any()
+        assert (image[120:] == gray[120:]).all()  # below the mouth
+        at_eyes = image[36:44, 120], image[36:44, 40]  # left, right
+        for pixels, gone in zip(at_eyes, eyes, strict=True):
+            assert not gone or (pixels != 150).all()
+    np.testing.assert_array_equal(gray, 150)  # what was given is not changed
+
+
 def test_a_report_counts_eyes_and_mouths_by_their_own_width() -> None:
     ratios = np.array([[0.05, 0.3, 0.3], [0.25, 0.15, 0.0], [0.3, 0.3, 0.1]])
     told = reported(ratios, np.full((3, 3), 0.1), ratios + 0.05, ratios)
@@ -161,6 +193,19 @@ def test_a_card_that_promises_signals_of_a_network_without_any_is_refused(tmp_pa
     (folder / "fkp.json").write_text(json.dumps(card | {"contract": wrong}))
     with pytest.raises(WeightsError, match="the network has"):
         open_backend("cpu", load(folder))
+
+
+def test_the_shipped_weights_say_that_they_do_not_see_eyes_behind_dark_glasses(portrait: Image) -> None:
+    with Tracker() as tracker:
+        found = tracker.image(portrait)
+        (before,), landmarks = found.signals, np.zeros((68, 2))
+        for eye, name in ((LEFT_EYE, "left_eye_center"), (RIGHT_EYE, "right_eye_center")):
+            landmarks[eye] = found.keypoints[0, INDEX[name]]
+        dark = with_glasses(portrait[..., 1], landmarks, np.random.default_rng(0), dark=True)
+        (after,) = tracker.image(np.repeat(dark[..., None], 3, 2)).signals
+    assert after.eye_open_left_sigma > 1.5 * before.eye_open_left_sigma
+    assert after.eye_open_right_sigma > 1.5 * before.eye_open_right_sigma
+    assert after.mouth_open_sigma < 1.3 * before.mouth_open_sigma
 
 
 def test_the_shipped_weights_see_eyes_close_one_by_one(portrait: Image) -> None:

@@ -20,6 +20,7 @@ from tracker.errors import DataError
 from tracker.geometry import region_from_keypoints
 from tracker.spec import SIGNALS, SIZE
 from train.data.faces68 import HUMAN, Crops68, keypoints_from_68
+from train.data.glasses import behind_something
 from train.data.lids import own_ratios, signals_of, trust_of_seen, with_eyes_closed
 from train.learn.augment import Augmentation, disturbed, placed
 from train.learn.calibrate import mirrored_scales
@@ -42,6 +43,9 @@ CLOSED, OPEN = 0.1, 0.2
 """Lids over the eye's own width: below the first an eye is closed, from the second on it is open."""
 SHUT, APART = 0.05, 0.15
 """Inner lips over their own width: the same of a mouth."""
+
+UNSEEN = 0.3
+"""The error that sigma learns for what nobody can see."""
 
 CALM = Augmentation(rotation_deg=6.0, scale=0.05, shift=0.04, zoom_share=0.03, exposure_share=0.06)
 """Crops nearly as tracking cuts them."""
@@ -84,7 +88,7 @@ class _Faces:
     targets: NDArray[np.float32]
     """(M, 3) of `SIGNALS`"""
     weights: NDArray[np.float32]
-    """(M, 3)"""
+    """(M, 3); -1 for what nobody can see."""
     ratios: NDArray[np.float32]
     """(M, 3), see `own_ratios`."""
     held_out: NDArray[np.bool_]
@@ -155,22 +159,31 @@ def _gathered(sets: Sequence[Crops68], random: np.random.Generator) -> _Faces:
         parts.append(_truths(crops, crops.landmarks, warped=False))
         known = _is_whole(crops.landmarks) & trust_of_seen(crops.placed_by)[:, :2].any(1)
         by_people = crops.only(known)
-        copies = (with_eyes_closed(by_people, random) for _ in range(CLOSED_COPIES))
+        copies = [with_eyes_closed(by_people, random) for _ in range(CLOSED_COPIES)]
         parts += [_truths(copy, by_people.landmarks, warped=True) for copy in copies]
+        for version in (by_people, *copies):
+            copy, hidden = behind_something(version, random)
+            parts.append(_truths(copy, by_people.landmarks, warped=True, hidden=hidden))
     return _Faces(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Faces)))
 
 
-def _truths(crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool) -> _Faces:
-    """`landmarks` (N, 68, 2), px, say where the faces lie, as before they were warped."""
+def _truths(
+    crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool, hidden: NDArray[np.bool_] | None = None
+) -> _Faces:
+    """`landmarks` (N, 68, 2), px, say where the faces lie, as before they were warped; `hidden` (N, 3) which signals
+    nobody can see."""
     points = keypoints_from_68(landmarks)
     whole = _is_whole(points) & _is_whole(crops.landmarks)
     crops, points = crops.only(whole), points[whole]
+    trust = trust_of_seen(crops.placed_by)
+    if hidden is not None:
+        trust = np.where(hidden[whole], -1.0, trust)
     regions = [region_from_keypoints(each) for each in points]
     seen = crops.placed_by
     return _Faces(
         canvases(crops.images, regions),
         signals_of(crops.landmarks, np.array([region.side for region in regions])).astype(np.float32),
-        trust_of_seen(seen).astype(np.float32),
+        trust.astype(np.float32),
         own_ratios(crops.landmarks).astype(np.float32),
         np.array([zlib.crc32(_picture(name).encode()) % JUDGING == 0 for name in crops.names], bool),
         (seen == HUMAN).all(1),
@@ -242,8 +255,9 @@ def _fit(views: _Views, chances: Tensor, config: SignalsConfig) -> SignalHead:
         values, sigma = _told(head, at_points[some] / spread)
         off = values - targets[some]
         exact = nn.functional.smooth_l1_loss(off, torch.zeros_like(off), beta=config.near, reduction="none")
-        likely = student_t(off[..., None], sigma).squeeze(-1)
-        value = ((config.exact * exact + likely) * weights[some]).sum() / weights[some].sum()
+        trust = weights[some]
+        likely = student_t(torch.where(trust < 0, UNSEEN, off)[..., None], sigma).squeeze(-1)
+        value = (config.exact * exact * trust.clamp(min=0) + likely * trust.abs()).sum() / trust.abs().sum()
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
