@@ -160,3 +160,4 @@ def test_the_summary_counts_doubts_and_known_rows(faces: Faces) -> None:
     text = str(Audit(replace(faces, problem=problem), predicted, sigma, np.arange(30)))
     assert text.startswith("2 of ")
     assert "1 of the 2 rows known to be bad are in the most doubtful 1 %" in text
+    assert str(Audit(faces, predicted, sigma, np.arange(30))).endswith("sigma off")  # none is known to be bad

@@ -258,6 +258,15 @@ def test_the_board_puts_the_best_first_and_what_has_no_figure_last(tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"compare.json", "compare.md"}
 
 
+def test_a_terminal_is_told_only_of_the_columns_that_it_shows(tmp_path: Path) -> None:
+    whole = board(tmp_path)
+    whole.add(ROW)
+    caption, document = str(whole.table().caption), whole.markdown()
+    for column in ("all 15", "random rows", "validation", "Kaggle"):
+        assert f"\n- {column}: " in document
+        assert (f"\n- {column}: " in caption) == (column == "Kaggle")
+
+
 def test_a_row_says_what_it_knows_and_nothing_where_it_knows_nothing(tmp_path: Path) -> None:
     assert ROW.cells() == {
         "recipe": "net",

@@ -86,10 +86,11 @@ class Audit(Judged):
         suspects = faces[np.argsort(first)][: math.ceil(len(faces) / 100)]
         known = np.flatnonzero(self.faces.problem)
         doubtful = int((self.distance_sigma > DOUBTFUL).sum())
-        return (
-            f"{doubtful} of {len(self.ranking)} labels lie more than {DOUBTFUL:g} sigma off; "
-            f"{np.isin(known, suspects).sum()} of the {len(known)} rows known to be bad are in the most doubtful 1 %"
-        )
+        told = f"{doubtful} of {len(self.ranking)} labels lie more than {DOUBTFUL:g} sigma off"
+        if not len(known):
+            return told
+        found = np.isin(known, suspects).sum()
+        return f"{told}; {found} of the {len(known)} rows known to be bad are in the most doubtful 1 %"
 
 
 def audit_by_weights(faces: Faces, weights: Path | None) -> Audit:

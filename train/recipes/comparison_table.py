@@ -107,7 +107,7 @@ class Board:
         """For a terminal."""
         rows = [row.cells() for row in self.ranked()]
         columns = [name for name in rows[0] if name not in TOO_WIDE] if rows else []
-        said = "\n".join(f"- {line}" for line in self._said())
+        said = "\n".join(f"- {line}" for line in self._said() if not line.startswith(TOO_WIDE))
         table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, caption=said, caption_justify="left")
         for name in columns:
             table.add_column(name, justify="left" if name == "recipe" else "right", no_wrap=name != "recipe")
@@ -140,11 +140,13 @@ class Board:
             "figures are not what it can reach."
         )
         yield "A, B, C: RMSE on the hold-out, px of 96, by label scheme; weighted: sqrt(0.65 MSE(A, B) + 0.35 MSE(C))."
+        yield "all 15: RMSE on the hold-out's rows with all keypoints labelled."
         yield (
-            "all 15: RMSE on the hold-out's rows with all keypoints labelled. random rows: the same, learned and "
-            "judged as the authors did, on complete rows dealt at random: copies of what judges may teach."
+            "random rows: the same, learned and judged as the authors did, on complete rows dealt at random: copies of "
+            "what judges may teach."
         )
-        yield "validation, Kaggle: what the recipe's authors published, RMSE on their own faces and on Kaggle's board."
+        yield "validation: what the recipe's authors published, RMSE on their own faces."
+        yield "Kaggle: what they published, RMSE on Kaggle's board."
 
     def _write(self) -> None:
         rows = [json_ready(asdict(row)) for row in self.rows.values()]
