@@ -106,7 +106,7 @@ def test_a_peer_that_is_not_installed_is_told_with_how_to_get_it(measured: tuple
         (("--peer-model", "face_landmarker.task"), "--peer-model: is for --peer; add --peer mediapipe"),
         (("--gpu", "talk.mp4"), "--gpu: measures networks only; leave out SOURCE and --steadiness"),
         (("--gpu", "--steadiness"), "--gpu: measures networks only; leave out SOURCE and --steadiness"),
-        (("--detect-every", "0"), "detect_every is 0, expected a whole number from 1"),
+        (("--detect-every", "0"), "'--detect-every': 0 is neither auto nor a number of at least 1"),
     ],
 )
 def test_what_would_be_ignored_or_cannot_be_is_refused(words: tuple[str, ...], told: str) -> None:

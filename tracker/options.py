@@ -70,13 +70,13 @@ def declared(of: Any) -> dict[str, Declared]:
     return {each.name: each.metadata["declared"] for each in fields(of) if "declared" in each.metadata}
 
 
-def number_or_auto(text: str) -> int | Literal["auto"]:
+def number_or_auto(text: str, least: int = 0) -> int | Literal["auto"]:
     """How often to detect, or how large the detector sees the picture, as typed.  Raises ValueError."""
     if text == "auto":
         return "auto"
-    if text.isdecimal():
+    if text.isdecimal() and int(text) >= least:
         return int(text)
-    raise ValueError(f"{text} is neither a number nor auto")
+    raise ValueError(f"{text} is neither auto nor a number" + (f" of at least {least}" if least else ""))
 
 
 def camera_place(text: str) -> int | StreamUrl:
@@ -208,7 +208,7 @@ class Options:
         "Detect faces on every N-th frame, or only when needed; in between, follow their keypoints.",
         TRACKING,
         metavar="N|auto",
-        parse=number_or_auto,
+        parse=partial(number_or_auto, least=1),
         least=1,
         usual="auto; every frame with --blur and --pixelate",
         api=True,
