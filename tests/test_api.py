@@ -152,7 +152,10 @@ def test_a_view_of_an_array_is_as_good_as_a_copy(opened, portrait):
         (np.zeros((9, 9, 4), np.uint8), ValueError, r"seen \(9, 9, 4\); .*BGRA2BGR"),
         (np.zeros((9, 9, 3), np.uint16), TypeError, "seen uint16; scale 16 bits"),
         (Image.new("RGB", (9, 9)), TypeError, r"seen Image; np.asarray\(image.convert"),
-        (np.zeros((0, 9, 3), np.uint8), ValueError, r"seen \(0, 9, 3\)"),
+        (np.zeros((0, 9, 3), np.uint8), ValueError, r"seen \(0, 9, 3\); this one is empty"),
+        (np.zeros((9, 9, 2), np.uint8), ValueError, r"seen \(9, 9, 2\); give it with all three"),
+        (np.zeros((9, 9, 3), np.int64), TypeError, "seen int64; convert values of 0..255"),
+        ("photo.jpg", TypeError, "seen str; cv2.imread reads a file"),
     ],
 )
 def test_what_is_no_image_is_said_to_be_none(opened, image, error, says):

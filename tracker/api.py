@@ -218,11 +218,10 @@ def _bgr(image: Given) -> Image:
     if not isinstance(image, np.ndarray):
         raise TypeError(f"an image must be an array of uint8, seen {type(image).__name__}; {_way_out(image)}")
     if image.dtype != np.uint8:
-        raise TypeError(
-            f"an image must be an array of uint8, seen {image.dtype}; {_OF_DTYPE.get(image.dtype.kind, '')}"
-        )
+        way_out = _OF_DTYPE.get(image.dtype.kind, "convert values of 0..255 with .astype('uint8')")
+        raise TypeError(f"an image must be an array of uint8, seen {image.dtype}; {way_out}")
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        way_out = _OF_CHANNELS.get(image.shape[2:], "")
+        way_out = _OF_CHANNELS.get(image.shape[2:], "give it with all three") if image.size else "this one is empty"
         raise ValueError(f"an image must be (H, W, 3) BGR, seen {image.shape}; {way_out}")
     return np.ascontiguousarray(image)
 
@@ -241,6 +240,8 @@ _OF_CHANNELS = {
 def _way_out(image: object) -> str:
     if image is None:
         return "did cv2.imread find the file?"
+    if isinstance(image, str | Path):
+        return "cv2.imread reads a file"
     if type(image).__module__.startswith("PIL"):
         return "np.asarray(image.convert('RGB'))[..., ::-1] converts it"
     return "np.asarray may convert it"

@@ -382,7 +382,7 @@ def chosen_picture(name: str, container: Any, number: int | None) -> Any:
     else:
         chosen = next((stream for stream in pictures if stream.index == number), None)
     if chosen is None:
-        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
+        kinds = ", ".join("album cover" if _is_cover(each) else each.type for each in container.streams) or "nothing"
         told = f"contains no video that can be decoded (it contains: {kinds}); give a film with pictures"
         if pictures:
             told = f"has no video stream number {number}; it has {_listed(pictures)}"
@@ -408,8 +408,11 @@ def clocked(container: Any, picture: Any) -> list[Any]:
 
 
 def _moves(stream: Any) -> bool:
-    still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    return stream.codec_context is not None and not stream.disposition & still
+    return stream.codec_context is not None and not _is_cover(stream)
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & (av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails))
 
 
 def _listed(pictures: Iterable[Any]) -> str:
