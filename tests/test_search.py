@@ -10,7 +10,16 @@ import pytest
 
 from tracker import Tracker
 from tracker.detectors.registry import open_detector
-from tracker.detectors.search import OVERLAP_PX, PART_PX, Search, parts_of, seen_whole_from, whole_px
+from tracker.detectors.search import (
+    BEYOND_PX,
+    ENLARGED,
+    OVERLAP_PX,
+    PART_PX,
+    Search,
+    parts_of,
+    seen_whole_from,
+    whole_px,
+)
 from tracker.geometry import EYE_MIDPOINT, unit_from_frame
 from tracker.spec import INDEX
 from tracker.types import ALL_TURNS, EVERY_PART
@@ -71,6 +80,16 @@ def test_parts_cover_large_pictures_and_overlap() -> None:
         assert len({left for left, _, _ in finest}) <= math.ceil(width / (PART_PX - OVERLAP_PX))
     assert parts_of(640, 480) == [(0, 0, 1)]
     assert parts_of(320, 240) == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (640, 480), (1920, 1080)])
+def test_parts_of_a_thorough_search_are_enlarged_and_reach_beyond_every_edge(width: int, height: int) -> None:
+    parts = parts_of(width, height, thorough=True)
+    beyond, reach = BEYOND_PX * ENLARGED, PART_PX * ENLARGED
+    finest = [(left, top) for left, top, shrink in parts if shrink == ENLARGED]
+    assert min(finest) == (-beyond, -beyond)
+    assert max(left for left, _ in finest) + reach >= width + beyond
+    assert max(top for _, top in finest) + reach >= height + beyond
 
 
 @pytest.mark.parametrize(("width", "whole"), [(320, 320), (640, 320), (1280, 416), (1920, 640), (3840, 640)])

@@ -7,7 +7,7 @@ from tracker.backends.contract import Backend
 from tracker.core.association import EachAlone, Identity
 from tracker.core.landmarks import Locate
 from tracker.core.loop import Identify, track
-from tracker.core.privacy import AHEAD_S, SUSPICION, Stretches, concealed
+from tracker.core.privacy import AHEAD_S, FAINT, SUSPICION, Stretches, concealed
 from tracker.core.schedule import LookPlan, Schedule, Stills, schedule_of
 from tracker.core.smoothers import SMOOTHERS, default_smoothing
 from tracker.core.smoothing import unsmoothed
@@ -21,7 +21,7 @@ from tracker.sources.contract import Kind
 from tracker.sources.registry import mirrored
 from tracker.types import Frame, Tracked
 
-COVERED_PARTS_S = 0.25
+COVERED_PARTS_S = 0.5
 """If heads are covered, a film is looked at in all its parts and turns this often.  A newcomer is covered `AHEAD_S`
 before it is found, so nobody shows meanwhile."""
 COVERED_LIVE_PARTS_S = 1.0
@@ -29,11 +29,12 @@ COVERED_LIVE_PARTS_S = 1.0
 
 
 def open_detector_for(options: Options) -> Detector:
-    """The detector of `options`; it also reports possible faces of low score.
+    """The detector of `options`; it also reports possible faces of low score, and more of them where heads are covered.
 
     Raises BackendUnavailable, WeightsError.
     """
-    threshold = SUSPICION * DETECTORS[options.detector].threshold
+    share = FAINT if options.covers_heads else SUSPICION
+    threshold = share * DETECTORS[options.detector].threshold
     size = LEAST_PX if options.detect_size == "auto" else options.detect_size
     return open_detector(options.detector, threshold=threshold, input_size=size, threads=options.threads)
 
@@ -67,7 +68,13 @@ def follow(
 def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search, Identify, Schedule]:
     """The detector, the identities and the schedule for frames of that kind."""
     least, in_parts = DETECTORS[options.detector].threshold, options.detect_size == "auto"
-    detect = Search(detector, None if options.detect_size == "auto" else options.detect_size)
+    thorough = options.covers_heads and kind in ("film", "images")
+    detect = Search(
+        detector,
+        None if options.detect_size == "auto" else options.detect_size,
+        least=SUSPICION * least,
+        thorough=thorough,
+    )
     if kind == "images":
         return detect, EachAlone(least_score=least), Stills(in_parts=in_parts, all_turns=options.covers_heads)
     identity = Identity(least_score=least, seen_whole_from=seen_whole_from if in_parts else None)

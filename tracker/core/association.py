@@ -40,12 +40,12 @@ ONE_FACE_SIDES = 0.35
 REPLACES_SIDES = 2.0
 REPLACES_RATIO = 1.35
 """A new face this near and this similar in size is the one that was lost in the same frame."""
-SUSPECTED, SUSPECTED_LARGE = 0.12, 0.055
+SUSPECTED, SUSPECTED_LARGE = 0.12, 0.03
 """Mean sigma, sides, up to which a detection below the detector's threshold may be a face, small and large.  Masked
-faces have 0.05 to 0.1.  Three of four false ones have more than 0.055, and a large one covers half of the picture."""
+faces have 0.05 to 0.1.  A large false one covers half of the picture; one that is true is mostly scored more."""
 LARGE_SHARE = 0.1
 """The smallest side of a large face, in short sides of the picture."""
-MOST_WEAK = 8
+MOST_WEAK = 24
 """New detections below the detector's threshold that are looked at per frame, the best first."""
 REFUSED_OFTEN = 3
 """A detection that was checked this often without being a face is checked no more."""

@@ -38,9 +38,12 @@ BOX_SHARE = 0.9
 """Lower limit of the side, as a share of the detector's box: in profile the region shrinks but the head does not."""
 
 SUSPICION = 0.5
-"""Share of a face's score above which a possible face is covered."""
-SUSPICION_S = 0.3
-"""How long the place of a possible face stays covered."""
+"""Share of a face's score above which a possible face is covered ..."""
+FAINT = 0.25
+"""... and above which a second look decides."""
+SUSPICION_S = 1.1
+"""How long the place of a possible face stays covered: small ones are looked for every half second, and one look may
+miss them."""
 HOLD_S = 5.0
 """How long the place of a lost face stays covered; a cut ends it."""
 GROWTH_PER_S = 0.5

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+Light = Callable[[Image, float], Image]
+"""(picture, how many of its px become one for the detector) -> the picture in another light."""
 
 DARK, BRIGHT, FLAT = 60, 190, 12
 """A picture with a mean gray outside of the first two, or with a contrast (standard deviation) below the third, is in
@@ -19,7 +21,7 @@ bad light."""
 ACROSS = 80
 """Points along the long side of a picture from which its light is measured."""
 DENOISE_PX = 2.0
-"""Standard deviation of the blur that removes noise before it is amplified."""
+"""Standard deviation of the blur that removes noise before it is amplified; less in pictures that are enlarged."""
 TAILS = 1, 99
 """Percentiles of the gray levels that become almost black and almost white."""
 LEAST_RANGE = 4
@@ -34,18 +36,19 @@ def is_bad(image: Image) -> bool:
     return not DARK <= mean <= BRIGHT or contrast < FLAT
 
 
-def lights(image: Image) -> tuple[Callable[[Image], Image], ...]:
+def lights(image: Image) -> tuple[Light, ...]:
     """The ways to improve this picture, the most promising one first."""
     may_be_overexposed = float((_points(image) >= SATURATED).mean()) >= SATURATED_SHARE
     return (with_local_contrast, without_noise) if may_be_overexposed else (without_noise,)
 
 
-def without_noise(image: Image) -> Image:
+def without_noise(image: Image, shrink: float) -> Image:
     """The picture in gray, blurred, with its contrast made full."""
-    return cv2.cvtColor(_spread(image, cv2.GaussianBlur(_gray(image), (0, 0), DENOISE_PX)), cv2.COLOR_GRAY2BGR)
+    blurred = cv2.GaussianBlur(_gray(image), (0, 0), DENOISE_PX * min(shrink, 1.0))
+    return cv2.cvtColor(_spread(image, blurred), cv2.COLOR_GRAY2BGR)
 
 
-def with_local_contrast(image: Image) -> Image:
+def with_local_contrast(image: Image, shrink: float) -> Image:
     """The picture in gray, with the contrast of each of its parts made full."""
     equalised = cv2.createCLAHE(clipLimit=4.0, tileGridSize=(4, 4)).apply(_spread(image, _gray(image)))
     return cv2.cvtColor(equalised, cv2.COLOR_GRAY2BGR)
