@@ -240,7 +240,7 @@ def test_covered_heads_are_in_no_frame_of_the_results_and_in_all_of_your_own(pri
         assert {len(tracked.faces) for tracked in found} == {1}
         assert not any(onlooker.image(tracked.frame.image).faces for tracked in found)
         assert all(onlooker.image(image).faces for image in own[1:])
-        np.testing.assert_array_equal(found[0].keypoints, onlooker.image(own[1]).keypoints)
+        np.testing.assert_allclose(found[0].keypoints, onlooker.image(own[1]).keypoints, atol=0.3)
 
 
 def test_a_newcomer_in_a_film_is_covered_before_being_found(moving, tmp_path, make_film):

@@ -33,8 +33,9 @@ AFAR = 3
 AFAR_SIDE, AFAR_SCORE = 0.8, 0.6
 """... and then only faces count that are this large, in short sides of the picture, and this certain: a cover over half
 of the picture needs a reason."""
-GIANT_SHARE, GIANT_SCORE = 0.25, 0.8
-"""A face that large, in short sides of the picture, and scored less must be confirmed by a second look ..."""
+GIANT_SHARE, USUAL_GIANT_SHARE, GIANT_SCORE = 0.25, 0.5, 0.8
+"""A face that large, in short sides of the picture, if a cover over it would hide much, and otherwise, and scored less
+must be confirmed by a second look ..."""
 CONFIRM_PX, CONFIRMED_SCORE, DOUBTED_SCORE = (100, 140), 0.6, 0.4
 """... which shows it upright, with one of these sides, px: it must have the first score, or has at most the second.  46
 of 48 true faces are confirmed (16 frontal, 16 in profile, 14 of 16 masked), and no suit."""
@@ -111,8 +112,9 @@ class Search:
         found = self._turned(image, smallest, turns, light) if part is None or part < 0 else []
         if part is not None:
             found += self._parted(image, turns if part == EVERY_PART_TURNED else (0,), part, light)
+        found = _one_per_face(found)
         closely = self._thorough and part is not None
-        reviewed = [self._reviewed(image, each, light, closely) for each in _one_per_face(found)]
+        reviewed = (self._reviewed(image, each, light, closely) for each in found)
         return [each for each in reviewed if each.score >= self._least]
 
     def _parted(self, image: Image, turns: Sequence[int], part: int, light: Light | None) -> list[Detection]:
@@ -128,8 +130,9 @@ class Search:
         return [each for each in found if _is_inside(each.region, image)] if self._thorough else found
 
     def _reviewed(self, image: Image, seen: Detection, light: Light | None, closely: bool) -> Detection:
-        """Shown again, a giant may lose its score, and a weak detection may gain if the look is `closely`."""
-        if _is_giant(seen, image):
+        """Shown again, a giant may lose its score; if the look is `closely`, a weak detection may gain."""
+        giant = GIANT_SHARE if self._thorough else USUAL_GIANT_SHARE
+        if seen.score < GIANT_SCORE and seen.region.side > giant * min(image.shape[:2]):
             again = self._again(image, seen, light)
             return seen if again >= CONFIRMED_SCORE else replace(seen, score=min(seen.score, DOUBTED_SCORE))
         if closely and seen.score < CERTAIN and (again := self._again(image, seen, light)) >= CONFIRMED_SCORE:
@@ -245,7 +248,8 @@ def _piece(image: Image, left: int, top: int, shrink: float, thorough: bool) -> 
 
 def _is_inside(region: Region, image: Image) -> bool:
     """Whether its centre is in the picture, and all of it if it is large: so that it is no mirror image."""
-    (height, width), reach = image.shape[:2], region.side / 2 if _is_large(region, image) else 0.0
+    height, width = image.shape[:2]
+    reach = region.side / 2 if region.side > GIANT_SHARE * min(height, width) else 0.0
     return reach <= region.x < width - reach and reach <= region.y < height - reach
 
 
@@ -277,15 +281,6 @@ def _is_same(one: Region, other: Region) -> bool:
 
 def _is_certain(found: Sequence[Detection]) -> bool:
     return bool(found) and found[0].score >= CERTAIN
-
-
-def _is_giant(seen: Detection, image: Image) -> bool:
-    """Whether a detection is so large and so faint that it must be confirmed."""
-    return seen.score < GIANT_SCORE and _is_large(seen.region, image)
-
-
-def _is_large(region: Region, image: Image) -> bool:
-    return region.side > GIANT_SHARE * min(image.shape[:2])
 
 
 def _moved(seen: Detection, x: float, y: float) -> Detection:
