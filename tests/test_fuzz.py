@@ -47,7 +47,7 @@ edits = st.lists(
         st.floats(0, 1, allow_subnormal=False),  # ONNX Runtime flushes the others to 0
         st.sampled_from([0, 1, 2, 4, 100, 100_000]),
         st.one_of(st.sampled_from(HOSTILE), st.binary(max_size=8)),
-        st.sampled_from([1, 1, 30, 5000, 100_000]),
+        st.sampled_from([1, 1, 30, 5000, 20_000]),
     ),
     min_size=1,
     max_size=6,

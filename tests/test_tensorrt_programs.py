@@ -129,7 +129,7 @@ def test_precision_cache_and_device_reach_the_runtime_from_python_too(
 def test_the_benchmark_shows_the_processor_beside_every_runtime_and_the_reasons_of_those_that_refuse(
     fkp_track: Callable[..., "subprocess.CompletedProcess[str]"],
 ) -> None:
-    short = "import tracker.bench.gpu as gpu; gpu.REPEATS, gpu.CROWD = 20, 40\n"
+    short = "import tracker.bench.gpu as gpu; gpu.REPEATS, gpu.CROWD = 11, 10\n"
     done = fkp_track("--gpu", "--json", program=short + BENCH)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
