@@ -26,16 +26,6 @@ def at_home(home: Path, **variables: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "first", ["tracker.backends.onnxruntime", "train", "tracker.commands.track", "tracker.app.run"]
-)
-def test_onnx_runtime_writes_nothing_at_home(first: str, tmp_path: Path) -> None:
-    code = f"import {first}, onnxruntime, time; time.sleep(1)"
-    subprocess.run([sys.executable, "-c", code], env=at_home(tmp_path), check=True, timeout=PATIENCE_S)
-    assert list(tmp_path.rglob("*")) == []
-
-
 def test_who_imported_onnx_runtime_first_is_warned(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import onnxruntime, tracker"]
     done = subprocess.run(command, env=at_home(tmp_path), capture_output=True, text=True, check=True)
@@ -80,18 +70,22 @@ WRITES = re.compile(r'(?:creat|mkdir|open)(?:at)?\(.*?"([^"]*)".*(?:0[0-7]{3}|O_
 STRACE = ("strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=network,?open,openat,?creat,?mkdir,mkdirat")
 
 
+def can_trace() -> bool:
+    return shutil.which("strace") is not None and not subprocess.run([*STRACE, "true"], check=False).returncode
+
+
 @pytest.fixture(scope="module")
-def traces(
+def started(
     tmp_path_factory: pytest.TempPathFactory, make_film: Callable[..., Path]
-) -> dict[str, tuple[Path, list[str]]]:
-    """Every command run side by side under strace, each with an empty home: its folder and its system calls."""
-    if shutil.which("strace") is None or subprocess.run([*STRACE, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs strace 5.3 or newer and the right to use it")
-    folders, running = {}, {}
+) -> dict[str, tuple[Path, "subprocess.Popen[bytes]"]]:
+    """Every command under strace, side by side, each with an empty home: its folder and its process."""
+    running = {}
+    if not can_trace():
+        return {}
     for name, command in COMMANDS.items():
         if name in NEEDS and find_spec(NEEDS[name]) is None:
             continue
-        folder = folders[name] = tmp_path_factory.mktemp(name)
+        folder = tmp_path_factory.mktemp(name)
         for place in ("home", "tmp", "work"):
             (folder / place).mkdir()
         gray = np.full((64, 64, 3), 90, np.uint8)
@@ -100,13 +94,32 @@ def traces(
         variables = at_home(folder / "home", TMPDIR=str(folder / "tmp"), PYTHONDONTWRITEBYTECODE="1")
         variables.pop("DISPLAY", None)
         with (folder / "stderr").open("wb") as stderr:
-            running[name] = subprocess.Popen(
+            running[name] = folder, subprocess.Popen(
                 [*STRACE, "-o", str(folder / "calls"), sys.executable, *command],
                 cwd=folder / "work", env=variables, stdout=subprocess.DEVNULL, stderr=stderr,
             )  # fmt: skip
-    for name, process in running.items():
-        assert process.wait(PATIENCE_S) in (0, 1), (name, (folders[name] / "stderr").read_text())
-    return {name: (folder, (folder / "calls").read_text().splitlines()) for name, folder in folders.items()}
+    return running
+
+
+@pytest.fixture(scope="module")
+def traces(started: dict[str, tuple[Path, "subprocess.Popen[bytes]"]]) -> dict[str, tuple[Path, list[str]]]:
+    """The folder and the system calls of every command."""
+    if not started:
+        pytest.skip("needs strace 5.3 or newer and the right to use it")
+    for name, (folder, process) in started.items():
+        assert process.wait(PATIENCE_S) in (0, 1), (name, (folder / "stderr").read_text())
+    return {name: (folder, (folder / "calls").read_text().splitlines()) for name, (folder, _) in started.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "first", ["tracker.backends.onnxruntime", "train", "tracker.commands.track", "tracker.app.run"]
+)
+def test_onnx_runtime_writes_nothing_at_home(first: str, started: object, tmp_path: Path) -> None:
+    """While the commands have `started` and wait."""
+    code = f"import {first}, onnxruntime, time; time.sleep(1)"
+    subprocess.run([sys.executable, "-c", code], env=at_home(tmp_path), check=True, timeout=PATIENCE_S)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.slow
@@ -142,7 +155,7 @@ def _calls_of(name: str, traces: dict[str, tuple[Path, list[str]]]) -> tuple[Pat
 
 def test_the_trace_sees_what_native_code_does(tmp_path: Path) -> None:
     """The look-up that ONNX Runtime made, without its switch: this is what the tests above would find."""
-    if shutil.which("strace") is None or subprocess.run([*STRACE, "true"], capture_output=True, check=False).returncode:
+    if not can_trace():
         pytest.skip("needs strace 5.3 or newer and the right to use it")
     code = "import ctypes; ctypes.CDLL(None).getaddrinfo(b'fkp.invalid', None, None, ctypes.byref(ctypes.c_void_p()))"
     calls = tmp_path / "calls"

@@ -118,7 +118,7 @@ class Options:
         None, f"Open the camera with one of {', '.join(get_args(ApiName))}.", INPUT, metavar="NAME"
     )
     stream: int | None = option(
-        None, "Track picture N of a film with several.", INPUT, metavar="N", least=0, usual="the main one"
+        None, "Track video stream N of a film with several.", INPUT, metavar="N", least=0, usual="the main one"
     )
     mirror: bool = option(False, "Mirror the picture; left and right change too.", INPUT)
     out: Path | None = option(

@@ -42,7 +42,7 @@ STEADINESS = typer.Option(
 )
 PEER = typer.Option(help="Measure another tracker on the same frames, if it is installed.", rich_help_panel=OUTPUT)
 PEER_MODEL = typer.Option(
-    metavar="FILE", help="Its model file, if it includes none: face_landmarker.task.", rich_help_panel=OUTPUT
+    metavar="FILE", help="The peer's model file, if it includes none: face_landmarker.task.", rich_help_panel=OUTPUT
 )
 GPU = typer.Option("--gpu", help="Compare GPU runtimes and the processor; takes no SOURCE.", rich_help_panel=MACHINE)
 AS_JSON = typer.Option("--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT)
