@@ -10,6 +10,8 @@ the picture: that smooths their edges.
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import compress, groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import cv2
@@ -158,10 +160,10 @@ class _Canvas:
         fixed = [self._fixed(line) for line in lines]
         for width, ink in strokes:
             thickness = max(1, round(width * self._zoom))
-            for line, opacity in zip(fixed, opacities, strict=True):
+            for opacity, alike in groupby(zip(opacities, fixed, strict=True), key=itemgetter(0)):
                 if opacity > 0:
-                    color = _clear(ink, LINE_OPACITY * opacity)
-                    cv2.polylines(self._pixels, [line], False, color, thickness, cv2.LINE_AA, SHIFT)
+                    together, color = [line for _, line in alike], _clear(ink, LINE_OPACITY * opacity)
+                    cv2.polylines(self._pixels, together, False, color, thickness, cv2.LINE_AA, SHIFT)
 
     def discs(
         self, centers: Points, layers: Iterable[tuple[Sequence[float], Color, float]], opacities: Sequence[float]
@@ -216,7 +218,10 @@ def _draw_points(
     shares = np.clip((NOWHERE_SIDES - sigma / side) / (NOWHERE_SIDES - SURE_SIDES), 0, 1)
     opacities = [1.0] * len(points) if style.uncertain else shares.tolist()
     lines = [weights @ points for weights in style.lines]
-    of_lines = [min(opacities[i] for i in np.flatnonzero(np.abs(weights).max(axis=0) > 0.2)) for weights in style.lines]
+    of_lines = [1.0] * len(lines)
+    if min(opacities) < 1:
+        held_by = [np.abs(weights).max(axis=0) > 0.2 for weights in style.lines]
+        of_lines = [min(compress(opacities, points_of_line)) for points_of_line in held_by]
     margin = 2 * pen.dot_radius + pen.rim + (0 if reach is None else reach.max())
     spread = np.concatenate([points, *lines])
     canvas = _Canvas(image, spread.min(0) - margin, spread.max(0) + margin, pen.zoom)
