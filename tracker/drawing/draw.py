@@ -266,7 +266,7 @@ def _draw_marks(image: Image, box: Box, pen: _Pen) -> None:
 
 def _draw_id(image: Image, face: Face, pen: _Pen) -> None:
     """Write the face's id on a dark plate above its box, or inside the box at the picture's edge."""
-    text, scale = str(face.id), pen.text_height / _FONT_HEIGHT_PX
+    text, scale = str(face.id), round(pen.text_height / _FONT_HEIGHT_PX, 2)  # OpenCV renders each size only once
     thickness, pad = max(1, round(pen.text_height / 8)), pen.text_height / 3
     (width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     height = pen.text_height + 2 * pad
