@@ -10,6 +10,7 @@ the picture: that smooths their edges.
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import compress, groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -195,6 +196,7 @@ def _clamped(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
+@lru_cache(maxsize=256)
 def _clear(ink: Color, opacity: float) -> tuple[int, ...]:
     """`ink` as the canvas holds it."""
     return tuple(round(channel * opacity) for channel in (*ink, 255))
