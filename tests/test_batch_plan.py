@@ -8,6 +8,7 @@ import pytest
 
 from tracker.app.progress import Tally
 from tracker.batch.plan import Tree, find, holds_films, plan, tree_of
+from tracker.batch.run import is_batch
 from tracker.batch.work import perform
 from tracker.errors import FkpError, SinkError, SourceError
 from tracker.options import Options
@@ -163,6 +164,16 @@ def test_a_source_without_a_film_is_named(tmp_path: Path, name: str, says: str) 
     (tmp_path / "empty").mkdir()
     with pytest.raises(FkpError, match=f"{name} {says}"):
         names(tmp_path / name)
+
+
+@pytest.mark.parametrize("lies_there", [(), ("notes.txt",), ("walk.gif", "b/song.mp3")])
+def test_a_folder_with_nothing_to_track_is_said_to_be_one_before_its_outputs_are(
+    tmp_path: Path, lies_there: tuple[str, ...]
+) -> None:
+    (tmp_path / "a").mkdir()
+    lay(tmp_path / "a", *lies_there)
+    with pytest.raises(SourceError, match=r"a contains neither films nor pictures; .* or name the files"):
+        is_batch([tmp_path / "a"], Options(keypoints=(Path("points"),)))
 
 
 def test_a_folder_that_links_to_itself_ends(films: Path) -> None:

@@ -698,7 +698,9 @@ def test_what_a_folder_of_pictures_leaves_out_is_said_once(
     for name in ("b.gif", "c.GIF", "d.nef", "notes.txt", ".e.gif"):
         (tmp_path / name).write_bytes(b"")
     assert len(read(tmp_path)) == 1
-    assert caplog.messages == [f"{tmp_path}: pictures left out: .gif: 2, .nef: 1"]
+    assert caplog.messages == [
+        f"{tmp_path}: pictures left out: .gif: 2, .nef: 1; a GIF is tracked as a film if you name it"
+    ]
 
 
 def test_of_a_file_with_several_pictures_the_first_is_read_and_the_others_are_counted(

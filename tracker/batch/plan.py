@@ -105,8 +105,14 @@ def find(sources: Sequence[Path], *, outputs: Collection[Path]) -> list[tuple[Pa
 
 
 def holds_films(folder: Path) -> bool:
-    """Whether a film lies in `folder` or below it.  Raises SourceError if it cannot be listed."""
-    return not all(map(_is_folder, _below(folder, ())))
+    """Whether a film lies in `folder` or below it.  Raises SourceError if nothing to track can be seen there."""
+    unlisted = []
+    for film in _below(folder, ()):
+        if not _is_folder(film):
+            return True
+        unlisted.append(film)
+    _refuse_without_pictures(folder, unlisted)
+    return False
 
 
 def is_pattern(source: Path) -> bool:
@@ -145,12 +151,17 @@ def _films_of(source: Path, outputs: Collection[Path]) -> Iterable[tuple[Path, s
     if not all(map(_is_folder, films)):
         _tell_left_out(source, films)
         return [(film, film.relative_to(source).as_posix()) for film in films]
-    if not any(is_picture(item) for item in source.iterdir()):
-        locked = f", as far as can be seen: {films[0]} cannot be listed" if films else ""
-        raise SourceError(
-            f"{source} contains neither films nor pictures{locked}; give another folder, or name the files"
-        )
+    _refuse_without_pictures(source, films)
     return [(source, real(source).name)]
+
+
+def _refuse_without_pictures(folder: Path, unlisted: Sequence[Path]) -> None:
+    """A folder without films has pictures; `unlisted` are the folders below that cannot be looked into."""
+    if not any(map(is_picture, folder.iterdir())):
+        locked = f", as far as can be seen: {unlisted[0]} cannot be listed" if unlisted else ""
+        raise SourceError(
+            f"{folder} contains neither films nor pictures{locked}; give another folder, or name the files"
+        )
 
 
 def _tell_left_out(folder: Path, films: Sequence[Path]) -> None:

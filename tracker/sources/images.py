@@ -79,7 +79,8 @@ def tell_left_out(folder: Path, files: Iterable[Path]) -> None:
     counts = Counter(file.suffix.lower() for file in files)
     if counts:
         listed = ", ".join(f"{suffix}: {count}" for suffix, count in counts.most_common())
-        log.warning("%s: pictures left out: %s", folder, listed)
+        film = "; a GIF is tracked as a film if you name it" if ".gif" in counts else ""
+        log.warning("%s: pictures left out: %s%s", folder, listed, film)
 
 
 def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
