@@ -623,6 +623,28 @@ def test_somebody_else_in_the_same_place_is_somebody_else(gain: float) -> None:
     assert ids == [[0, 1]] * 10 + [[1, 2]] * 20 + [[1, 3]] * 10
 
 
+def test_who_stays_before_a_fading_wall_keeps_the_id() -> None:
+    """A speaker whose slides dissolve: that looks like a new shot, but for the speaker."""
+    rng, scene, ids = np.random.default_rng(0), Scene(), []
+    slides = [cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (640, 480)) for _ in range(2)]
+    for share in (*[0.0] * 40, *np.linspace(0, 1, 20), *[1.0] * 30):
+        scene.image = cv2.addWeighted(slides[0], 1 - share, slides[1], share, 0)
+        scene.image[135:265, 135:265] = patch(1)
+        ids += scene.ids([seen(HERE)], [HERE])
+    assert set(ids) == {0}
+
+
+def test_people_keep_their_ids_though_the_camera_jumps_by_half_their_distance() -> None:
+    scene, found = Scene(rate=10), []
+    rows = [Region(x, 240.0, 60.0, 0.0) for x in (170.0, 270.0, 370.0)]
+    for x in (*[0] * 12, 55, 0, 60, 5, 55, 0):
+        at = [shifted(each, x) for each in rows]
+        scene.image = with_people(*zip(at, (1, 2, 3), strict=True))
+        faces = scene([seen(each) for each in at], at)
+        found.append([face.id for face in sorted(faces, key=lambda face: face.region.x)])
+    assert found == [[0, 1, 2]] * 18
+
+
 def test_who_moves_or_is_lit_otherwise_is_the_same() -> None:
     scene = Scene()
     for gain, x in ((1.0, 0), (1.0, 30), (0.6, 30), (0.6, 0), (1.5, 10)):

@@ -17,7 +17,7 @@ import numpy as np
 
 from tracker.core.cuts import Cuts, Thumbnail
 from tracker.core.known import BELIEVED_WEAK, DISBELIEVED, Answer, Known
-from tracker.core.likeness import SAME, STRANGER, STRANGER_LATER, Picture, pictures
+from tracker.core.likeness import SAME, STRANGER, STRANGER_LATER, SURELY_SAME, Picture, pictures
 from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
 SAME_FACE_SIDES = 0.6
@@ -49,6 +49,8 @@ MOST_WEAK = 24
 """New detections below the detector's threshold that are looked at per frame, the best first."""
 REFUSED_OFTEN = 3
 """A detection that was checked this often without being a face is checked no more."""
+SLOW_S = 0.08
+"""From this time between two frames on, people may change places from one to the next."""
 PORTRAIT_S = 0.5
 """Age from which on a face's portrait is taken again."""
 FREE_SIDES, INSIDE_SIDES = 1.3, 0.4
@@ -124,7 +126,7 @@ class Identity:
         self._last: Frame | None = None
         """The last frame, where it must be compared with the current one and its pixels are still there."""
         self._places: list[tuple[Known, Region]] = []
-        """Where faces were in the last frame, if somebody else may have taken their places."""
+        """Where faces were in the last frame, if places may deceive."""
         self._returned: list[Known] = []
         self._shot = 0
         self._frame: Frame | None = None
@@ -150,7 +152,8 @@ class Identity:
             if known.shown:
                 turns.add(round(known.region.roll / QUARTER_TURN) % 4)
         self._may_be_cut, self._last, self._places, self._returned = self._cuts(frame), None, [], []
-        if last is not None and self._cuts.has_jumped and not np.may_share_memory(last.image, frame.image):
+        deceives = self._may_be_cut or self._cuts.has_jumped or (self._period_s >= SLOW_S and len(self._known) > 1)
+        if last is not None and deceives and not np.may_share_memory(last.image, frame.image):
             self._last, self._places = last, [(each, each.last_region) for each in self._known if self._is_whole(each)]
         return Followed(
             regions=tuple([known.region for known in self._known]),
@@ -284,32 +287,52 @@ class Identity:
         for kept, twin in _twins(self._known):
             if kept.id is None or self._looks_rather_like(kept, twin):
                 kept.id, twin.id = twin.id, kept.id
-                kept.portrait, twin.portrait = twin.portrait, kept.portrait
+                kept.portraits, twin.portraits = twin.portraits, kept.portraits
             self._drop([twin])
 
     def _looks_rather_like(self, known: Known, other: Known) -> bool:
-        if known.portrait is None or other.portrait is None:
-            return False
         now = self._picture(known.region)
-        return bool(now @ other.portrait > now @ known.portrait)
+        return _likeness(now, other) > _likeness(now, known)
 
     def _tell_apart(self) -> None:
-        """Take the ids from those who look like somebody else, and remember how the others look."""
+        """Let looks decide about ids where places may deceive, and remember how people look."""
         assert self._frame is not None
-        places, self._places = [(k, at) for k, at in self._places if k in self._known and self._is_whole(k)], []
-        if places and self._last is not None:
-            were = pictures(self._last, [at for _, at in places])
-            are = pictures(self._frame, [known.last_region for known, _ in places])
-            for (known, _), was, now in zip(places, were, are, strict=True):
-                if was @ now < STRANGER:
-                    known.id = known.portrait = None
         for known in self._returned:
             if self._is_stranger(known, known):
-                known.id = known.portrait = None
+                known.id, known.portraits = None, ()
+        places, self._places = self._places, []
+        if places and self._last is not None:
+            self._recognise(self._last, places)
         if self._looked_at == self._frame.timestamp:
             for known in self._known:
                 if self._may_be_portrayed(known):
-                    known.portrait, known.portrayed_at = self._picture(known.last_region), self._frame.timestamp
+                    known.portraits = (*known.portraits[-1:], self._picture(known.last_region))
+                    known.portrayed_at = self._frame.timestamp
+
+    def _recognise(self, last: Frame, places: Sequence[tuple[Known, Region]]) -> None:
+        """Give everybody who is not who was there in the last frame the id of the one they look like, or none."""
+        assert self._frame is not None
+        people = [known for known in self._known if self._is_whole(known)]
+        now = pictures(self._frame, [known.last_region for known in people])
+        likeness = np.nan_to_num(now @ pictures(last, [at for _, at in places]).T, nan=(SAME + STRANGER) / 2)
+        was = {id(known): column for column, (known, _) in enumerate(places)}
+        strangers = [
+            row
+            for row, known in enumerate(people)
+            if known.id is None or (id(known) in was and likeness[row, was[id(known)]] < STRANGER)
+        ]
+        ids = {column: known.id for column, (known, _) in enumerate(places) if known not in self._known}
+        ids |= {was[id(people[row])]: people[row].id for row in strangers if id(people[row]) in was}
+        found: dict[int, int | None] = {}
+        for row in strangers:
+            like = max(ids, key=lambda column: likeness[row, column], default=None)
+            if like is not None and likeness[row, like] >= SAME:
+                found[row] = ids.pop(like)
+        for row in strangers:
+            known = people[row]
+            if row in found or self._cuts.has_jumped or known.id in found.values():
+                known.id, known.portraits = found.get(row), ()
+        self._lost = [each for each in self._lost if each.id not in found.values()]
 
     def _may_be_portrayed(self, known: Known) -> bool:
         assert self._frame is not None
@@ -327,9 +350,9 @@ class Identity:
 
     def _is_stranger(self, known: Known, other: Known) -> bool:
         """Whether `known` looks like somebody else than `other` did."""
-        if other.portrait is None or not self._is_whole(known):
+        if not other.portraits or not self._is_whole(known):
             return False
-        return bool(self._picture(known.last_region) @ other.portrait < STRANGER_LATER)
+        return _likeness(self._picture(known.last_region), other) < STRANGER_LATER
 
     def _picture(self, region: Region) -> Picture:
         assert self._frame is not None
@@ -346,18 +369,19 @@ class Identity:
     def _cut(self, frame: Frame, detections: Sequence[Detection]) -> None:
         """Forget all faces if another shot begins: none of them is in the new frame with the same look."""
         may_be_cut, self._may_be_cut = self._may_be_cut, False
-        if may_be_cut and (self._cuts.is_gradual or not self._sees_again(frame, detections)):
-            self._known, self._lost, self._first_look_at = [], [], None
+        if may_be_cut and not self._sees_again(frame, detections):
+            self._known, self._lost, self._places, self._first_look_at = [], [], [], None
             self._shot += 1
 
     def _sees_again(self, frame: Frame, detections: Sequence[Detection]) -> bool:
-        """Whether somebody of the last frame is in this one."""
-        if self._last is None:
-            return False
+        """Whether somebody of the last shot is in this frame."""
         shown = [known for known in self._known if known.shown]
-        before = pictures(self._last, [known.last_region for known in shown])
+        if self._last is not None and not self._cuts.is_gradual:
+            before, limit = [*pictures(self._last, [known.last_region for known in shown])], SAME
+        else:
+            before, limit = [known.portraits[0] for known in shown if len(known.portraits) > 1], SURELY_SAME
         now = pictures(frame, [*(known.region for known in shown), *(each.region for each in detections)])
-        return bool((before @ now.T >= SAME).any())
+        return any(bool((now @ picture >= limit).any()) for picture in before)
 
 
 class EachAlone:
@@ -481,6 +505,10 @@ def _distance(a: Region, b: Region, reach_sides: float, ratio: float = SAME_FACE
 
 def _is_on(one: Known, other: Known) -> bool:
     return _distance(one.last_region, other.last_region, ONE_FACE_SIDES) is not None
+
+
+def _likeness(now: Picture, known: Known) -> float:
+    return max((float(now @ portrait) for portrait in known.portraits), default=math.nan)
 
 
 def _may_be(one: Known, other: Known) -> bool:

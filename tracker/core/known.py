@@ -152,10 +152,10 @@ class Known:
     """Mean sigma of its keypoints in the last frame, in sides of its region; infinite if they made no sense."""
     usual_sigma: float | None = None
     """The same while the detector sees it, averaged."""
-    portrait: Picture | None = None
-    """How it looked not long ago, without anybody before it."""
+    portraits: tuple[Picture, ...] = ()
+    """How it looked not long ago, without anybody before it; the older one first."""
     portrayed_at: float = -math.inf
-    """Timestamp of the portrait, s."""
+    """Timestamp of the last portrait, s."""
 
     @classmethod
     def born(cls, detection: Detection, now: float) -> "Known":
