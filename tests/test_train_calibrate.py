@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from train.learn.calibrate import FEWEST, point_offsets, sigma_scales, with_points_moved, with_sigma_scaled
+from train.learn.calibrate import FEWEST, adjusted, point_offsets, sigma_scales
 from train.learn.model import HEAD_MIRROR, HEADS, Net, NetConfig
 from train.learn.targets import read_by_scheme
 from train.metrics import Report, report
@@ -108,7 +108,7 @@ def test_the_moved_net_says_the_same_points_further_on(make_faces: Callable[...,
     crops = torch.from_numpy(make_faces(3).images[:, None])
     with torch.no_grad():
         points, sigma = net(crops)
-        moved_points, moved_sigma = with_points_moved(net, offsets)(crops)
+        moved_points, moved_sigma = adjusted(net, offsets, np.ones(len(HEADS)))(crops)
         assert torch.equal(net(crops)[0], points)
     torch.testing.assert_close(moved_points, points + torch.from_numpy(offsets).float())
     assert torch.equal(moved_sigma, sigma)
@@ -123,7 +123,7 @@ def test_the_scaled_net_multiplies_its_sigma_and_keeps_its_points(
     crops = torch.from_numpy(make_faces(3).images[:, None])
     with torch.no_grad():
         points, sigma = net(crops)
-        scaled_points, scaled_sigma = with_sigma_scaled(net, scales)(crops)
+        scaled_points, scaled_sigma = adjusted(net, np.zeros((len(HEADS), 2)), scales)(crops)
         assert torch.equal(net(crops)[1], sigma)  # the net that goes on learning is left as it was
     assert torch.equal(scaled_points, points)
     torch.testing.assert_close(scaled_sigma, sigma * torch.from_numpy(scales).float())

@@ -215,7 +215,8 @@ class _Judge:
     def metrics(self, net: Net) -> dict[str, object]:
         """What the card says of it, also after a second look at each face."""
         once, twice = judged_twice(self.faces, partial(predicted, net))
-        return {**once.to_json(), "second_look": _in_short(twice)}
+        short = ("kaggle_weighted", "kaggle_weighted_trimmed", "by_scheme")
+        return {**once.to_json(), "second_look": {name: twice.to_json()[name] for name in short}}
 
 
 @dataclass(eq=False)
@@ -490,11 +491,6 @@ def signals_entry(told: dict[str, Any], faces: Sequence[Path]) -> dict[str, Any]
     return {"fitted_on": _named(faces), "held_out": json_ready(told)}
 
 
-def _in_short(report: Report) -> dict[str, object]:
-    short = report.to_json()
-    return {name: short[name] for name in ("kaggle_weighted", "kaggle_weighted_trimmed", "by_scheme")}
-
-
 def _note(path: Path, progress: Progress) -> None:
     report = progress.report
     figures = {"loss": progress.loss, "faces_per_s": progress.faces_per_s, "kaggle_weighted": report.kaggle_weighted}
@@ -516,10 +512,8 @@ def _command(options: Options) -> str:
 
 
 def _named(paths: Sequence[Path]) -> list[dict[str, str | None]]:
-    """Name and sha256 of each file."""
-    return [{"file": path.name, "sha256": _sha256(path)} for path in paths]
-
-
-def _sha256(path: Path) -> str | None:
-    """The sha256 of a file; None for a folder."""
-    return sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    """Name and sha256 of each file; None for a folder."""
+    return [
+        {"file": path.name, "sha256": sha256(path.read_bytes()).hexdigest() if path.is_file() else None}
+        for path in paths
+    ]

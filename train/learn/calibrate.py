@@ -46,7 +46,7 @@ def calibrated(net: Net, points: NDArray[np.floating], sigma: NDArray[np.floatin
     """A copy of `net`, calibrated by `faces`, for which its outputs were `points` and `sigma`."""
     offsets = point_offsets(points, faces.points, faces.scheme)
     scales = sigma_scales(points + offsets, sigma, faces.points, faces.scheme)
-    return Calibrated(with_sigma_scaled(with_points_moved(net, offsets), scales), offsets, scales)
+    return Calibrated(adjusted(net, offsets, scales), offsets, scales)
 
 
 def point_offsets(
@@ -66,11 +66,13 @@ def point_offsets(
     return offsets
 
 
-def with_points_moved(net: Net, offsets: NDArray[np.floating]) -> Net:
-    """A copy of `net` that adds `offsets` (34, 2), unit space, to its points; sigma is unchanged."""
-    moved = copy.deepcopy(net)
-    moved.offset.add_(torch.from_numpy(offsets).to(moved.offset))
-    return moved
+def adjusted(net: Net, offsets: NDArray[np.floating], scales: NDArray[np.floating]) -> Net:
+    """A copy of `net` that adds `offsets` (34, 2), unit space, to its points and multiplies sigma by `scales` (34,)."""
+    changed = copy.deepcopy(net)
+    with torch.no_grad():
+        changed.offset.add_(torch.from_numpy(offsets).to(changed.offset))
+        changed.doubt.bias.add_(torch.from_numpy(np.log(scales)).to(changed.doubt.bias))
+    return changed
 
 
 def sigma_scales(
@@ -101,14 +103,6 @@ def mirrored_scales(
         np.concatenate([ratio[known[:, i], i].ravel() for i in {one, mirror[one]}]) for one in range(len(mirror))
     )
     return np.array([best_scale(each) if len(each) >= FEWEST else 1.0 for each in together])
-
-
-def with_sigma_scaled(net: Net, scales: NDArray[np.floating]) -> Net:
-    """A copy of `net` that multiplies sigma by `scales` (34,); its points are unchanged."""
-    scaled = copy.deepcopy(net)
-    with torch.no_grad():
-        scaled.doubt.bias.add_(torch.from_numpy(np.log(scales)).to(scaled.doubt.bias))
-    return scaled
 
 
 def best_scale(ratio: NDArray[np.floating], weight: NDArray[np.floating] | None = None) -> float:

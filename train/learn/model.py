@@ -21,17 +21,13 @@ from torch import Tensor, nn
 from tracker.spec import INDEX, KEYPOINTS, MIRROR, SIZE
 from train.data.schemes import C_KEYPOINTS
 
-SCHEME_KEYPOINTS: dict[str, tuple[str, ...]] = {
-    "A": KEYPOINTS,
-    "B": KEYPOINTS,
-    "C": C_KEYPOINTS,
-}
-"""Kaggle's rows were labelled by three conventions that disagree on nose tip and lips; each has its own maps."""
-
 HEADS: tuple[tuple[str, int], ...] = tuple(
-    (scheme, INDEX[name]) for scheme, names in SCHEME_KEYPOINTS.items() for name in names
+    (scheme, INDEX[name])
+    for scheme, names in (("A", KEYPOINTS), ("B", KEYPOINTS), ("C", C_KEYPOINTS))
+    for name in names
 )
-"""(scheme, keypoint) of each of the network's 34 outputs."""
+"""(scheme, keypoint) of each of the network's 34 outputs.  Kaggle's rows were labelled by three conventions that
+disagree on nose tip and lips; each has its own maps."""
 
 SHOWN: list[int] = [i for i, (scheme, _) in enumerate(HEADS) if scheme == "A"]
 """The outputs that the tracker shows: scheme A's, in the order of `KEYPOINTS`."""

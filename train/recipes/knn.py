@@ -4,6 +4,8 @@ Published: k = 5, found by search; complete rows.  Not published: how many augme
 each row, beside it), and whether near neighbours count more (here all alike).
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,19 +17,14 @@ from train.recipes.labels import complete
 K = 5
 
 
-def fit(faces: Faces, _terms: Terms) -> Fitted:
-    """Remember the complete rows."""
-    faces = complete(faces)
-    return Fitted(_voting(faces.images, faces.points), rows=len(faces.images))
-
-
-def fit_augmented(faces: Faces, terms: Terms) -> Fitted:
-    """Remember the complete rows and an augmented copy of each."""
+def fit(faces: Faces, terms: Terms, *, augment: bool = False) -> Fitted:
+    """Remember the complete rows, maybe with an augmented copy of each."""
     faces, random = complete(faces), np.random.default_rng(terms.seed)
-    copies = [augmented(*face, random) for face in zip(faces.images, faces.points, strict=True)]
-    images, points = (np.stack(part) for part in zip(*copies, strict=True))
-    predict = _voting(np.concatenate([faces.images, images]), np.concatenate([faces.points, points]))
-    return Fitted(predict, rows=len(faces.images), notes=("one augmented copy of each row",))
+    known = list(zip(faces.images, faces.points, strict=True))
+    copies = [augmented(*face, random) for face in known] if augment else []
+    images, points = (np.stack(part) for part in zip(*known, *copies, strict=True))
+    notes = ("one augmented copy of each row",) if augment else ()
+    return Fitted(_voting(images, points), rows=len(known), notes=notes)
 
 
 def _voting(images: NDArray[np.uint8], points: NDArray[np.float32]) -> Predict:
@@ -47,5 +44,5 @@ def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 RECIPES = (
     Recipe("knn", fit, 2.4898, 4.03406, ("sklearn",)),
-    Recipe("knn-augmented", fit_augmented, 2.5213, 3.98281, ("sklearn",)),
+    Recipe("knn-augmented", partial(fit, augment=True), 2.5213, 3.98281, ("sklearn",)),
 )
