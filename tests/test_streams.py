@@ -329,6 +329,18 @@ def test_bare_pictures_on_standard_input_need_their_size(tmp_path: Path, portrai
     assert all(len(record["faces"]) == 1 for record in records)
 
 
+def test_bare_pictures_that_do_not_fit_their_size_are_told(tmp_path: Path):
+    done = subprocess.run(
+        [*FKP_TRACK, "-", "--width", "96", "--height", "98", "--keypoints", "-"],
+        input=bytes(3 * 96 * 96 * 5),
+        capture_output=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert b"do --width, --height and bgr24 fit what is sent?" in done.stderr
+
+
 def test_what_is_no_film_on_standard_input_is_one_message(tmp_path: Path):
     done = subprocess.run(
         [*FKP_TRACK, "-", "--keypoints", "-"], input=b"x" * 5000, capture_output=True, cwd=tmp_path, check=False

@@ -314,7 +314,9 @@ class _Decoder:
             image = self.upright(self.stream, picture, time)
             yield Frame(image, index, time, aspect=float(self.upright.aspect))
         if self.skipped:
-            log.warning("%s: %d corrupt packets skipped", self._name, self.skipped)
+            bare = self._container.format.name == "rawvideo"  # which are only cut off, not corrupt
+            hint = "; do --width, --height and bgr24 fit what is sent?" if bare else ""
+            log.warning("%s: %d corrupt packets skipped%s", self._name, self.skipped, hint)
 
     def _pictures(self) -> Iterator[Any]:
         times = _DisplayTimes() if self._container.format.name == "avi" else None
