@@ -67,7 +67,10 @@ def lay(folder: Path, film: Path, *names: str) -> None:
         shutil.copy(film, folder / name)
 
 
-fkp_track = partial(programs.fkp_track, timeout=240)
+as_it_is = partial(programs.fkp_track, timeout=240)
+"""The program, whose workers start Python anew; the others below fork."""
+FORK = "import multiprocessing as mp; mp.get_context = lambda _, usual=mp.get_context: usual('fork')"
+fkp_track = partial(programs.run_code, f"{FORK}; {programs.TRACK}", "fkp-track", timeout=240)
 
 
 def tree(folder: Path) -> list[str]:
@@ -95,7 +98,7 @@ def test_a_folder_of_films_becomes_trees_of_outputs_and_one_corrupt_film_costs_t
     (tmp_path / "films" / "bad.mp4").write_bytes(b"no film" * 100)
     batch = ("films", "--out", "annotated", "--keypoints", "points", "--jobs", "2")
 
-    done = fkp_track(*batch, cwd=tmp_path)
+    done = as_it_is(*batch, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
     assert tree(tmp_path / "annotated") == ["a.mp4", NAME, "p1/b.mp4"]
@@ -115,12 +118,12 @@ def test_a_folder_of_films_becomes_trees_of_outputs_and_one_corrupt_film_costs_t
 
     before = stamps(tmp_path / "points")
     shutil.copy(film, tmp_path / "films" / "bad.mp4")
-    again = fkp_track(*batch, cwd=tmp_path)
+    again = as_it_is(*batch, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "of 3 films 1 tracked, 2 done before" in again.stderr
     assert stamps(tmp_path / "points").items() > before.items()
 
-    nothing_to_do = fkp_track(*batch, cwd=tmp_path)
+    nothing_to_do = as_it_is(*batch, cwd=tmp_path)
     assert nothing_to_do.returncode == 0, nothing_to_do.stderr
     assert "of 3 films 3 done before" in nothing_to_do.stderr
     assert record(tmp_path / "points")[-1]["film"] == "bad.mp4"
