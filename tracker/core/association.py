@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tracker.core.cuts import Cuts, Thumbnail
-from tracker.core.known import BELIEVED_WEAK, DISBELIEVED, Answer, Known
+from tracker.core.known import BELIEVED_WEAK, DISBELIEVED, NEW_DOUBTFUL, Answer, Known
 from tracker.core.likeness import SAME, STRANGER, STRANGER_LATER, SURELY_SAME, Picture, pictures
 from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
@@ -51,9 +51,9 @@ REFUSED_OFTEN = 3
 """A detection that was checked this often without being a face is checked no more."""
 SLOW_S = 0.08
 """From this time between two frames on, people may change places from one to the next."""
-PORTRAIT_S = 0.5
+PORTRAIT_S = 0.8
 """Age from which on a face's portrait is taken again."""
-FREE_SIDES, INSIDE_SIDES = 1.3, 0.4
+FREE_SIDES, INSIDE_SIDES = 0.95, 0.4
 """A face this close to another one, or to the picture's edge, may be partly hidden."""
 
 QUARTER_TURN = math.pi / 2
@@ -300,19 +300,18 @@ class Identity:
         for known in self._returned:
             if self._is_stranger(known, known):
                 known.id, known.portraits = None, ()
-        places, self._places = self._places, []
-        if places and self._last is not None:
-            self._recognise(self._last, places)
+        if self._places and self._last is not None and (people := [k for k in self._known if self._is_whole(k)]):
+            self._recognise(people, self._last, self._places)
+            self._places = []
         if self._looked_at == self._frame.timestamp:
             for known in self._known:
                 if self._may_be_portrayed(known):
                     known.portraits = (*known.portraits[-1:], self._picture(known.last_region))
                     known.portrayed_at = self._frame.timestamp
 
-    def _recognise(self, last: Frame, places: Sequence[tuple[Known, Region]]) -> None:
+    def _recognise(self, people: Sequence[Known], last: Frame, places: Sequence[tuple[Known, Region]]) -> None:
         """Give everybody who is not who was there in the last frame the id of the one they look like, or none."""
         assert self._frame is not None
-        people = [known for known in self._known if self._is_whole(known)]
         now = pictures(self._frame, [known.last_region for known in people])
         likeness = np.nan_to_num(now @ pictures(last, [at for _, at in places]).T, nan=(SAME + STRANGER) / 2)
         was = {id(known): column for column, (known, _) in enumerate(places)}
@@ -349,8 +348,8 @@ class Identity:
         return all(_distance(at, place, FREE_SIDES, math.inf) is None for place in places)
 
     def _is_stranger(self, known: Known, other: Known) -> bool:
-        """Whether `known` looks like somebody else than `other` did."""
-        if not other.portraits or not self._is_whole(known):
+        """Whether `known` looks like somebody else than `other` did.  Half hidden, people look like nobody."""
+        if not other.portraits or known.sigma > NEW_DOUBTFUL or not self._is_whole(known):
             return False
         return _likeness(self._picture(known.last_region), other) < STRANGER_LATER
 

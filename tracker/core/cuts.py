@@ -24,7 +24,7 @@ ACROSS = 40
 CHANGE = 0.25
 """One minus the correlation, above which a frame may be the first of a new shot.  Of frames of 17 clips cut together
 at random 99.5 % exceed it; motion exceeds it if a head fills the picture, at 10 frames a second and fewer."""
-JUMP, JUMP_FADES = 1.3, 0.8
+JUMP, JUMP_FADES = 1.4, 0.8
 """A change this many times as large as those before is a jump: somebody else may be in the same place.  Large changes
 count for less with every frame.  Films of ordinary motion have one jump in thirty frames."""
 LITTLE = 0.5

@@ -34,7 +34,7 @@ Picture = NDArray[np.float32]
 def pictures(frame: Frame, regions: Sequence[Region]) -> Picture:
     """One row per region, of length 1: the product of two rows is their likeness, -1 to 1, NaN if one shows nothing."""
     rows = np.empty((len(regions), SIDE * SIDE), np.float32)
-    for row, crop, region in zip(rows, cut(frame.image, regions)[:, 0], regions, strict=True):
+    for row, crop, region in zip(rows, cut(frame.image, regions, 2 * SIDE)[:, 0], regions, strict=True):
         points = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
         points -= cv2.blur(points, AROUND)
         points /= np.sqrt(cv2.blur(points * points, AROUND)) + GRAIN
