@@ -12,7 +12,7 @@ import pytest
 from programs import fkp_track
 
 from tracker import Tracker
-from tracker.app.follow import follow, smallest_covered
+from tracker.app.follow import follow, smallest_covered, stages_of
 from tracker.app.run import COVERED_FROM_PX
 from tracker.backends.choice import open_backend
 from tracker.backends.weights import load
@@ -24,7 +24,7 @@ from tracker.core.smoothing import unsmoothed
 from tracker.detectors.registry import DETECTORS, open_detector
 from tracker.geometry import MEAN_SHAPE, frame_from_unit
 from tracker.options import Options
-from tracker.types import Box, Detection, Face, Frame, Region, Tracked
+from tracker.types import EVERY_PART, Box, Detection, Face, Frame, Region, Tracked
 
 WAYS = ("blur", "pixelate")
 NOISE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
@@ -260,6 +260,23 @@ def test_small_faces_in_the_dark_are_covered_beside_a_certain_one(portrait: np.n
     for x, y in places:
         face = np.s_[y + 30 : y + 46, x + 40 : x + 58]
         assert (shown[face] != seen[face]).any(-1).mean() > 0.9, (x, y)
+
+
+def test_covered_films_and_pictures_are_searched_enlarged_and_a_camera_as_it_is() -> None:
+    views: list[tuple[int, ...]] = []
+
+    def detector(image: np.ndarray, smallest: float | None = None, *, size: int | None = None) -> list[Detection]:
+        views.append(image.shape)
+        return []
+
+    sizes = {}
+    picture = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    for kind in ("images", "film", "camera"):
+        views.clear()
+        search, _, _ = stages_of(detector, kind, Options(privacy="blur"))
+        search(picture, part=EVERY_PART)
+        sizes[kind] = min(max(shape) for shape in views)
+    assert sizes == {"images": 320, "film": 320, "camera": 640}
 
 
 @pytest.mark.slow
