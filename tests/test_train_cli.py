@@ -471,12 +471,15 @@ def test_a_gpu_that_is_not_there_is_one_message(
         ["--steps", "9", "--finish", "9", "--data", "x"],
         ["--device", "tpu", "--data", "x"],
         ["--data", "x", "--unlabelled", "y", "--teacher-steps", "0"],
-        ["signals", "--faces", "x"],  # it would replace the weights that ship
     ],
     ids=str,
 )
 def test_a_command_line_without_sense_is_exit_code_2(args: list[str]) -> None:
     assert fkp_train(*args) == 2
+
+
+def test_signals_never_replace_the_weights_that_ship() -> None:
+    assert fkp_train("signals", "--faces", "x") == 2
 
 
 @pytest.mark.parametrize("training", [("--folds", "3"), ("--steps", "9")], ids=str)
