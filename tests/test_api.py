@@ -265,7 +265,7 @@ def test_hidden_frames_are_black(opened, film):
 
 
 def test_a_pace_that_would_overlook_a_head_to_cover_is_a_mistake():
-    with pytest.raises(ValueError, match="detect_every is auto, expected 1 or None with privacy='blur'"):
+    with pytest.raises(ValueError, match="detect_every is auto, expected 1 if heads are covered"):
         Tracker(privacy="blur", detect_every="auto")
 
 

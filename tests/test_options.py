@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from typer import Typer
+from typer import BadParameter, Typer
 from typer.main import get_command
 
 from tracker import Tracker, track_video
 from tracker.app.outputs import OUTPUTS
 from tracker.backends.registry import BACKENDS, BackendName
 from tracker.commands import bench, track
-from tracker.commands.parameters import flag_of
+from tracker.commands.parameters import flag_of, from_words
 from tracker.core.smoothers import SMOOTHERS, Smoothing
 from tracker.detectors.registry import DETECTORS, DetectorName
 from tracker.drawing.style_names import StyleName
@@ -115,6 +115,12 @@ def test_a_value_outside_of_its_declaration_is_refused(setting: dict[str, Any]) 
     name = list(setting)[-1]
     with pytest.raises(ValueError, match=rf"{name} is .*, expected "):
         Tracker(**setting)
+
+
+@pytest.mark.parametrize("words", [{"detect_size": 10}, {"detect_every": 9, "blur": "blur"}])
+def test_a_command_line_is_refused_in_its_own_words(words: dict[str, Any]) -> None:
+    with pytest.raises(BadParameter, match=f"^--{next(iter(words)).replace('_', '-')} is "):
+        from_words(Options, words)
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ class Options:
         refuse_undeclared(self)
         if self.covers_heads and self.pace != 1:
             raise ValueError(
-                f"detect_every is {self.detect_every}, expected 1 or None with privacy={self.privacy!r}: "
+                f"detect_every is {self.detect_every}, expected 1 if heads are covered ({self.privacy}): "
                 "between two detections a newcomer would be visible"
             )
 

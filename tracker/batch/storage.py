@@ -28,7 +28,9 @@ def place(text: str) -> Path:
     try:
         found: Path = UPath(text)
         found.fs  # type: ignore[attr-defined]  # noqa: B018, what the storage needs is imported now
-    except (ValueError, ImportError) as error:
+    except ImportError as error:
+        raise SourceError(f"{text} cannot be used: {error}; install what is missing with pip") from error
+    except ValueError as error:
         raise SourceError(f"{text} cannot be used: {error}") from error
     return found
 

@@ -50,7 +50,9 @@ def from_words(record: type[Record], words: Mapping[str, Any]) -> Record:
     try:
         return record(**values(record, words))
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        name, _, rest = str(error).partition(" ")
+        said = declared(record).get(name)
+        raise typer.BadParameter(f"{flag_of(name, said)} {rest}" if said else str(error)) from error
 
 
 def filled_in(words: list[str], record: type) -> list[str]:

@@ -235,7 +235,7 @@ def _run_batch(batch: Batch) -> None:
     if out is not None and len(batch.sources) == 1 and not out.suffix and not os.path.exists(out):
         log.info("%s becomes a folder for annotated films; a name that ends in .mp4 is one film", out)
     if not batch.each.writes_files:
-        raise typer.BadParameter("several films need --keypoints DIR, --out DIR or both")
+        raise typer.BadParameter("a batch needs --keypoints DIR, --out DIR or both")
     from tracker.batch.run import run_batch
 
     if run_batch(batch):
