@@ -154,8 +154,9 @@ class Identity:
         self._may_be_cut, self._last, self._places, self._returned = self._cuts(frame), None, [], []
         deceives = self._may_be_cut or self._cuts.has_jumped or (self._period_s >= SLOW_S and len(self._known) > 1)
         if last is not None and deceives and not np.may_share_memory(last.image, frame.image):
-            seen = (each for each in self._known if each.step_s > 0 and self._is_whole(each))  # first places are rough
-            self._last, self._places = last, [(each, each.last_region) for each in seen]
+            first = last.timestamp == self._first_look_at  # its places are rough
+            places = [(each, each.last_region) for each in self._known if not first and self._is_whole(each)]
+            self._last, self._places = last, places
         return Followed(
             regions=tuple([known.region for known in self._known]),
             in_doubt=in_doubt,
