@@ -13,6 +13,7 @@ from tracker.detectors.registry import open_detector
 from tracker.detectors.search import (
     BEYOND_PX,
     ENLARGED,
+    MOST_FAINT,
     OVERLAP_PX,
     PART_PX,
     Search,
@@ -22,7 +23,7 @@ from tracker.detectors.search import (
 )
 from tracker.geometry import EYE_MIDPOINT, unit_from_frame
 from tracker.spec import INDEX
-from tracker.types import ALL_TURNS, EVERY_PART
+from tracker.types import ALL_TURNS, EVERY_PART, EVERY_PART_TURNED, Box, Detection, Region
 
 EYES = np.array([[246.6, 102.5], [202.8, 100.5]])
 """Of the portrait: the subject's left and right eye, frame px."""
@@ -152,3 +153,27 @@ def test_a_turned_face_in_the_dark_is_found(portrait: np.ndarray) -> None:
 def test_an_even_picture_shows_nothing_in_any_light(level: int) -> None:
     with Tracker(backend="cpu") as tracker:
         assert not tracker.image(np.full((480, 640, 3), level, np.uint8)).faces
+
+
+class Confetti:
+    """A detector that sees 1,000 faint faces in every picture, as a real one does in enlarged noise."""
+
+    name = "confetti"
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __call__(self, image: np.ndarray, smallest: float | None = None, *, size: int | None = None) -> list[Detection]:
+        self.looks += 1
+        places = np.random.default_rng(self.looks).uniform(0, min(image.shape[:2]), (1000, 2))
+        return [Detection(Box(x, y, x + 9, y + 9), 0.2, Region(x, y, 9.0, 0.0)) for x, y in places.tolist()]
+
+    def close(self) -> None:
+        pass
+
+
+def test_noise_does_not_cost_a_thorough_search_minutes() -> None:
+    confetti = Confetti()
+    Search(confetti, least=0.3, thorough=True)(np.full((480, 640, 3), 128, np.uint8), part=EVERY_PART_TURNED)
+    pieces = 4 * len(parts_of(640, 480, thorough=True))
+    assert pieces < confetti.looks <= 3 * (pieces + 1 + 2 * MOST_FAINT)  # as it is, and in two other lights
