@@ -623,6 +623,17 @@ def test_somebody_else_in_the_same_place_is_somebody_else(gain: float) -> None:
     assert ids == [[0, 1]] * 10 + [[1, 2]] * 20 + [[1, 3]] * 10
 
 
+def test_ids_go_with_people_who_change_places_in_one_frame() -> None:
+    """The tiles of a video call are dealt again."""
+    scene, found = Scene(), []
+    for looks in ((1, 2), (2, 1)):
+        scene.image = with_people(*zip((HERE, THERE), looks, strict=True))
+        for _ in range(10):
+            faces = scene([seen(HERE), seen(THERE)], [HERE, THERE])
+            found.append([face.id for face in sorted(faces, key=lambda face: face.region.x)])
+    assert found == [[0, 1]] * 10 + [[1, 0]] * 10
+
+
 def test_who_stays_before_a_fading_wall_keeps_the_id() -> None:
     """A speaker whose slides dissolve: that looks like a new shot, but for the speaker."""
     rng, scene, ids = np.random.default_rng(0), Scene(), []

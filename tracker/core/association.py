@@ -204,7 +204,7 @@ class Identity:
                 suspected.append(known.as_detection())
             may_be_turned = may_be_turned or self._may_be_turned(known)
         shown.sort()
-        if [face.id for face in faces] != [name for name, _ in shown]:
+        if shown != [(face.id, row) for row, face in enumerate(faces)]:
             rows = [row for _, row in shown]
             faces = tuple(replace(faces[row], id=name) for name, row in shown)
             points = points.only(rows)
