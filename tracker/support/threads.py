@@ -90,28 +90,32 @@ class Behind(Generic[T]):
         self.failure: Exception | None = None
         self._work = work
         self._drop = drop
-        self._waiting: queue.Queue[T | None] = queue.Queue(depth)
+        # A signal in the middle of a Queue.put may leave its reader asleep for ever; a SimpleQueue has no middle.
+        self._waiting: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(depth):
+            self._free.put(None)
         self._thread = threading.Thread(target=self._run, name="fkp-sink", daemon=True)
         self._thread.start()
 
     def put(self, item: T) -> None:
         """Add one item, which must not be None."""
-        with suppress(queue.Full):
-            self._waiting.put(item, block=not self._drop)
+        with suppress(queue.Empty):
+            self._free.get(block=not self._drop)
+            self._waiting.put(item)
 
     def close(self, patience_s: float | None = None) -> Exception | None:
         """Wait until all items are processed; returns what `work` has raised.
 
-        A RuntimeError if it is stuck for longer than about `patience_s`; its thread is then abandoned.
+        A RuntimeError if it is stuck for longer than `patience_s`; its thread is then abandoned.
         """
-        if self._thread.is_alive():
-            with suppress(queue.Full):
-                self._waiting.put(None, timeout=patience_s)
-            self._thread.join(patience_s)
+        self._waiting.put(None)
+        self._thread.join(patience_s)
         return RuntimeError("it takes nothing") if self._thread.is_alive() else self.failure
 
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:
+            self._free.put(None)
             if self.failure is None:
                 try:
                     self._work(item)
