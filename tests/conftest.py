@@ -62,9 +62,9 @@ def pytest_report_header(config: pytest.Config) -> str:
     """What to expect of the time, and what is not tested."""
     untested = "" if LEARNS else "; training is NOT tested: that needs pip install '.[test-all]'"
     if "not slow" in config.option.markexpr:
-        return f"fkp: without the slow tests, about 1 minute on two quiet cores{untested}"
+        return f"fkp: without the slow tests, 1 to 2 minutes on two quiet cores{untested}"
     minutes = "5 to 6" if LEARNS else "3 to 4"
-    return f'fkp: the suite takes {minutes} minutes on two quiet cores; pytest -m "not slow" takes 1{untested}'
+    return f'fkp: the suite takes {minutes} minutes on two quiet cores; pytest -m "not slow" takes 1 to 2{untested}'
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
