@@ -15,11 +15,8 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from tracker.types import Box, Frame, Region, Tracked
-
-Image = NDArray[np.uint8]
+from tracker.types import Box, Frame, Image, Region, Tracked
 
 CELLS = 2.0
 """Number of averages along a side of the face's region, so four by four per head.  With three, YuNet still detects some

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from tracker.types import Image
+
 Light = Callable[[Image, float], Image]
 """(picture, how many of its px become one for the detector) -> the picture in another light."""
 
@@ -54,17 +55,17 @@ def with_local_contrast(image: Image, shrink: float) -> Image:
     return cv2.cvtColor(equalised, cv2.COLOR_GRAY2BGR)
 
 
-def _spread(image: Image, gray: Image) -> Image:
+def _spread(image: Image, gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     low, high = np.percentile(_points(image), TAILS)
     gain = 235 / max(high - low, LEAST_RANGE)
     return cv2.convertScaleAbs(np.maximum(gray, low), alpha=gain, beta=10 - gain * low)
 
 
-def _gray(image: Image) -> Image:
+def _gray(image: Image) -> NDArray[np.uint8]:
     return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
 
 
-def _points(image: Image) -> Image:
+def _points(image: Image) -> NDArray[np.uint8]:
     """A few points of the picture, gray."""
     step = max(1, max(image.shape[:2]) // ACROSS)
     return _gray(np.ascontiguousarray(image[::step, ::step]))

@@ -14,13 +14,10 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.detectors.contract import Detector
 from tracker.detectors.light import Light, is_bad, lights
-from tracker.types import ALL_TURNS, EVERY_PART_TURNED, Box, Detection, Region
-
-Image = NDArray[np.uint8]
+from tracker.types import ALL_TURNS, EVERY_PART_TURNED, Box, Detection, Image, Region
 
 SAME_FACE_SIDES = 0.6
 """Detections of different views this near, in sides, are of one face."""
