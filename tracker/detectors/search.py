@@ -143,14 +143,14 @@ class Search:
     def _again(self, image: Image, seen: Detection, light: Light | None) -> float:
         """The best score of a detection that is shown upright, in sizes that suit the detector."""
         region, middle = seen.region, LEAST_PX / 2
-        shown, *scale = self._shrunk(image)
-        if region.side < CONFIRM_PX[0] * scale[0]:
-            shown, scale = image, [1.0, 1.0]
+        shown, across, down = image, 1.0, 1.0
+        if region.side >= CONFIRM_PX[0] * (image.shape[1] / self._shrunk_size(image)[0]):
+            shown, across, down = self._shrunk(image)
         best = 0.0
         for side in CONFIRM_PX:
             view = cv2.getRotationMatrix2D((region.x, region.y), math.degrees(region.roll), side / region.side)
             view[:, 2] += middle - np.array([region.x, region.y])
-            view[:, :2] *= scale
+            view[:, :2] *= across, down
             upright = cv2.warpAffine(shown, view, (LEAST_PX, LEAST_PX), borderValue=(GRAY, GRAY, GRAY))
             again = self._detector(upright if light is None else light(upright, 1.0), size=LEAST_PX)
             expected = Region(middle, middle, side, 0.0)
@@ -187,14 +187,16 @@ class Search:
         """The long side of the picture that the detector sees."""
         return whole_px(image.shape) if self._size is None else self._size
 
+    def _shrunk_size(self, image: Image) -> tuple[int, int]:
+        """Width and height of the picture that the detector sees as a whole."""
+        height, width = image.shape[:2]
+        scale = min(1.0, self._whole(image) / max(height, width))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
     def _shrunk(self, image: Image) -> tuple[Image, float, float]:
         """The picture that the detector sees as a whole, and how many frame px its pixels are, across and down."""
-        height, width = image.shape[:2]
-        scale = self._whole(image) / max(height, width)
-        if scale >= 1:
-            return image, 1.0, 1.0
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        (height, width), size = image.shape[:2], self._shrunk_size(image)
+        small = image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         return small, width / size[0], height / size[1]
 
 
