@@ -31,11 +31,12 @@ AFAR_SIDE, AFAR_SCORE = 0.8, 0.6
 """... and then only faces count that are this large, in short sides of the picture, and this certain: a cover over half
 of the picture needs a reason."""
 GIANT_SHARE, USUAL_GIANT_SHARE, GIANT_SCORE = 0.25, 0.5, 0.8
-"""A face that large, in short sides of the picture, if a cover over it would hide much, and otherwise, and scored less
-must be confirmed by a second look ..."""
+"""A face this large, in short sides of the picture, needs a second look if its score is below the third number.  The
+first share holds for a thorough search, because a cover would hide much of the picture; the second one otherwise."""
 CONFIRM_PX, CONFIRMED_SCORE, DOUBTED_SCORE = (100, 140), 0.6, 0.4
-"""... which shows it upright, with one of these sides, px: it must have the first score, or has at most the second.  46
-of 48 true faces are confirmed (16 frontal, 16 in profile, 14 of 16 masked), and no suit."""
+"""The second look shows the face upright, with one of these sides, px.  If it scores less than the first score, the
+face keeps at most the second.  46 of 48 true faces are confirmed (16 frontal, 16 in profile, 14 of 16 masked), and no
+suit."""
 MOST_FAINT = 200
 """Detections below the least score that a look examines, the best first.  Enlarged noise has ten thousand; a photograph
 of a crowd has fifty."""
