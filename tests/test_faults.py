@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -31,9 +33,11 @@ from tracker.app.run import run
 from tracker.batch.plan import find
 from tracker.errors import DataError, SinkError, SourceError
 from tracker.options import Options
+from tracker.sinks.contract import Writer
 from tracker.sources.contract import Kind
 from tracker.sources.film import open_film
 from tracker.support.atomic import open_partial
+from tracker.support.process import Stopped
 from tracker.support.same_file import Sources
 from tracker.types import Tracked
 from train.data.kaggle import read_training
@@ -84,6 +88,37 @@ def test_a_film_of_one_frame_is_tracked(suffix: str, portrait: Image, make_film:
     (record,) = track(make_film(tmp_path / f"in{suffix}", [portrait]), tmp_path)
     assert len(record["faces"]) == 1  # type: ignore[arg-type]
     assert len(frames_of(tmp_path / "out.mp4")) == 1
+
+
+@pytest.mark.parametrize("last", [0, 3])
+def test_a_frame_whose_writing_a_signal_ends_is_counted(last: int, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def write(tracked: Tracked) -> None:
+        written.append(tracked.frame.index)
+        if tracked.frame.index == last:
+            raise Stopped(signal.SIGINT)
+
+    monkeypatch.setattr("tracker.app.run.open_sinks", lambda *_: nullcontext([Writer(write)]))
+    tally = Tally()
+    with pytest.raises(Stopped):
+        run(Options(source=film, backend="cpu"), tally, bar=False)
+    assert tally.frames == len(written) == last + 1
+
+
+@pytest.mark.parametrize("size", ["auto", 640])
+def test_outputs_say_at_which_size_the_detector_sees_pictures(
+    size: int | Literal["auto"], portrait: Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    cv2.imwrite(str(tmp_path / "in.png"), portrait)
+    outputs = {"out": tmp_path / "out.png", "keypoints": (tmp_path / "out.jsonl",)}
+    run(Options(source=tmp_path / "in.png", **outputs, backend="cpu", detect_size=size), Tally(), bar=False)
+    header, _ = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert header["detector"] == f"yunet-2023mar {size}"
+    assert f"detector {header['detector']}, " in caplog.text
+    with Tracker(detect_size=size, backend="cpu") as tracker:
+        assert tracker.detector == header["detector"]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])

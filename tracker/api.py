@@ -97,7 +97,7 @@ class Tracker:
 
     @property
     def detector(self) -> str:
-        """What finds faces, for example `yunet-2023mar 320`."""
+        """What finds faces, for example `yunet-2023mar auto`."""
         return self._detector.name
 
     def image(self, image: Given) -> Tracked:

@@ -14,7 +14,7 @@ from tracker.core.smoothing import unsmoothed
 from tracker.core.square import as_stored, squared
 from tracker.detectors.contract import Detector
 from tracker.detectors.registry import DETECTORS, open_detector
-from tracker.detectors.search import LEAST_PX, Search, seen_from, seen_whole_from
+from tracker.detectors.search import Search, seen_from, seen_whole_from
 from tracker.geometry import SIDE_IOD
 from tracker.options import Options
 from tracker.sources.contract import Kind
@@ -35,7 +35,7 @@ def open_detector_for(options: Options) -> Detector:
     """
     share = FAINT if options.covers_heads else SUSPICION
     threshold = share * DETECTORS[options.detector].threshold
-    size = LEAST_PX if options.detect_size == "auto" else options.detect_size
+    size = _fixed_size(options)
     return open_detector(options.detector, threshold=threshold, input_size=size, threads=options.threads)
 
 
@@ -69,12 +69,7 @@ def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search,
     """The detector, the identities and the schedule for frames of that kind."""
     least, in_parts = DETECTORS[options.detector].threshold, options.detect_size == "auto"
     thorough = options.covers_heads and kind in ("film", "images")
-    detect = Search(
-        detector,
-        None if options.detect_size == "auto" else options.detect_size,
-        least=SUSPICION * least,
-        thorough=thorough,
-    )
+    detect = Search(detector, _fixed_size(options), least=SUSPICION * least, thorough=thorough)
     if kind == "images":
         return detect, EachAlone(least_score=least), Stills(in_parts=in_parts, all_turns=options.covers_heads)
     identity = Identity(least_score=least, seen_whole_from=seen_whole_from if in_parts else None)
@@ -84,6 +79,10 @@ def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search,
 def smallest_covered(options: Options, longest: int) -> float:
     """Smallest distance between the eyes, px, at which faces are found if the long side of the picture is `longest`."""
     return 0.0 if options.detect_size == "auto" else seen_from(options.detect_size, longest) / SIDE_IOD
+
+
+def _fixed_size(options: Options) -> int | None:
+    return None if options.detect_size == "auto" else options.detect_size
 
 
 def _looks(kind: Kind, options: Options) -> LookPlan:

@@ -59,9 +59,11 @@ def run(options: Options, tally: Tally, *, bar: bool = True) -> None:
         results = follow(source, kind, detector, backend, options, stretches)
         try:
             for tracked in posed(results, options.fov) if options.tells_poses else results:
-                for sink in sinks:
-                    sink.write(tracked)
-                tally.count(tracked, kind)
+                try:
+                    for sink in sinks:
+                        sink.write(tracked)
+                finally:
+                    tally.count(tracked, kind)  # a signal may end the writing of a frame that all of them already have
                 advance()
         finally:
             tally.skipped = source.skipped

@@ -16,7 +16,7 @@ class Detector(Protocol):
 
     @property
     def name(self) -> str:
-        """Name for people and records, e.g. `yunet-2023mar 320`."""
+        """Name for people and records, with the size at which it sees pictures: `yunet-2023mar auto`."""
         ...
 
     def __call__(

@@ -28,6 +28,8 @@ OUTPUTS = tuple(f"faces_{stride}" for stride in STRIDES)
 OVERLAP = 0.3
 """Intersection over union above which two boxes are one face."""
 
+USUAL_SIZE = 320
+"""Long side of the input, px, if neither the detector nor its caller names one."""
 SURELY_SEEN = 50
 """Side, px of the input, of a face's region that is hardly ever missed: of 338 faces of AFW and HELEN 2 were at this
 side, none at 60, 7 at 40 and 34 at 34."""
@@ -55,15 +57,15 @@ a quarter at 25 px, and its centre is off by 0.1 at 30 degrees.  The keypoints a
 class YuNet:
     """Detector over one ONNX Runtime session; see `tracker.detectors.contract.Detector` for the contract."""
 
-    def __init__(self, session: ort.InferenceSession, threshold: float, input_size: int) -> None:
-        self.name = f"yunet-2023mar {input_size}"
+    def __init__(self, session: ort.InferenceSession, threshold: float, input_size: int | None) -> None:
+        self.name = f"yunet-2023mar {'auto' if input_size is None else input_size}"
         self._session: ort.InferenceSession | None = session
         self._threshold = threshold
-        self._input_size = input_size
+        self._input_size = USUAL_SIZE if input_size is None else input_size
         self._canvas_for = lru_cache(maxsize=4)(_Canvas)
 
     @classmethod
-    def open(cls, threshold: float, input_size: int, threads: int, path: Path = MODEL) -> "YuNet":
+    def open(cls, threshold: float, input_size: int | None, threads: int, path: Path = MODEL) -> "YuNet":
         """Raises WeightsError when the model file is missing, altered or cannot be loaded."""
         model = read_model(path, SHA256)
         session = open_session(path, model, threads, remedy="restore it with: pip install --force-reinstall fkp")
