@@ -1,6 +1,7 @@
 """What a batch finds, and where it puts things: names alone, no film is opened."""
 
 import errno
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tracker.app.progress import Tally
 from tracker.batch.plan import Tree, find, holds_films, plan, tree_of
 from tracker.batch.run import is_batch
+from tracker.batch.storage import place
 from tracker.batch.work import perform
 from tracker.errors import FkpError, SinkError, SourceError
 from tracker.options import Options
@@ -149,6 +151,16 @@ def test_a_film_is_never_an_output(films: Path) -> None:
     lay(films, "p1/a.tracked.mp4")
     with pytest.raises(SinkError, match=r"a\.tracked\.mp4, the output for .*, would replace a film"):
         plan([films / "p1" / "a.mp4", films / "p1" / "a.tracked.mp4"], [Tree("out", films / "p1", "{}.tracked.mp4")])
+
+
+@pytest.mark.parametrize(("scheme", "module", "extra"), [("https", "http", "http"), ("smb", "smb", "smb")])
+def test_a_storage_whose_packages_are_missing_names_the_command_that_gets_them(
+    scheme: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("upath")
+    monkeypatch.setitem(sys.modules, f"fsspec.implementations.{module}", None)
+    with pytest.raises(SourceError, match=rf'cannot be used: .*; pip install "fsspec\[{extra}\]"'):
+        place(f"{scheme}://host/talk.mp4")
 
 
 @pytest.mark.parametrize("name", ["points.csv", "points/{}.txt", "points/{}/{}.csv"])

@@ -428,6 +428,18 @@ def test_a_wrong_command_line_exits_with_2_before_anything_is_done(args: tuple[s
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("face.mp4", b"dear to me")]
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--keypoints", "a.csv", "--keypoints", "a.csv"), "two outputs are a.csv; give each its own name"),
+        (("--rerun", "A.rrd", "--keypoints", "a.rrd", "--format", "csv"), "a.rrd and A.rrd are the same to some file"),
+    ],
+)
+def test_outputs_of_one_name_are_named(words: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    done = fkp_track("--demo", *words, cwd=tmp_path)
+    assert (done.returncode, says in " ".join(done.stderr.split())) == (2, True), done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

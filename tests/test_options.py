@@ -123,6 +123,14 @@ def test_a_command_line_is_refused_in_its_own_words(words: dict[str, Any]) -> No
         from_words(Options, words)
 
 
+def test_a_word_outside_of_a_vocabulary_is_refused_with_the_vocabulary() -> None:
+    """Where typer leaves the judgement to pydantic, `Value error, ` came first."""
+    for command, option in ((track.app, "--style"), (bench.app, "--peer"), (train_cli.app, "--device")):
+        with pytest.raises(BadParameter) as refused:
+            get_command(command).main([option, "foo"], standalone_mode=False)
+        assert refused.value.message.startswith("'foo' is not one of ")
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "registry"),
     [

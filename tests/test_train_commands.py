@@ -250,14 +250,14 @@ def test_weights_are_judged_by_the_data_of_their_run(
     assert fkp_train("audit", "--weights", run / "fkp.onnx", "--out", tmp_path / "audit") == 0
     Path(moved[1]).unlink()
     assert fkp_train(*judge) == 7
-    assert "an index.csv, which is gone; add --index an index.csv" in message(capsys)
+    assert "which its training read, is gone; add --data .../training.csv --index .../an index.csv" in message(capsys)
     assert judged("--index", index) == with_index
     Path(moved[0]).unlink()
     assert fkp_train(*judge) == 7
-    assert "training.csv, which is gone; add --data .../kaggle --index .../training_index.csv" in message(capsys)
+    assert "training.csv, which its training read, is gone; add --data .../training.csv" in message(capsys)
     (run / "places.json").write_text("[1]")
     assert fkp_train(*judge) == 7
-    assert "does not say where its data lies; add --data .../kaggle" in message(capsys)
+    assert "does not say where its data lies; add --data PATH" in message(capsys)
     assert fkp_train("evaluate") == 2
     assert "give --data PATH, or --weights" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 

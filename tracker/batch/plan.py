@@ -130,7 +130,7 @@ def tree_of(
     if SLOT not in path.as_posix():
         if path.suffix and not path.is_dir():
             raise SinkError(
-                f"{path} looks like one file, but a batch needs a folder; "
+                f"{path} looks like one file, but with several films, --jobs or --ray it must be a folder; "
                 f"try --{option} {path.with_suffix('')}, or --{option} '{path.with_suffix('')}/{SLOT}{path.suffix}'"
             )
         return Tree(option, real(path), SLOT if option == "out" else SLOT + FORMATS[format].suffixes[0])

@@ -29,7 +29,8 @@ def place(text: str) -> Path:
         found: Path = UPath(text)
         found.fs  # type: ignore[attr-defined]  # noqa: B018, what the storage needs is imported now
     except ImportError as error:
-        raise SourceError(f"{text} cannot be used: {error}; install what is missing with pip") from error
+        scheme = text.partition("://")[0].lower().replace("https", "http")
+        raise SourceError(f'{text} cannot be used: {error}; pip install "fsspec[{scheme}]"') from error
     except ValueError as error:
         raise SourceError(f"{text} cannot be used: {error}") from error
     return found

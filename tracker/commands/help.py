@@ -4,8 +4,11 @@ Typer calls such headings panels and lets Rich draw them as boxes; plain text ap
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tracker.options import BATCH, INPUT, LIVE, LOOKS, MACHINE, OUTPUT, TRACKING
@@ -31,6 +34,11 @@ SELF_EVIDENT = re.compile(r"  \[[\d.<=]*x[<>=]+[\d.]+\]|; [\d.<=]*x[<>=]+[\d.]+(
 class PlainCommand(TyperCommand):
     """A command whose --help puts each option under its `rich_help_panel`."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        with _plain_words():
+            return super().parse_args(ctx, args)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the panels."""
         _write_panels(self, ctx, formatter)
@@ -39,10 +47,25 @@ class PlainCommand(TyperCommand):
 class PlainGroup(TyperGroup):
     """The same for a program with commands, which come last."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words before the command."""
+        with _plain_words():
+            return super().parse_args(ctx, args)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the panels, then the commands."""
         _write_panels(self, ctx, formatter)
         self.format_commands(ctx, formatter)
+
+
+@contextmanager
+def _plain_words() -> Iterator[None]:
+    """Typer leaves values to pydantic, which begins some of its messages with its own words."""
+    try:
+        yield
+    except typer.BadParameter as error:
+        error.message = error.message.removeprefix("Value error, ")
+        raise
 
 
 def _write_panels(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +181,10 @@ def _refuse_clashing_outputs(options: Options) -> None:
         )
     if options.format is not None and options.format not in formats.values():
         raise typer.BadParameter(f"{options.format} applies to none of the --keypoints outputs", param_hint="--format")
-    if len({folded(path) for path in options.files}) < len(options.files):
-        raise typer.BadParameter("two outputs have the same name, to some file systems at least")
+    for one, other in combinations(options.files, 2):
+        if folded(one) == folded(other):
+            same = f"two outputs are {one}" if one == other else f"{one} and {other} are the same to some file systems"
+            raise typer.BadParameter(f"{same}; give each its own name")
     if not isinstance(options.source, Path) or options.source == STDIN:
         return
     sources = Sources([options.source])

@@ -4,11 +4,8 @@ The card travels with the weights and names files only by their names; this note
 """
 
 import json
-import shlex
-from itertools import pairwise
 from pathlib import Path
 
-from tracker.backends.weights import load
 from tracker.errors import DataError
 from tracker.support.atomic import write_whole
 
@@ -27,17 +24,16 @@ def found_places(weights: Path | None, data: Path | None, index: Path | None) ->
     The run's index also goes with its data when only that is given.  Raises DataError that says what to add.
     """
     noted = _noted(weights)
-    own = noted.get("data")
-    if data is None:
-        if own is None or not own.exists():
-            gone = f"its data was {own}, which is gone" if own else "it does not say where its data lies"
-            raise DataError(f"{weights or 'the weights that ship'}: {gone}; add {_wanted(weights)}")
-        data = own
-    if index is None and own is not None and data.resolve() == own:
+    found = data or noted.get("data")
+    if found is None:
+        raise DataError(f"{weights} does not say where its data lies; add --data PATH")
+    if index is None and found.resolve() == noted.get("data"):
         index = noted.get("index")
-        if index is not None and not index.exists():
-            raise DataError(f"{weights}: the index of its data was {index}, which is gone; add --index {index.name}")
-    return data, index
+    gone = [path for path in noted.values() if path in (found, index) and not path.exists()]
+    if gone:
+        words = " ".join(f"--{name} .../{path.name}" for name, path in noted.items())
+        raise DataError(f"{weights}: {gone[0]}, which its training read, is gone; add {words}")
+    return found, index
 
 
 def _noted(weights: Path | None) -> dict[str, Path]:
@@ -50,10 +46,3 @@ def _noted(weights: Path | None) -> dict[str, Path]:
         return {name: Path(place) for name, place in places.items() if place is not None}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
-
-
-def _wanted(weights: Path | None) -> str:
-    """The options of the card's command that name the data; what else it says is not needed to judge."""
-    words = shlex.split(str(load(weights).noted("training").get("command", "")))
-    named = {word: value for word, value in pairwise(words) if word in ("--data", "--index")}
-    return " ".join(f"{word} .../{value}" for word, value in named.items()) or "--data PATH"

@@ -8,7 +8,6 @@ refers to nothing on the network.  Charts are SVG and follow the browser's light
 import base64
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from html import escape
@@ -95,10 +94,8 @@ def _page(weights: Weights, faces: Faces, judged: Judged) -> str:
         learning=_learning(weights.path.with_name(HISTORY)),
         errors=charts.keypoint_errors(report),
         published=charts.published_scores(report),
-        sampling=_sampling(report),
         shares=charts.shares_within_sigma(report),
         reliability=charts.reliability_curves(judged.predicted, held.points, judged.sigma, held.scheme),
-        worst_summary=_worst_summary(judged, worst),
         worst="\n".join(_worst_face(judged, i) for i in worst),
         augmentation="the settings of this run" if known else "today's default settings (the card names others)",
         augmented="\n".join(_augmented_faces(faces, settings)),
@@ -142,46 +139,6 @@ def _learning(path: Path) -> str:
         return "<p>There is no history.jsonl beside these weights.</p>"
     lines = path.read_text(encoding="ascii").splitlines()
     return charts.learning_curves([json.loads(line) for line in lines if line.endswith("}")])  # a full disk cuts lines
-
-
-def _sampling(report: metrics.Report) -> str:
-    """How far pure chance moves a share: the standard error of the smaller one, coordinates taken as independent."""
-    normal = metrics.NORMAL[0]
-    errors = {
-        scheme: np.sqrt(normal * (1 - normal) / (2 * count))
-        for scheme, count in report.faces_by_scheme.items()
-        if count
-    }
-    listed = ", ".join(f"{error:.1%} in scheme {scheme}" for scheme, error in errors.items())
-    return f"Pure chance moves a keypoint's share within one sigma by {listed} (standard error)."
-
-
-def _worst_summary(judged: Judged, worst: NDArray[np.intp]) -> str:
-    """What the worst faces have in common, in one paragraph."""
-    squares = np.nansum(np.square(judged.distance_px), axis=1)
-    schemes = Counter(f"scheme {SCHEMES[s]}" for s in judged.faces.scheme[worst])
-    farthest = Counter(KEYPOINTS[i].replace("_", " ") for i in np.nanargmax(judged.distance_px[worst], axis=1))
-    sigma = _relative_sigma(judged)[worst]
-    return (
-        f"These {len(worst)} of {len(squares)} faces carry {squares[worst].sum() / squares.sum():.0%} of all squared "
-        f"error; they are of {_counted(schemes)}. Farthest off: {_counted(farthest)}. Their sigma is "
-        f"{np.median(sigma):.2f} times what is usual for their keypoints."
-    )
-
-
-def _counted(names: Counter[str]) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in names.most_common(4))
-
-
-def _relative_sigma(judged: Judged) -> NDArray[np.floating]:
-    """(N,) sigma of each face over what is usual for its keypoints in its scheme."""
-    relative = np.full_like(judged.sigma, np.nan)
-    for scheme in np.unique(judged.faces.scheme):
-        rows = judged.faces.scheme == scheme
-        columns = np.isfinite(judged.sigma[rows]).all(0)
-        block = np.ix_(rows, columns)
-        relative[block] = judged.sigma[block] / np.median(judged.sigma[block], axis=0)
-    return np.nanmean(relative, axis=1)
 
 
 def _worst_face(judged: Judged, i: int) -> str:
