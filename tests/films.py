@@ -1,7 +1,9 @@
 """Films whose picture and sound tell which moment they are, for tests of times and sync."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,28 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.sinks.film import open_video
+from tracker.sources.film import open_film
+from tracker.types import Frame, Tracked
+
 RATE = 20
 SOUND_HZ = 48_000
 WRAP_S = 2**33 / 90_000
+
+
+def nobody(frame: Frame) -> Tracked:
+    """A result without a face."""
+    return Tracked(frame, (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
+
+
+def written(source: Path, target: Path, *, frames: int | None = None, **how: Any) -> list[float]:
+    """Write a film, unchanged, as a run would, at most its first `frames`; `how` is for the sink.  The times, s."""
+    times = []
+    with open_film(source) as film, closing(open_video(target, film.info, **{"overwrite": False} | how)) as sink:
+        for frame in islice(film, frames):
+            times.append(frame.timestamp)
+            sink.write(nobody(frame))
+    return times
 
 
 def noise(seed: int, seconds: float) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import programs
 import pytest
-from programs import FKP_TRACK, wait_until
+from programs import FKP_TRACK, no_file_longer_than, wait_until
 
 from tracker.app.progress import Tally
 from tracker.app.run import run
@@ -401,19 +401,6 @@ def alive_in_session(session: int) -> list[int]:
             state, _, _, of = status.read_text().rpartition(")")[2].split()[:4]
             alive += [int(status.parent.name)] if of == str(session) and state != "Z" else []
     return alive
-
-
-@contextmanager
-def no_file_longer_than(size: int) -> Iterator[None]:
-    """As on a disk that fills up, the last write that fits takes what there is room for."""
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @posix

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from films import nobody
 
 from tracker.drawing.draw import DARK, PALETTE, draw, overlay_text
 from tracker.drawing.styles import STYLES
@@ -41,8 +42,7 @@ def test_the_frame_itself_stays_untouched(portrait):
 
 
 def test_without_faces_the_picture_is_an_equal_copy(portrait):
-    nobody = Tracked(Frame(portrait, 0, 0.0), (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
-    drawn = draw(nobody)
+    drawn = draw(nobody(Frame(portrait, 0, 0.0)))
     assert (drawn == portrait).all()
     assert not np.shares_memory(drawn, portrait)
 

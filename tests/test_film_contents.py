@@ -7,14 +7,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import encoded, heard_at, noise, samples_of
+from films import encoded, heard_at, nobody, noise, samples_of, written
 from programs import wait_until
 
 from tracker.sinks.film import open_video
 from tracker.sources.film import open_film
-from tracker.types import Frame, Tracked
+from tracker.types import Frame
 
-NOBODY = ((), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
 WHERE = "+52.5200+013.4050/"
 
 
@@ -54,12 +53,7 @@ def interview(tmp_path: Path) -> Path:
 
 
 def run(source: Path, target: Path, *, anonymous: bool = False) -> Path:
-    with (
-        open_film(source) as film,
-        closing(open_video(target, film.info, overwrite=False, anonymous=anonymous)) as sink,
-    ):
-        for frame in film:
-            sink.write(Tracked(frame, *NOBODY))
+    written(source, target, anonymous=anonymous)
     return target
 
 
@@ -143,7 +137,7 @@ def test_a_film_with_chapters_plays_while_it_is_written(tmp_path: Path, intervie
         frames = list(film)
     with closing(open_video(tmp_path / f"out{suffix}", film.info, overwrite=False)) as sink:
         for index in range(120):
-            sink.write(Tracked(Frame(frames[index % 40].image, index, index / 20), *NOBODY))
+            sink.write(nobody(Frame(frames[index % 40].image, index, index / 20)))
         wait_until(lambda: sum(path.stat().st_size for path in tmp_path.glob("out.partial-*")) > 10_000, minutes=1)
         (partial,) = tmp_path.glob("out.partial-*")
         left = tmp_path / f"left{suffix}"

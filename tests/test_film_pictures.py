@@ -2,7 +2,6 @@
 
 import gc
 import json
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,20 +9,16 @@ import av
 import cv2
 import numpy as np
 import pytest
-from films import joined, pictures, write_part
+from films import joined, pictures, write_part, written
 from numpy.typing import NDArray
 from programs import fkp_track
 
 from tracker.errors import SourceError
-from tracker.sinks.film import open_video
 from tracker.sources.film import open_film
 from tracker.sources.fit import fitted
-from tracker.types import Frame, Tracked
+from tracker.types import Frame
 
 Image = NDArray[np.uint8]
-NOBODY = ((), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
-
-
 NO_B = {"bf": "0"}
 
 
@@ -156,10 +151,9 @@ def two_pictures(tmp_path: Path) -> Path:
 def test_of_several_pictures_the_main_one_is_tracked_and_described(
     tmp_path: Path, two_pictures: Path, caplog: pytest.LogCaptureFixture
 ):
-    with open_film(two_pictures) as film, closing(open_video(tmp_path / "out.mp4", film.info, overwrite=False)) as sink:
+    with open_film(two_pictures) as film:
         assert (film.info.width, film.info.sample_aspect, film.info.stream) == (160, Fraction(4, 3), 0)
-        for frame in film:
-            sink.write(Tracked(frame, *NOBODY))
+    written(two_pictures, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as film:
         assert film.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
     assert {shade for _, shade in pictures(tmp_path / "out.mp4")} <= set(range(55, 66))

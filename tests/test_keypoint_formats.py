@@ -110,7 +110,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly_and_other_outputs_are_finishe
         (["--keypoints", "a.jsonl", "--format", "openface"], "openface applies to none of the --keypoints outputs"),
         (["--format", "csv"], "csv applies to none of the --keypoints outputs"),
         (["--keypoints", "-", "--format", "xml"], "'xml'"),
-        (["--keypoints", "-", "--keypoints", "-"], "same name"),
+        (["--keypoints", "-", "--keypoints", "-"], "two outputs are -"),
     ],
 )
 def test_a_format_that_cannot_be_is_a_usage_error(pictures, tmp_path, args, says):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from programs import no_file_longer_than
 from test_keypoints_record import HEADER, tracked, write_all
 
 from tracker.errors import SinkError
@@ -73,15 +74,9 @@ def test_a_killed_run_leaves_nothing_under_the_name(tmp_path):
 
 
 def test_a_full_disk_is_one_message_and_nothing_under_the_name(tmp_path, monkeypatch):
-    resource = pytest.importorskip("resource")
     monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 50)
     sink = open_parquet(tmp_path / "x.parquet", HEADER, overwrite=False)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(SinkError, match=r"cannot write .*x\.parquet: "):
-            write_all(sink, [tracked(index, 1) for index in range(500)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_longer_than(20_000), pytest.raises(SinkError, match=r"cannot write .*x\.parquet: "):
+        write_all(sink, [tracked(index, 1) for index in range(500)])
     sink.close()
     assert not (tmp_path / "x.parquet").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import no_file_longer_than
 
 from tracker.errors import SinkError
 from tracker.sinks.keypoints.csv import open_csv
@@ -197,15 +198,10 @@ def test_a_killed_run_leaves_whole_lines(tmp_path):
 
 
 def test_a_full_disk_is_one_message_and_keeps_the_whole_lines(tmp_path):
-    resource = pytest.importorskip("resource")
     sink = open_jsonl(tmp_path / "x.jsonl", HEADER, overwrite=False)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(SinkError, match=r"cannot write .*x\.jsonl: .*; everything written before is in .*partial"):
-            write_all(sink, [tracked(index, 1) for index in range(100)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = r"cannot write .*x\.jsonl: .*; everything written before is in .*partial"
+    with no_file_longer_than(20_000), pytest.raises(SinkError, match=told):
+        write_all(sink, [tracked(index, 1) for index in range(100)])
     sink.close()
     (left,) = tmp_path.iterdir()
     assert len([json.loads(line) for line in left.read_text().splitlines()]) > 10

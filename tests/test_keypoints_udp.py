@@ -4,15 +4,14 @@ import json
 import logging
 import socket
 
-import numpy as np
 import pytest
+from test_keypoints_record import tracked
 
 from tracker.errors import SinkError
 from tracker.sinks.keypoints.datagrams import LARGEST_BYTES, open_datagrams
 from tracker.sinks.keypoints.record import record_of
 from tracker.sinks.keypoints.udp import open_udp
 from tracker.support.address import Address
-from tracker.types import Box, Face, Frame, Region, Tracked
 
 
 @pytest.fixture
@@ -26,16 +25,6 @@ def receiver():
 
 def address_of(sock):
     return Address(*sock.getsockname()[:2])
-
-
-def tracked(index, faces):
-    random = np.random.default_rng(index)
-    return Tracked(
-        Frame(np.zeros((480, 640, 3), np.uint8), index, index / 30),
-        tuple(Face(each, Region(1, 2, 3, 0), Box(10, 20, 110, 140), 0.9) for each in range(faces)),
-        random.uniform(0, 480, (faces, 15, 2)).astype(np.float32),
-        random.uniform(0.5, 3, (faces, 15)).astype(np.float32),
-    )
 
 
 def send(address, *results):

@@ -4,10 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from films import nobody
 
 from tracker.errors import SinkError
 from tracker.sinks.contract import Quit, annotated, through
-from tracker.types import Frame, Tracked
+from tracker.types import Frame
 
 
 class Kept:
@@ -28,9 +29,8 @@ class Kept:
             raise self._close_error
 
 
-def nobody(level=0):
-    image = np.full((8, 8, 3), level, np.uint8)
-    return Tracked(Frame(image, 3, 0.1, "a.png"), (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
+def empty():
+    return nobody(Frame(np.zeros((8, 8, 3), np.uint8), 3, 0.1, "a.png"))
 
 
 def test_every_sink_gets_the_same_drawing_made_once():
@@ -41,7 +41,7 @@ def test_every_sink_gets_the_same_drawing_made_once():
         return drawings[-1]
 
     first, second = Kept(), Kept()
-    tracked = nobody()
+    tracked = empty()
     through(partial(annotated, draw), [first, second]).write(tracked)
     assert len(drawings) == 1
     assert first.written[0].frame.image is second.written[0].frame.image is drawings[0]
@@ -54,7 +54,7 @@ def test_every_sink_gets_the_same_drawing_made_once():
 def test_a_viewer_who_quits_does_not_keep_the_frame_from_the_film_before():
     film, window = Kept(), Kept(write_error=Quit())
     with pytest.raises(Quit):
-        through(lambda tracked: tracked, [film, window]).write(nobody())
+        through(lambda tracked: tracked, [film, window]).write(empty())
     assert len(film.written) == 1
 
 

@@ -13,20 +13,21 @@ import av
 import cv2
 import numpy as np
 import pytest
-from programs import wait_until
+from films import nobody, written
+from programs import no_file_longer_than, wait_until
 
 from tracker.errors import SinkError
 from tracker.sinks import film as film_module
 from tracker.sinks.film import open_video
 from tracker.sources.contract import SourceInfo
 from tracker.sources.film import open_film
-from tracker.types import Frame, Tracked
+from tracker.types import Frame
 
 SIZE = (160, 120)
 
 
 def tracked(image, index, timestamp):
-    return Tracked(Frame(image, index, timestamp), (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
+    return nobody(Frame(image, index, timestamp))
 
 
 def moving_square(count, size=SIZE):
@@ -45,14 +46,8 @@ def camera(size=SIZE):
 
 
 def convert(source, target, *, overwrite=False, frames=None):
-    """Write the first `frames` of a film, unchanged, as a run would."""
-    with open_film(source) as film:
-        sink = open_video(target, film.info, overwrite=overwrite)
-        for frame in film:
-            if frame.index == frames:
-                break
-            sink.write(Tracked(frame, (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32)))
-        sink.close()
+    """The `target` of `written`."""
+    written(source, target, frames=frames, overwrite=overwrite)
     return target
 
 
@@ -462,7 +457,6 @@ def test_a_sound_that_begins_late_has_every_packet_at_its_time(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_full_disk_is_one_message_and_keeps_what_plays(tmp_path, suffix):
-    resource = pytest.importorskip("resource")
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
 
     def fill(sink):
@@ -470,17 +464,12 @@ def test_a_full_disk_is_one_message_and_keeps_what_plays(tmp_path, suffix):
             sink.write(tracked(np.roll(noise, index, axis=1), index, index / 30))
 
     sink = open_video(tmp_path / f"out{suffix}", camera(), overwrite=False)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, limits[1]))
-    try:
-        with pytest.raises(
-            SinkError, match=r"cannot write .*out.*: .*; what was written until then is kept as .*partial"
-        ):
+    told = r"cannot write .*out.*: .*; what was written until then is kept as .*partial"
+    with no_file_longer_than(1_500_000):
+        with pytest.raises(SinkError, match=told):
             fill(sink)
         sink.close()  # has been told
         sink.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     (left,) = tmp_path.iterdir()
     with open_film(left) as film:
         assert len(list(film)) > 30

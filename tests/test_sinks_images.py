@@ -3,11 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+from films import nobody
 
 from tracker.errors import SinkError
 from tracker.sinks.images import open_images
 from tracker.sources.contract import SourceInfo
-from tracker.types import Frame, Tracked
+from tracker.types import Frame
 
 
 def info_of(path):
@@ -15,7 +16,7 @@ def info_of(path):
 
 
 def result(image, name):
-    return Tracked(Frame(image, 0, 0.0, name), (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
+    return nobody(Frame(image, 0, 0.0, name))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from films import nobody
 
 from tracker.app.outputs import open_sinks
 from tracker.options import Options
@@ -11,7 +12,7 @@ from tracker.sinks.keypoints.record import Header
 from tracker.sinks.playback import Pace, Paced
 from tracker.sources.contract import Kind, SourceInfo
 from tracker.support.address import Address
-from tracker.types import Frame, Tracked
+from tracker.types import Frame
 
 
 def test_films_run_at_their_own_speed():
@@ -48,9 +49,7 @@ def test_what_others_watch_is_held_to_its_own_speed_unless_it_has_one(kind: Kind
 
 def test_a_film_takes_at_least_as_long_as_it_lasts():
     sink = Paced()
-    nobody = np.zeros((0, 15, 2), np.float32)
     began = time.perf_counter()
     for index, timestamp in enumerate([10.0, 10.1, 10.2]):
-        frame = Frame(np.zeros((2, 2, 3), np.uint8), index, timestamp)
-        sink.write(Tracked(frame, (), nobody, nobody[..., 0]))
+        sink.write(nobody(Frame(np.zeros((2, 2, 3), np.uint8), index, timestamp)))
     assert time.perf_counter() - began >= 0.2

@@ -4,10 +4,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from films import nobody
 
 from tracker.errors import SinkError
 from tracker.sources.contract import SourceInfo
-from tracker.types import Frame, Tracked
+from tracker.types import Frame
 
 pytest.importorskip("pyvirtualcam", reason="needs the extra virtual-camera")
 
@@ -69,8 +70,7 @@ def info(**changed):
 
 
 def tracked(width=64, height=48):
-    nobody = np.zeros((0, 15, 2), np.float32)
-    return Tracked(Frame(np.full((height, width, 3), BLUE, np.uint8), 0, 0.0), (), nobody, nobody[..., 0])
+    return nobody(Frame(np.full((height, width, 3), BLUE, np.uint8), 0, 0.0))
 
 
 def test_the_camera_shows_the_picture_in_its_colours_size_and_rate(device, caplog):

@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from films import nobody
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
@@ -25,7 +26,7 @@ from tracker.sources.images import open_images
 from tracker.sources.listing import _modes_of, find_cameras, modes
 from tracker.sources.registry import mirrored, open_source
 from tracker.support.threads import Background
-from tracker.types import Frame, Tracked
+from tracker.types import Frame
 
 Image = NDArray[np.uint8]
 MakeFilm = Callable[..., Path]
@@ -728,7 +729,7 @@ def test_the_colour_profile_of_a_picture_arrives_and_its_place_does_not(
         (frame,) = source
         assert frame.profile == profile
         sink = write_images(tmp_path / f"out{suffix}", source.info, overwrite=False)
-        sink.write(Tracked(frame, (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32)))
+        sink.write(nobody(frame))
     with Pillow.open(tmp_path / f"out{suffix}") as written:
         assert written.info["icc_profile"] == profile
         assert not written.getexif()

@@ -8,6 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from films import nobody
 from numpy.typing import NDArray
 
 from tracker import track_video
@@ -89,7 +90,7 @@ def test_what_people_watch_has_square_pixels(tmp_path: Path, portrait: Image):
     info = SourceInfo("film", "a.mp4", 256, 512, Fraction(20), 1, sample_aspect=Fraction(2))
     header = Header("a.mp4", 256, 512, "", "", "", 65.0, sample_aspect=2.0)
     frame = Frame(np.ascontiguousarray(portrait[:, ::2]), 0, 0.0, aspect=2.0)
-    result = Tracked(frame, (), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
+    result = nobody(frame)
     written = []
 
     class Watched:

@@ -16,6 +16,7 @@ from programs import BENCH, run_code
 from tracker.backends.choice import open_backend
 from tracker.backends.weights import load
 from tracker.bench.steadiness import (
+    TRADE_OFF,
     VARIANTS,
     Follow,
     Recording,
@@ -51,7 +52,7 @@ Error = Callable[[int], "NDArray[np.floating] | float"]
 """Frame index -> what is added to every keypoint, interocular distances of the portrait."""
 
 
-def camera(motion: Motion, seconds: float = 10.0) -> SyntheticCamera:
+def camera(motion: Motion, seconds: float = 5.0) -> SyntheticCamera:
     """Small pictures: nobody looks at them here."""
     return SyntheticCamera(astronaut(), motion, seconds=seconds, width=80, height=60, iod=8.0)
 
@@ -163,7 +164,7 @@ def test_turning_and_coming_near_can_overshoot_too(true: Pose, seen: Pose) -> No
     def swinging(peak: Pose) -> Motion:
         return lambda t: Pose(scale=peak.scale ** np.sin(2 * t), roll=peak.roll * np.sin(2 * t))
 
-    result = judged(camera(swinging(true)), sees(camera(swinging(seen))))
+    result = judged(camera(swinging(true), 10.0), sees(camera(swinging(seen), 10.0)))
     assert result.overshoot_pct == pytest.approx(5, abs=0.5)
 
 
@@ -175,7 +176,7 @@ def test_lost_frames_are_counted_and_the_rest_is_measured() -> None:
         return (see(each.frame) if each.frame.index % 50 == 7 else each for each in watching(frames))
 
     result = judged(moving, blinking)
-    assert result.lost_frames == 6
+    assert result.lost_frames == 3
     assert result.lag_ms == pytest.approx(40, abs=0.1)
     assert result.jitter_pct_iod is not None
 
@@ -225,6 +226,7 @@ def recordings(follow: Follow) -> dict[str, Recording]:
     """Every path, as long as smoothing and jitter need, without the blur, which takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tracker.bench.steadiness.SHUTTER", 0.0)
+        patch.setattr("tracker.bench.steadiness.LOOKS", 5)
         return dict(record_paths(follow, astronaut(), frames=24))
 
 
@@ -232,6 +234,7 @@ def recordings(follow: Follow) -> dict[str, Recording]:
 def report(recordings: dict[str, Recording], follow: Follow) -> Report:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tracker.bench.steadiness.record_paths", lambda *asked: recordings.items())
+        patch.setattr("tracker.bench.steadiness.TRADE_OFF", (TRADE_OFF[0], TRADE_OFF[-1]))
         return measure(follow, astronaut(), frames=24)
 
 
@@ -299,7 +302,7 @@ def test_a_still_film_is_steadier_smoothed(follow: Follow) -> None:
     assert 0 < measured["live"] < measured["raw"]
 
 
-QUICKLY = "from tracker.bench import steadiness; steadiness.SHUTTER = 0.0; steadiness.LOOKS = 3"
+QUICKLY = "from tracker.bench import steadiness as it; it.SHUTTER, it.LOOKS, it.TRADE_OFF = 0.0, 3, it.TRADE_OFF[:1]"
 bench = partial(run_code, f"{QUICKLY}; {BENCH}", "fkp-bench", "--steadiness")
 
 

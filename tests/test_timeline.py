@@ -1,6 +1,5 @@
 """One clock for picture and sound: joined, interrupted and wrapped clocks, B-frames without times, late starts."""
 
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -8,14 +7,11 @@ from typing import NamedTuple
 import av
 import numpy as np
 import pytest
-from films import RATE, WRAP_S, appended, heard_at, joined, noise, pictures, remuxed, samples_of, write_part
+from films import RATE, WRAP_S, appended, heard_at, joined, noise, pictures, remuxed, samples_of, write_part, written
 
-from tracker.sinks.film import open_video
-from tracker.sources.film import Rising, open_film
+from tracker.sources.film import Rising
 from tracker.sources.timeline import Timeline
-from tracker.types import Tracked
 
-NOBODY = ((), np.zeros((0, 15, 2), np.float32), np.zeros((0, 15), np.float32))
 DARK, BRIGHT = 60, 180
 
 
@@ -32,12 +28,7 @@ class Told(NamedTuple):
 
 
 def run(source: Path, target: Path) -> Told:
-    times = []
-    with open_film(source) as film, closing(open_video(target, film.info, overwrite=False)) as sink:
-        for frame in film:
-            times.append(frame.timestamp)
-            sink.write(Tracked(frame, *NOBODY))
-    return Told(times, target)
+    return Told(written(source, target), target)
 
 
 def out_of_step(told: Told, part: int, gray: int) -> float:
