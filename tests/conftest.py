@@ -7,7 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,6 +95,27 @@ def dead() -> int:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a module's inputs lie."""
     return tmp_path_factory.mktemp("inputs")
+
+
+def drifting(frames: int) -> Iterator[Image]:
+    """The portrait at half size, 256x256 BGR, moving 1 px to the right every 10 frames."""
+    import cv2
+    from skimage.data import astronaut
+
+    small = cv2.resize(astronaut()[..., ::-1], (256, 256), interpolation=cv2.INTER_AREA)
+    return (np.roll(small, index // 10, axis=1) for index in range(frames))
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of a face that drifts, 25 frames with sound."""
+    return write_film(tmp_path_factory.mktemp("films") / "face.mp4", drifting(25), rate=25, audio=True)
+
+
+@pytest.fixture(scope="session")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of 1500 such frames, which takes seconds to track."""
+    return write_film(tmp_path_factory.mktemp("films") / "long.mp4", drifting(1500), rate=25, audio=True)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,32 +33,8 @@ from tracker.batch.work import STAGING, Outcome, facts_of, perform
 from tracker.errors import SinkError
 from tracker.options import Options
 
-FRAMES = 10
-LONG_FRAMES = 1500
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("inputs")
-
-
-@pytest.fixture
-def film(inputs: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
-    """A face for ten frames; written once."""
-    path = inputs / "short.mp4"
-    return path if path.exists() else make_film(path, faces(portrait, FRAMES))
-
-
-@pytest.fixture
-def long_film(inputs: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
-    """A film that takes seconds to track; written once."""
-    path = inputs / "long.mp4"
-    return path if path.exists() else make_film(path, faces(portrait, LONG_FRAMES))
-
-
-def faces(portrait: np.ndarray, frames: int) -> Iterator[np.ndarray]:
-    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
-    return (np.roll(small, index // 10, axis=1) for index in range(frames))
+FRAMES = 25
+"""Of `film`."""
 
 
 def lay(folder: Path, film: Path, *names: str) -> None:
@@ -331,7 +307,7 @@ def test_urls_and_clusters_name_the_extra_that_they_need(
 def test_one_film_into_a_folder_is_a_batch_of_one(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--keypoints", "points", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert tree(tmp_path / "points") == [NAME, "short.jsonl"]
+    assert tree(tmp_path / "points") == [NAME, "face.jsonl"]
     assert "tracker.app.run: " not in done.stderr
 
 
@@ -339,7 +315,7 @@ def test_one_film_into_a_folder_is_a_batch_of_one(film: Path, tmp_path: Path) ->
 def test_who_asks_for_more_hears_what_each_process_does(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--keypoints", "points", "--verbose", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "short.mp4: tracker.app.run: backend onnxruntime" in done.stderr
+    assert "face.mp4: tracker.app.run: backend onnxruntime" in done.stderr
 
 
 @pytest.mark.slow

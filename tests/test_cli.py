@@ -36,26 +36,6 @@ EYES_PX = {"left_eye_center": (123, 52), "right_eye_center": (101, 50)}
 """In the first frame of `film`."""
 
 
-@pytest.fixture
-def film(folder: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
-    """A second of a face that drifts, 256x256, with sound; written once."""
-    path = folder / "face.mp4"
-    return path if path.exists() else make_film(path, drifting(portrait, SECONDS * RATE), rate=RATE, audio=True)
-
-
-@pytest.fixture
-def long_film(folder: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
-    """A film that takes seconds to track; written once."""
-    path = folder / "long.mp4"
-    return path if path.exists() else make_film(path, drifting(portrait, LONG_FRAMES), rate=RATE, audio=True)
-
-
-def drifting(portrait: np.ndarray, frames: int) -> Iterator[np.ndarray]:
-    """The portrait at half size, 256x256 BGR, moving 1 px to the right every 10 frames."""
-    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
-    return (np.roll(small, index // 10, axis=1) for index in range(frames))
-
-
 def records(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 

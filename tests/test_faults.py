@@ -45,24 +45,10 @@ from train.data.kaggle import read_training
 Image = NDArray[np.uint8]
 MakeFilm = Callable[..., Path]
 
-RATE, FRAMES = 25, 40
+RATE, FRAMES = 25, 25
+"""Of `film`."""
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this module's film lies."""
-    return tmp_path_factory.mktemp("inputs")
-
-
-@pytest.fixture
-def film(folder: Path, portrait: Image, make_film: MakeFilm) -> Path:
-    """A face that drifts, 256x256, with sound; written once."""
-    path = folder / "face.mp4"
-    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
-    moving = (np.roll(small, index // 10, axis=1) for index in range(FRAMES))
-    return path if path.exists() else make_film(path, moving, rate=RATE, audio=True)
 
 
 fkp_track = partial(programs.fkp_track, timeout=None)
