@@ -12,6 +12,7 @@ import pytest
 
 from tracker import track_video
 from tracker.core.association import EachAlone, Identity
+from tracker.core.known import TURNS_OVER_S
 from tracker.core.schedule import Schedule, schedule_of
 from tracker.geometry import MEAN_SHAPE, frame_from_unit
 from tracker.types import CLOSE, Box, Detection, Face, Frame, Look, Points, Region, Seen, Settled
@@ -255,7 +256,22 @@ def test_a_followed_face_that_becomes_unsure_calls_the_detector() -> None:
     scene, detector = watched(HERE, every=10)
     for sigma_px in (1.0, 1.0, 1.0, 1.4, 1.0, 1.0, 4.8, 1.0):
         scene(None, [HERE], sigma_px=sigma_px)
-    assert detector.looks == [0, 4, 6, 6]  # the last one for who may be turned
+    assert detector.looks == [0, 4, 6]
+
+
+def test_other_rolls_are_searched_only_if_a_doubt_lasts() -> None:
+    """Whoever was seen well a moment ago is hidden; somebody new may be turned."""
+    scene = Scene()
+    assert not any(asks(scene, 1.0) for _ in range(RATE))
+    asked = [asks(scene, 5.0) for _ in range(RATE)]
+    assert asked.index(True) == pytest.approx(TURNS_OVER_S * RATE, abs=1)
+    assert all(asked[asked.index(True) :])
+    assert asks(Scene(), 5.0)
+
+
+def asks(scene: Scene, sigma_px: float) -> bool:
+    scene([seen(HERE)], [HERE], sigma_px=sigma_px)
+    return scene.needs_closer_look
 
 
 def test_the_detector_may_glance_unless_somebody_is_doubtful_or_lost() -> None:

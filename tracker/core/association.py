@@ -202,7 +202,7 @@ class Identity:
                 shown.append((known.id, chosen[id(known)]))
             elif _may_be_face(known, self._least_score, shape):
                 suspected.append(known.as_detection())
-            may_be_turned = may_be_turned or self._may_be_turned(known)
+            may_be_turned = may_be_turned or (known.refused < REFUSED_OFTEN and known.may_be_turned(now))
         shown.sort()
         if shown != [(face.id, row) for row, face in enumerate(faces)]:
             rows = [row for _, row in shown]
@@ -217,10 +217,6 @@ class Identity:
         else:
             needed = known.missed_at is not None or not known.shown
         return needed and known.refused < REFUSED_OFTEN and self._is_visible(known)
-
-    def _may_be_turned(self, known: Known) -> bool:
-        """Whether a close look may have mistaken a rolled face for an upright one."""
-        return known.is_doubtful and not known.followed and known.refused < REFUSED_OFTEN
 
     def _is_visible(self, known: Known) -> bool:
         """Whether a look at the whole picture can show it."""

@@ -31,6 +31,8 @@ DOUBTFUL = 0.035
 """Above this, other rolls and crops are tried for the face; this applies to one true face in twenty."""
 NEW_DOUBTFUL = 0.024
 """... and above which somebody new is: upright inventions on turned faces have as little as 0.027."""
+TURNS_OVER_S = 0.3
+"""Somebody who was seen well less than this ago is hidden by something rather than turned over."""
 SURE = 0.03
 """Up to this, a face is believed without the detector: it may lie, or be half hidden."""
 STILL_THERE = 0.045
@@ -152,6 +154,8 @@ class Known:
     """Mean sigma of its keypoints in the last frame, in sides of its region; infinite if they made no sense."""
     usual_sigma: float | None = None
     """The same while the detector sees it, averaged."""
+    clear_at: float = -math.inf
+    """Timestamp of the last frame in which it was not doubtful, s."""
     portraits: tuple[Picture, ...] = ()
     """How it looked not long ago, without anybody before it; the older one first."""
     portrayed_at: float = -math.inf
@@ -198,8 +202,9 @@ class Known:
     def return_to(self, detection: Detection, now: float) -> None:
         """It was lost and is back."""
         self.region, self.motion = detection.region, Motion(place_of(detection.region))
-        self.settled_at, self.fresh, self.tries = now, True, detection.alternatives
+        self.settled_at, self.fresh = now, True
         self.confirm(detection, now)
+        self.tries = detection.alternatives
 
     def crops(self) -> list[tuple[Region, bool]]:
         """The regions to look at in this frame, and whether only the detector gave them; the usual one first."""
@@ -229,9 +234,14 @@ class Known:
             self._settle(region, now)
         self.sigma = sigma_sides if sensible or (seen and math.isfinite(sigma_sides)) else math.inf
         self.fresh = False
+        self.clear_at = self.clear_at if self.is_doubtful else now
         if sensible and seen:
             self.usual_sigma = usual + SIGMA_SHARE * (sigma_sides - usual)
         return chosen
+
+    def may_be_turned(self, now: float) -> bool:
+        """Whether the detector may have mistaken a rolled face for an upright one: nobody turns over in a moment."""
+        return self.is_doubtful and not self.followed and now - self.clear_at >= TURNS_OVER_S
 
     def is_unsure(self) -> bool:
         """Whether it was followed without a detection and is less certain than usual."""
