@@ -587,8 +587,9 @@ def test_an_api_asked_for_by_name_is_the_only_one_tried():
 
 
 def test_a_number_that_no_camera_can_have_is_one_message():
-    with pytest.raises(SourceError, match="camera 99999999999 does not"):
-        open_camera(99999999999)
+    for number in (99999999999, -1):
+        with pytest.raises(SourceError, match=f"camera {number} does not"):
+            open_camera(number)
 
 
 def test_cameras_are_listed_with_their_sizes_largest_first_and_their_highest_rate():

@@ -172,6 +172,8 @@ def preferred_api() -> int:
 def _open_device(index: int, wish: Wish) -> Any:
     """The real camera with the requested settings."""
     capture = cv2.VideoCapture()
+    if index < 0:  # which crashes OpenCV
+        return capture
     with _silent_opencv(), contextlib.suppress(cv2.error):  # which a number beyond 32 bits is
         capture.open(index, preferred_api() if wish.api is None else APIS[wish.api])
         if not capture.isOpened() and wish.api is None:  # some cameras are known to one API only
