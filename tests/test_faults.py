@@ -406,6 +406,20 @@ run_program(app, "fkp-track")
 """
 
 
+STOPPED_BEFORE_THE_PROGRAM = """
+import signal
+from tracker.support import process
+
+process._watch_for_impatience = lambda name: signal.raise_signal(signal.SIGTERM)
+process.run_program(print, "fkp-track")
+"""
+
+
+def test_a_stop_before_the_program_begins_is_a_stop() -> None:
+    done = run_code(STOPPED_BEFORE_THE_PROGRAM, "fkp-track")
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+
+
 def test_a_stop_that_a_starting_module_calls_a_failure_is_a_stop() -> None:
     """Compiled modules wrap what is raised while they are imported: ONNX Runtime's does."""
     done = run_code(STOPPED_WHILE_STARTING, "fkp-track")

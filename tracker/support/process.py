@@ -57,14 +57,14 @@ def run_program(app: Callable[[], object], name: str, *, extra: str | None = Non
 
     `extra` is the optional part of the installation whose packages the program needs.
     """
-    for number in STOPS:
-        if number in STOPS[:2] or signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants no hangup
-            signal.signal(number, _stop)
-    _occupy_standard_streams()
-    _warn_of_little_memory(name)
-    _watch_for_impatience(name)
-    _outlive_the_console()
     try:
+        for number in STOPS:
+            if number in STOPS[:2] or signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants no hangup
+                signal.signal(number, _stop)
+        _occupy_standard_streams()
+        _warn_of_little_memory(name)
+        _watch_for_impatience(name)
+        _outlive_the_console()
         app()
     except PipeClosed as quiet:
         sys.exit(quiet.exit_code)
