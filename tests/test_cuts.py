@@ -105,3 +105,19 @@ def test_a_flash_a_fade_and_noise_in_the_dark_are_no_cuts() -> None:
 
 def test_a_picture_of_another_size_begins_no_shot() -> None:
     assert cuts_in([scene(1), cv2.resize(scene(1), (320, 240))]) == []
+
+
+def test_only_a_change_as_large_as_another_face_is_a_jump() -> None:
+    """A still film has a little more noise every second, where its codec begins again."""
+    rng = np.random.default_rng(0)
+    quiet, noisy = (np.clip(scene(1) + rng.normal(0, sd, (480, 640, 3)), 0, 255).astype(np.uint8) for sd in (1, 3))
+    replaced = scene(1).copy()
+    replaced[100:180, 200:280] = scene(2)[100:180, 200:280]
+
+    def jumps(last: np.ndarray, smallest: float) -> bool:
+        cuts = Cuts()
+        for index, image in enumerate([scene(1), quiet, scene(1), last]):
+            cuts(Frame(image, index, index / 30), smallest)
+        return cuts.has_jumped
+
+    assert [jumps(noisy, 0.0), jumps(noisy, 80.0), jumps(replaced, 80.0)] == [True, False, True]

@@ -151,7 +151,8 @@ class Identity:
             in_doubt = in_doubt or self._needs_look(known)
             if known.shown:
                 turns.add(round(known.region.roll / QUARTER_TURN) % 4)
-        self._may_be_cut, self._last, self._places, self._returned = self._cuts(frame), None, [], []
+        smallest = min((known.region.side for known in self._known), default=0.0)
+        self._may_be_cut, self._last, self._places, self._returned = self._cuts(frame, smallest), None, [], []
         deceives = self._may_be_cut or self._cuts.has_jumped or (self._period_s >= SLOW_S and len(self._known) > 1)
         if last is not None and deceives and not np.may_share_memory(last.image, frame.image):
             first = last.timestamp == self._first_look_at  # its places are rough

@@ -24,9 +24,10 @@ ACROSS = 40
 CHANGE = 0.25
 """One minus the correlation, above which a frame may be the first of a new shot.  Of frames of 17 clips cut together
 at random 99.5 % exceed it; motion exceeds it if a head fills the picture, at 10 frames a second and fewer."""
-JUMP, JUMP_FADES = 1.4, 0.8
+JUMP, JUMP_FADES, OTHER_FACE = 1.4, 0.8, 0.8
 """A change this many times as large as those before is a jump: somebody else may be in the same place.  Large changes
-count for less with every frame.  Films of ordinary motion have one jump in thirty frames."""
+count for less with every frame.  Another face differs by two and more of the picture's contrasts at its points, so
+smaller changes than the third number are none.  Films of ordinary motion have one jump in thirty frames."""
 LITTLE = 0.5
 """A difference of this share of the contrast cannot change the correlation by more than `CHANGE`."""
 UNRELATED = 0.5
@@ -111,7 +112,7 @@ class Cuts:
         self.is_gradual = False
         """Whether the last cut was a dissolve or a wipe, so that the frame before it shows both shots."""
         self.has_jumped = False
-        """Whether much more has changed than between the frames before."""
+        """Whether so much more has changed than between the frames before that a face may be another one."""
         self._usual = 0.0
         """The largest change of late."""
         self._last: NDArray[np.uint8] | None = None
@@ -123,8 +124,11 @@ class Cuts:
         self._kept: deque[tuple[float, NDArray[np.uint8]]] = deque()
         """Timestamps and points of this shot, for `KEPT_S`."""
 
-    def __call__(self, frame: Frame) -> bool:
-        """Whether a new shot begins with this frame.  Neither the first frame nor one of another size begins one."""
+    def __call__(self, frame: Frame, smallest: float = 0.0) -> bool:
+        """Whether a new shot begins with this frame.  Neither the first frame nor one of another size begins one.
+
+        `smallest` is the side of the smallest face in it, frame px.
+        """
         self.thumbnail = Thumbnail.of(frame.image)
         now, last = self.thumbnail.points, self._last
         if last is None or last.shape != now.shape:
@@ -132,7 +136,8 @@ class Cuts:
             self._kept.clear()
             return False
         apart, self.is_gradual = cv2.norm(now, last), False
-        self.has_jumped = apart > JUMP * self._usual
+        another = OTHER_FACE * self._contrast * smallest / (self.thumbnail.step * math.sqrt(now.size))
+        self.has_jumped = apart > max(JUMP * self._usual, another)
         self._usual = max(apart, JUMP_FADES * self._usual)
         if apart <= LITTLE * self._contrast:
             self._last, self._contrast, self._flashes = now, self._contrast - apart, 0
