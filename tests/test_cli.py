@@ -57,6 +57,8 @@ def test_a_film_becomes_a_film_with_its_sound_and_a_line_of_keypoints_per_frame(
     done = fkp_track(film, "--out", "out.mp4", "--keypoints", "out.jsonl", "--keypoints", "out.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+    assert "backend onnxruntime" in done.stderr
+    assert re.search("25 frames, 1 face, .*out.jsonl", done.stderr.splitlines()[-1])
     assert frame_count(tmp_path / "out.mp4") == SECONDS * RATE
     assert length_s(tmp_path / "out.mp4", "video") == pytest.approx(length_s(film, "video"), abs=1 / RATE)
     assert length_s(tmp_path / "out.mp4", "audio") == pytest.approx(length_s(film, "audio"), abs=1 / RATE)
@@ -64,17 +66,11 @@ def test_a_film_becomes_a_film_with_its_sound_and_a_line_of_keypoints_per_frame(
     assert header["keypoints"] == list(KEYPOINTS)
     assert (header["width"], header["height"], header["weights_sha256"]) == (256, 256, load().sha256)
     assert [frame["frame"] for frame in frames] == list(range(SECONDS * RATE))
-    assert {face["id"] for frame in frames for face in frame["faces"]} == {0}
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + sum(len(frame["faces"]) for frame in frames)
-
-
-def test_the_keypoints_lie_on_the_face(film: Path, tmp_path: Path) -> None:
-    assert fkp_track(film, "--keypoints", "out.jsonl", "--no-smooth", cwd=tmp_path).returncode == 0
-    _, *frames = records(tmp_path / "out.jsonl")
-    first = next(frame for frame in frames if frame["faces"])
-    points = np.array(first["faces"][0]["points"])
+    assert [[face["id"] for face in frame["faces"]] for frame in frames] == [[0]] * (SECONDS * RATE)
+    points = np.array(frames[0]["faces"][0]["points"])
     for name, truth in EYES_PX.items():
         assert points[INDEX[name]] == pytest.approx(truth, abs=4), name
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + sum(len(frame["faces"]) for frame in frames)
 
 
 @pytest.mark.slow
@@ -151,13 +147,6 @@ def test_what_is_said_of_the_machine_reaches_the_runtime(portrait: np.ndarray, t
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
     assert fkp_track("--version", cwd=tmp_path).stdout == f"fkp {__version__}\n"
-
-
-@pytest.mark.slow
-def test_detecting_on_demand_loses_no_frame(film: Path, tmp_path: Path) -> None:
-    assert fkp_track(film, "--keypoints", "out.jsonl", "--detect-every", "auto", cwd=tmp_path).returncode == 0
-    _, *frames = records(tmp_path / "out.jsonl")
-    assert [len(frame["faces"]) for frame in frames] == [1] * (SECONDS * RATE)
 
 
 @pytest.mark.slow
@@ -246,14 +235,6 @@ def test_the_demo_without_a_display_writes_a_film_and_replaces_none(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_the_end_of_a_run_says_what_was_done_and_which_runtime_did_it(film: Path, tmp_path: Path) -> None:
-    done = fkp_track(film, "--keypoints", "out.jsonl", cwd=tmp_path)
-    assert "backend onnxruntime" in done.stderr
-    assert f"{SECONDS * RATE} frames, 1 face" in done.stderr.splitlines()[-1]
-    assert "out.jsonl" in done.stderr.splitlines()[-1]
-
-
-@pytest.mark.slow
 def test_auto_says_in_one_line_why_other_runtimes_were_not_used(film: Path, tmp_path: Path) -> None:
     plain, verbose = (fkp_track(film, "--no-show", *more, cwd=tmp_path).stderr for more in ((), ("-v",)))
     if "backend onnxruntime-cpu" in verbose:
@@ -275,6 +256,12 @@ def folder_without_pictures(here: Path) -> list[str]:
 def text_named_mp4(here: Path) -> list[str]:
     (here / "text.mp4").write_text("this is no film\n" * 100)
     return ["text.mp4", "--no-show"]
+
+
+def half_a_film(here: Path) -> list[str]:
+    whole = (here / "face.mp4").read_bytes()
+    (here / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    return ["half.mp4", "--out", "out.mp4"]
 
 
 def no_such_camera(_: Path) -> list[str]:
@@ -313,6 +300,7 @@ def weights_missing(_: Path) -> list[str]:
         (missing, 3, "missing.mp4"),
         (folder_without_pictures, 3, "empty"),
         (text_named_mp4, 3, "text.mp4"),
+        (half_a_film, 3, "half.mp4"),
         (no_such_camera, 3, "camera 97"),
         (weights_altered, 4, "sha256"),
         (weights_missing, 4, "nowhere.onnx"),
@@ -336,16 +324,6 @@ def test_a_failure_is_one_message_with_its_exit_code(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_film_cut_off_before_its_index_is_refused(film: Path, tmp_path: Path) -> None:
-    whole = film.read_bytes()
-    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
-    done = fkp_track("half.mp4", "--out", "out.mp4", cwd=tmp_path)
-    assert done.returncode == 3
-    (message,) = done.stderr.splitlines()
-    assert "half.mp4" in message
-    assert not (tmp_path / "out.mp4").exists()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.mp4", "out.jsonl", "out.csv"])
 def test_an_existing_output_is_untouched_unless_overwriting_is_asked_for(name: str, film: Path, tmp_path: Path) -> None:
@@ -360,18 +338,12 @@ def test_an_existing_output_is_untouched_unless_overwriting_is_asked_for(name: s
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_one_refused_output_leaves_nothing_of_the_others(film: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("refused", [("--out", "out.mp4"), ("--keypoints", "nowhere/out.csv")])
+def test_one_refused_output_leaves_nothing_of_the_others(refused: tuple[str, str], film: Path, tmp_path: Path) -> None:
     (tmp_path / "out.mp4").write_bytes(b"dear to me")
-    done = fkp_track(film, "--keypoints", "out.jsonl", "--out", "out.mp4", cwd=tmp_path)
+    done = fkp_track(film, "--keypoints", "out.jsonl", *refused, cwd=tmp_path)
     assert done.returncode == 6
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
-
-
-@pytest.mark.slow
-def test_one_refused_keypoint_file_leaves_nothing_of_the_others(film: Path, tmp_path: Path) -> None:
-    done = fkp_track(film, "--keypoints", "out.jsonl", "--keypoints", "nowhere/out.csv", cwd=tmp_path)
-    assert done.returncode == 6
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

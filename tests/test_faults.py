@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -24,6 +23,7 @@ import cv2
 import numpy as np
 import programs
 import pytest
+from films import write_part
 from numpy.typing import NDArray
 from programs import FKP_TRACK, TRACK, headless, run_code
 
@@ -31,7 +31,7 @@ from tracker import Tracker
 from tracker.app.progress import Tally
 from tracker.app.run import run
 from tracker.batch.plan import find
-from tracker.errors import DataError, SinkError, SourceError
+from tracker.errors import SinkError, SourceError
 from tracker.options import Options
 from tracker.sinks.contract import Writer
 from tracker.sources.contract import Kind
@@ -40,7 +40,6 @@ from tracker.support.atomic import open_partial
 from tracker.support.process import Stopped
 from tracker.support.same_file import Sources
 from tracker.types import Tracked
-from train.data.kaggle import read_training
 
 Image = NDArray[np.uint8]
 MakeFilm = Callable[..., Path]
@@ -173,31 +172,9 @@ def test_a_clock_that_goes_backwards_costs_smoothing_alone(portrait: Image) -> N
     assert np.ptp([result.keypoints for result in results], axis=0).max() < 1
 
 
-def test_a_film_whose_clock_goes_backwards_gets_rising_times(
-    portrait: Image, make_film: MakeFilm, tmp_path: Path
-) -> None:
-    small = cv2.resize(portrait, (64, 64), interpolation=cv2.INTER_AREA)
-    piece = make_film(tmp_path / "piece.ts", [small] * 30, rate=RATE).read_bytes()
-    (tmp_path / "twice.ts").write_bytes(piece * 2)
-    with open_film(tmp_path / "twice.ts") as film:
-        times = [frame.timestamp for frame in film]
-    assert len(times) > 50
-    assert np.all(np.diff(times) > 0)
-
-
 @pytest.mark.slow
-def test_sound_that_becomes_another_is_said_without_being_asked(film: Path, tmp_path: Path) -> None:
-    with av.open(str(film)) as source, av.open(str(tmp_path / "in.mkv"), "w") as container:
-        picture = container.add_stream_from_template(source.streams.video[0])
-        sound = container.add_stream("pcm_s16le", rate=44_100, layout="mono")
-        to_pcm = av.AudioResampler(format="s16", layout="mono", rate=44_100)
-        for packet in source.demux():
-            if packet.stream.type == "video" and packet.dts is not None:
-                packet.stream = picture
-                container.mux(packet)
-            elif packet.stream.type == "audio":
-                frames = [ready for frame in packet.decode() for ready in to_pcm.resample(frame)]
-                container.mux([each for frame in frames for each in sound.encode(frame)])
+def test_sound_that_becomes_another_is_said_without_being_asked(tmp_path: Path) -> None:
+    write_part(tmp_path / "in.mkv", sound="pcm_s16le", seconds=0.5)
     done = fkp_track("in.mkv", "--out", "out.mp4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "fkp-track: the sound becomes AAC, because pcm_s16le does not go into .mp4 files" in done.stderr.splitlines()
@@ -561,39 +538,6 @@ def chunks(terminal: int) -> Iterator[bytes]:
     with contextlib.suppress(OSError):  # what Linux says when the last process has left the terminal
         while chunk := os.read(terminal, 65536):
             yield chunk
-
-
-# Archives
-
-
-def zipped(path: Path, members: dict[str | zipfile.ZipInfo, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content, zipfile.ZIP_DEFLATED)
-    return path
-
-
-def test_a_link_in_a_zip_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "secret.csv").write_text("my secret")
-    link = zipfile.ZipInfo("training.csv")
-    link.create_system, link.external_attr = 3, 0o120777 << 16  # a symbolic link, as Unix packs one
-    path = zipped(tmp_path / "training.zip", {link: str(tmp_path / "secret.csv").encode()})
-    with pytest.raises(DataError, match="no column") as refused:
-        read_training(path)
-    assert "my secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_zip_bomb_is_refused_before_it_goes_off(nested: bool, tmp_path: Path) -> None:
-    bomb = tmp_path / "bomb.zip"
-    zeros = bytes(1 << 20)
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("training.csv", "w") as member:
-        for _ in range(64):
-            member.write(zeros)
-    assert bomb.stat().st_size < 100_000
-    path = zipped(tmp_path / "training.zip", {"training.zip": bomb.read_bytes()}) if nested else bomb
-    with pytest.raises(DataError, match="longer than"):
-        read_training(path)
 
 
 # The list

@@ -82,14 +82,6 @@ def test_standard_output_takes_what_a_file_would(pictures, tmp_path, format):
 
 
 @pytest.mark.slow
-def test_several_formats_are_written_at_once(pictures, tmp_path):
-    names = ["a.jsonl", "a.csv", "a.parquet", "a.openface.csv", "a.coco.json"]
-    done = fkp_track(pictures, *(word for name in names for word in ("--keypoints", name)), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe differently")
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_reader_that_leaves_ends_the_run_quietly_and_other_outputs_are_finished(pictures, tmp_path, format):

@@ -1,7 +1,6 @@
 """Sources on real films and pictures, and on a camera that follows a script."""
 
 import logging
-import socket
 import sys
 import threading
 import time
@@ -164,24 +163,6 @@ def spoil(path: Path, packets: list[int]) -> None:
     path.write_bytes(content)
 
 
-def test_a_film_cut_off_in_the_middle_gives_what_is_there(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
-    path = make_film(tmp_path / "a.mkv", frames * 3)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    read_back = read(path)
-    assert 3 < len(read_back) < 36
-
-
-def test_frames_keep_the_size_of_the_first(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
-    larger = [cv2.resize(frame, (320, 240)) for frame in frames]
-    one = make_film(tmp_path / "1.ts", frames).read_bytes()
-    two = make_film(tmp_path / "2.ts", larger, times=[1 + i / 30 for i in range(12)]).read_bytes()
-    (tmp_path / "both.ts").write_bytes(one + two)
-    read_back = read(tmp_path / "both.ts")
-    assert len(read_back) > 12
-    assert {frame.image.shape for frame in read_back} == {(120, 160, 3)}
-    assert np.all(np.diff([frame.timestamp for frame in read_back]) > 0)
-
-
 def test_a_film_closed_early_frees_its_thread(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
     before = threading.active_count()
     film = open_film(make_film(tmp_path / "a.mp4", frames))
@@ -244,17 +225,6 @@ def test_a_name_that_looks_like_a_protocol_is_a_file(
     make_film(tmp_path / "a.mp4", frames).rename(tmp_path / "concat:a.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(read(Path("concat:a.mp4"))) == 12
-
-
-def test_a_playlist_is_no_way_into_the_network(tmp_path: Path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
-        (tmp_path / "a.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{address}\n#EXT-X-ENDLIST\n")
-        with pytest.raises(SourceError):
-            open_source(tmp_path / "a.m3u8")
-        server.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            server.accept()
 
 
 @pytest.mark.parametrize("name", ["gone.mp4", "gone.png", "gone"])
