@@ -104,7 +104,7 @@ def test_a_point_fades_with_its_sigma_and_vanishes_where_it_is_nowhere():
         tracked.sigma[0, nose] = sigma
         return int(draw(tracked, "classic").max(-1)[round(200 + 0.26 * 200), 320])
 
-    sure, doubtful, more_doubtful, nowhere = (brightness(sides * 200) for sides in (0.02, 0.06, 0.08, 0.12))
+    sure, doubtful, more_doubtful, nowhere = (brightness(sides * 200) for sides in (0.01, 0.025, 0.04, 0.055))
     assert sure > 200
     assert sure > doubtful > more_doubtful > nowhere == 0
 
@@ -120,7 +120,7 @@ def test_lines_to_a_point_that_is_nowhere_vanish_with_it():
 
 
 def test_of_a_tiny_face_only_corners_and_id_are_drawn():
-    tiny, small = (draw(face_at(plain(90), 320, 200, side)) for side in (2.64 * 11, 2.64 * 14))
+    tiny, small = (draw(face_at(plain(90), 320, 200, side)) for side in (2.64 * 16, 2.64 * 19))
     assert (tiny[195:215, 315:325] == 90).all()
     assert (small[195:215, 310:330] != 90).any()
     assert (tiny != 90).any()
@@ -170,7 +170,7 @@ def test_a_closed_mouth_has_a_line_between_its_lips(style):
     assert column.max() > 60
 
 
-@pytest.mark.parametrize("side", [40, 150, 600])
+@pytest.mark.parametrize("side", [48, 150, 600])
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_every_point_stands_out_on_dark_and_on_light(side, level):
     background = plain(level, 900, 900)
@@ -200,7 +200,7 @@ def test_strokes_grow_with_the_face():
         reach = round(0.08 * side)
         return int((drawn[y - reach : y + reach, x - reach : x + reach].min(-1) > 200).sum())
 
-    small, middle, large = dot_area(40), dot_area(200), dot_area(800)
+    small, middle, large = dot_area(48), dot_area(200), dot_area(800)
     assert 0 < small < middle < large
     assert small < 12
 

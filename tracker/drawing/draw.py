@@ -49,11 +49,12 @@ DARK: Color = (24, 20, 16)
 WHITE: Color = (255, 255, 255)
 LINE_OPACITY = 0.8
 """Lines let the skin through; dots do not."""
-SURE_SIDES, NOWHERE_SIDES = 0.035, 0.11
+SURE_SIDES, NOWHERE_SIDES = 0.015, 0.05
 """A point whose sigma, in sides of the face's region, is up to the first is drawn in full; from the second on, not at
-all; between them it fades."""
-MARKED_EYES_PX = 12
-"""For a face with fewer px between the eyes, only the corners and the id are drawn: dots would hide it."""
+all; between them it fades.  Of the visible points of 519 faces that were never learned from, 4 % are off by more than a
+tenth of the eye distance below the first, 29 % in the middle and half at the second; of hidden ones 30, 50 and 74 %."""
+MARKED_EYES_PX = 18
+"""For a face with fewer px between the eyes, only the corners and the id are drawn: its lips would run together."""
 USUAL_HEIGHT_PX = 480
 """Pictures that are higher are shown smaller, so strokes are at least that much wider in them."""
 SIGMA_OPACITY = 0.5
