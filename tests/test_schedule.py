@@ -1,6 +1,7 @@
 """How closely the detector looks at each frame, from what is known of the faces and from the picture itself."""
 
 import math
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from tracker.core.association import Followed
 from tracker.core.cuts import Thumbnail
 from tracker.core.schedule import EveryFrame, LookPlan, OnDemand, schedule_of
+from tracker.detectors.search import parts_of
 from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, Frame, Look, Region
 
-EMPTY = np.zeros((480, 640, 3), np.uint8)
+EMPTY, LARGE = np.zeros((480, 640, 3), np.uint8), np.zeros((1080, 1920, 3), np.uint8)
 PERSON = Region(507.0, 325.0, 37.0, 0.0)
 """Where the face is in `room`."""
 GLANCE = Look(smallest=PERSON.side)
@@ -88,12 +90,33 @@ def test_rolled_people_are_looked_at_as_they_are_rolled() -> None:
 
 
 def test_large_pictures_are_looked_at_part_by_part_between_other_looks() -> None:
-    large, small = np.zeros((1080, 1920, 3), np.uint8), EMPTY
-    for image, expected in ((large, [1, 2, 3, 4]), (small, [])):
+    for image, expected in ((LARGE, [0, 1, 2, 3]), (EMPTY, [])):
         schedule = schedule_of(100, LookPlan(in_parts=True))
         looks = [schedule(Frame(image, index, index / 30), SURE) for index in range(12)]
         assert looks[0] == CLOSE
         assert [look.part for look in looks[1:] if look is not None] == expected
+
+
+@pytest.mark.parametrize("every", [1, "auto"])
+def test_parts_and_the_whole_take_turns_while_somebody_is_in_doubt(every: int | Literal["auto"]) -> None:
+    """Small newcomers are seen in parts only, and an empty scene is always in doubt."""
+    for rate, parts in ((30, 6), (5, 12)):
+        schedule = schedule_of(every, LookPlan(in_parts=True))
+        looks = [schedule(Frame(LARGE, index, index / rate), UNSURE) for index in range(24)]
+        assert None not in looks
+        assert parts <= sum(look.part is not None for look in looks) <= 12
+
+
+def test_every_part_is_searched_upright_lying_on_either_side_and_as_people_are_rolled() -> None:
+    schedule = schedule_of("auto", LookPlan(in_parts=True))
+    seen = [schedule(Frame(LARGE, index, index / 5), UNSURE) for index in range(200)]
+    turns = [set() for _ in range(3)]
+    for look in seen:
+        if look.part is not None and look.part % len(parts_of(1920, 1080)) < 3:
+            turns[look.part % len(parts_of(1920, 1080))] |= {*look.turns}
+    assert turns == [{0, 1, 3}] * 3
+    lying = schedule(Frame(LARGE, 200, 40.0), SURE._replace(turns=(0, 2)))
+    assert 2 in lying.turns
 
 
 def test_a_shot_of_a_film_begins_with_a_look_at_all_parts() -> None:

@@ -84,8 +84,8 @@ class Look(NamedTuple):
     turns: tuple[int, ...] = (0,)
     """Quarter turns by which faces may be rolled, clockwise as seen in the picture."""
     part: int | None = None
-    """The number of one part of a large picture that is looked at in full resolution; `EVERY_PART` for the whole
-    picture and all of its parts, upright, `EVERY_PART_TURNED` for them at all `turns`, None for the whole only."""
+    """The number of one part of a large picture that is looked at in full resolution, at all `turns`; `EVERY_PART` for
+    the whole picture and all of its parts, upright, `EVERY_PART_TURNED` for them at all `turns`, None for the whole."""
 
 
 CLOSE = Look()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tracker.core.cuts import Cuts, Thumbnail
-from tracker.core.known import BELIEVED_WEAK, DISBELIEVED, NEW_DOUBTFUL, Answer, Known
+from tracker.core.known import DISBELIEVED, SURE, Answer, Known
 from tracker.core.likeness import SAME, STRANGER, STRANGER_LATER, SURELY_SAME, Picture, pictures
 from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
@@ -187,12 +187,12 @@ class Identity:
         chosen = _learn(self._sought, faces, points, shape, now)
         self._unsure, gone = False, []
         for known in self._known:
-            self._unsure = self._unsure or known.is_unsure()
+            self._unsure = self._unsure or (known.is_unsure() and self._is_visible(known))
             if known.is_lost(self._max_doubt):
                 gone.append(known)
         self._drop(gone)
         for known in self._known:
-            known.believe()
+            known.believe(self._least_score)
         self._tell_apart()
         for known in tuple(self._known):
             if known.id is None and known.shown:
@@ -203,18 +203,19 @@ class Identity:
                 shown.append((known.id, chosen[id(known)]))
             elif _may_be_face(known, self._least_score, shape):
                 suspected.append(known.as_detection())
-            may_be_turned = may_be_turned or (known.refused < REFUSED_OFTEN and known.may_be_turned(now))
+            worth_it = known.refused < REFUSED_OFTEN and self._is_visible(known)
+            may_be_turned = may_be_turned or (worth_it and known.may_be_turned(now))
         shown.sort()
         if shown != [(face.id, row) for row, face in enumerate(faces)]:
             rows = [row for _, row in shown]
             faces = tuple(replace(faces[row], id=name) for name, row in shown)
             points = points.only(rows)
-        unseen = bool(gone) and self._looked_at != now
+        unseen = any(map(self._is_visible, gone)) and self._looked_at != now
         return Settled(faces, points, tuple(suspected), self._shot, self._overlooks or unseen or may_be_turned)
 
     def _needs_look(self, known: Known) -> bool:
         if known.id is None:
-            needed = known.score >= self._least_score or known.sigma <= BELIEVED_WEAK
+            needed = known.score >= self._least_score or known.sigma <= SURE
         else:
             needed = known.missed_at is not None or not known.shown
         return needed and known.refused < REFUSED_OFTEN and self._is_visible(known)
@@ -229,7 +230,10 @@ class Identity:
         now = frame.timestamp
         pairs, missed, fresh = _match(self._known, seen.detections, partial(_distance_here, now=now))
         for known, detection in pairs:
-            known.confirm(detection, now)
+            if seen.look.part is None and detection.score < self._least_score and not self._is_visible(known):
+                known.followed = True  # a place so rough would only disturb it
+            else:
+                known.confirm(detection, now)
         for known in missed:
             known.followed = True
         if seen.look.smallest is not None:
@@ -268,7 +272,7 @@ class Identity:
         assert self._frame is not None
         weak, first = known.score < self._least_score, self._first_look_at == self._frame.timestamp
         certain = known.score >= self._certain_score or first or not self._is_visible(known)
-        if (known.detections == 1 and (weak or not certain)) or (weak and known.sigma > BELIEVED_WEAK):
+        if (known.detections == 1 and (weak or not certain)) or (weak and known.sigma > SURE):
             return
         others = [other for other in self._known if other.id is not None and other.followed]
         others = [other for other in others if other.sigma > DISBELIEVED or _is_on(other, known)]
@@ -348,7 +352,7 @@ class Identity:
 
     def _is_stranger(self, known: Known, other: Known) -> bool:
         """Whether `known` looks like somebody else than `other` did.  Half hidden, people look like nobody."""
-        if not other.portraits or known.sigma > NEW_DOUBTFUL or not self._is_whole(known):
+        if not other.portraits or known.sigma > SURE or not self._is_whole(known):
             return False
         return _likeness(self._picture(known.last_region), other) < STRANGER_LATER
 
@@ -409,7 +413,7 @@ class EachAlone:
         """Those that the network believes to be faces; nothing carries over to the next picture."""
         chosen = _learn(self._sought, faces, points, self._shape, now=0.0)
         for known in self._found:
-            known.believe()
+            known.believe(self._least_score)
         shown = [known for known in self._found if known.shown]
         rows = [chosen[id(known)] for known in shown]
         return Settled(

@@ -18,7 +18,7 @@ import numpy as np
 
 from tracker.core.association import Followed
 from tracker.core.cuts import Thumbnail
-from tracker.detectors.search import PART_PX
+from tracker.detectors.search import PART_PX, parts_of
 from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, EVERY_PART_TURNED, Frame, Look, Region
 
 LONGEST_REST_S = 0.5
@@ -45,6 +45,8 @@ SEARCH_REST_S = 0.5
 empty scene, where the detector runs on every frame."""
 PART_REST_S = 0.1
 """Time between two parts of a large picture."""
+PART_TURNS = (0, 0, 1, 0, 0, 3)
+"""How the picture is turned in each lap through its parts: newcomers are rarely lying."""
 
 
 class Schedule(Protocol):
@@ -106,12 +108,34 @@ class LookPlan:
         self._in_parts = in_parts
         self._all_parts_s = all_parts_s
         self._all_turns_s = all_turns_s
-        self._part = 0
+        self._parts_seen = 0
+        self._saw_part = True
         self._now = self._searched_at = self._part_at = -math.inf
 
-    def first(self, faces: Followed, now: float, *, closely: bool = False) -> Look:
+    def next(self, frame: Frame, faces: Followed, *, needed: bool, closely: bool = False) -> Look | None:
+        """A look at the whole frame if that is `needed`, at one part of a large frame if that is due, or None.
+
+        They take turns, so that small faces are found although a large one is in doubt.
+        """
+        self._now = frame.timestamp
+        waits = needed and (faces.begins_shot or self._saw_part)
+        self._saw_part = not waits and self._is_part_due(frame)
+        if self._saw_part:
+            return self._next_part(frame, faces)
+        return self._whole(faces, closely) if needed else None
+
+    def _is_part_due(self, frame: Frame) -> bool:
+        return self._in_parts and self._now - self._part_at >= PART_REST_S and max(frame.image.shape) > PART_PX
+
+    def _next_part(self, frame: Frame, faces: Followed) -> Look:
+        height, width = frame.image.shape[:2]
+        lap, part = divmod(self._parts_seen, len(parts_of(width, height)))
+        self._parts_seen, self._part_at = self._parts_seen + 1, self._now
+        turn = PART_TURNS[lap % len(PART_TURNS)]
+        return Look(turns=(turn,) if turn else _with_upright(faces.turns), part=part)
+
+    def _whole(self, faces: Followed, closely: bool) -> Look:
         """A glance if that is enough and `closely` does not forbid it."""
-        self._now = now
         if faces.begins_shot:
             self._searched_at = -math.inf
         enough = self._glanced < self._glances and faces.close_rested_s < CLOSE_AGAIN_S and faces.is_sure
@@ -123,28 +147,20 @@ class LookPlan:
         upright = part == EVERY_PART and not faces.begins_shot  # the turned ones are for another frame
         return Look(turns=faces.turns if upright else self._turns(faces), part=part)
 
-    def between(self, frame: Frame) -> Look | None:
-        """One part of a large picture, in a frame that needs no other look."""
-        self._now = now = frame.timestamp
-        if not self._in_parts or now - self._part_at < PART_REST_S or max(frame.image.shape) <= PART_PX:
-            return None
-        self._part, self._part_at = self._part + 1, now
-        return Look(part=self._part)
-
     def closer(self, look: Look | None) -> Look | None:
         """A close look after a glance, then a search, unless the last one was a moment ago."""
         if look is None or look.smallest is not None:
             self._glanced = 0
-            return CLOSE if look is None else CLOSE._replace(turns=tuple(sorted({0, *look.turns})))
+            return CLOSE if look is None else CLOSE._replace(turns=_with_upright(look.turns))
         rests = self._now - self._searched_at < SEARCH_REST_S
-        if rests or look.turns == ALL_TURNS or (look.part is not None and look.part >= 0):
+        if rests or look.turns == ALL_TURNS or is_part(look):
             return None
         self._searched_at = self._now
         return look._replace(turns=ALL_TURNS)
 
     def _turns(self, faces: Followed) -> tuple[int, ...]:
         if self._all_turns_s is None or self._now - self._searched_at < self._all_turns_s - CLOCK_TOLERANCE_S:
-            return tuple(sorted({0, *faces.turns}))
+            return _with_upright(faces.turns)
         self._searched_at = self._now
         return ALL_TURNS
 
@@ -172,10 +188,11 @@ class OnDemand:
         now = faces.thumbnail
         news = faces.rested_s >= SHORTEST_REST_S and now is not None and changed(now, self._seen, faces.regions)
         due = faces.rested_s + faces.period_s > LONGEST_REST_S + CLOCK_TOLERANCE_S
-        if faces.is_sure and not news and not due and not faces.begins_shot:
-            return self._looks.between(frame)
-        self._seen = now
-        return self._looks.first(faces, frame.timestamp, closely=news)
+        needed = news or due or faces.begins_shot or not faces.is_sure
+        look = self._looks.next(frame, faces, needed=needed, closely=news)
+        if look is not None and not is_part(look):
+            self._seen = now
+        return look
 
     def closer(self, look: Look | None) -> Look | None:
         return self._looks.closer(look)
@@ -192,14 +209,22 @@ class EveryN:
         self._until_next = 0
 
     def __call__(self, frame: Frame, faces: Followed) -> Look | None:
-        if self._until_next > 0 and not faces.in_doubt and not faces.begins_shot:
-            self._until_next -= 1
-            return self._looks.between(frame)
-        self._until_next = self._n - 1
-        return self._looks.first(faces, frame.timestamp)
+        needed = self._until_next <= 0 or faces.in_doubt or faces.begins_shot
+        look = self._looks.next(frame, faces, needed=needed)
+        self._until_next = self._n - 1 if needed and look is not None and not is_part(look) else self._until_next - 1
+        return look
 
     def closer(self, look: Look | None) -> Look | None:
         return self._looks.closer(look)
+
+
+def _with_upright(turns: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({0, *turns}))
+
+
+def is_part(look: Look) -> bool:
+    """Whether it shows one part of the picture only."""
+    return look.part is not None and look.part >= 0
 
 
 def schedule_of(every: int | Literal["auto"], looks: LookPlan | None = None) -> Schedule:

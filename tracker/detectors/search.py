@@ -17,7 +17,7 @@ import numpy as np
 
 from tracker.detectors.contract import Detector
 from tracker.detectors.light import Light, is_bad, lights
-from tracker.types import ALL_TURNS, EVERY_PART_TURNED, Box, Detection, Image, Region
+from tracker.types import ALL_TURNS, EVERY_PART, EVERY_PART_TURNED, Box, Detection, Image, Region
 
 SAME_FACE_SIDES = 0.6
 """Detections of different views this near, in sides, are of one face."""
@@ -112,7 +112,7 @@ class Search:
     ) -> list[Detection]:
         found = self._turned(image, smallest, turns, light) if part is None or part < 0 else []
         if part is not None:
-            found += self._parted(image, turns if part == EVERY_PART_TURNED else (0,), part, light)
+            found += self._parted(image, (0,) if part == EVERY_PART else turns, part, light)
         faint = sorted((each for each in found if each.score < self._least), key=lambda seen: -seen.score)
         found = _one_per_face([*(each for each in found if each.score >= self._least), *faint[:MOST_FAINT]])
         closely = self._thorough and part is not None
