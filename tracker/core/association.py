@@ -203,8 +203,8 @@ class Identity:
                 shown.append((known.id, chosen[id(known)]))
             elif _may_be_face(known, self._least_score, shape):
                 suspected.append(known.as_detection())
-            worth_it = known.refused < REFUSED_OFTEN and self._is_visible(known)
-            may_be_turned = may_be_turned or (worth_it and known.may_be_turned(now))
+            turned = known.refused < REFUSED_OFTEN and known.may_be_turned(now) and self._is_visible(known)
+            may_be_turned = may_be_turned or turned
         shown.sort()
         if shown != [(face.id, row) for row, face in enumerate(faces)]:
             rows = [row for _, row in shown]
