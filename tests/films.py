@@ -1,6 +1,8 @@
-"""Films whose picture and sound tell which moment they are, for tests of times and sync."""
+"""Films written by a real encoder, some of whose picture and sound tell which moment they are."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from itertools import islice
@@ -15,9 +17,83 @@ from tracker.sinks.film import open_video
 from tracker.sources.film import open_film
 from tracker.types import Frame, Tracked
 
+Image = NDArray[np.uint8]
+
 RATE = 20
 SOUND_HZ = 48_000
 WRAP_S = 2**33 / 90_000
+CLOCK = 60_000
+"""Ticks per second of written films: divides by every common rate, and MPEG-4 takes no finer one."""
+AUDIO_RATE = 44_100
+
+
+def write_film(
+    path: Path,
+    frames: Iterable[Image],
+    *,
+    rate: Fraction | int = 30,
+    times: Sequence[float] | None = None,
+    audio: bool = False,
+    rotation: int = 0,
+    mirror: bool = False,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Encode BGR `frames` (H, W, 3) uint8 to `path`, whose suffix picks the container; returns `path`.
+
+    `times`, s, are the presentation times where they are not `index / rate`.  `audio` adds a 440 Hz tone in AAC, as
+    long as the picture.  A player turns the picture by `rotation` degrees CLOCKWISE (0, 90, 180, 270), after mirroring
+    it left to right when `mirror`; both are written as a phone does, in the track header, so mp4 and mov only.
+    """
+    end = 0.0
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=Fraction(rate), options=options or _fast_options(codec))
+        video.pix_fmt = pix_fmt
+        video.codec_context.time_base = Fraction(1, CLOCK)
+        tone = container.add_stream("aac", rate=AUDIO_RATE, layout="mono") if audio else None
+        for index, image in enumerate(frames):
+            if index == 0:
+                video.height, video.width = image.shape[:2]
+            start = index / rate if times is None else times[index]
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.time_base, frame.pts = Fraction(1, CLOCK), round(start * CLOCK)
+            container.mux(video.encode(frame))
+            end = float(start) + float(1 / Fraction(rate))
+        container.mux(video.encode(None))
+        if tone is not None:
+            _write_tone(container, tone, end)
+    if rotation or mirror:
+        _write_display_matrix(path, rotation, mirror)
+    return path
+
+
+def _fast_options(codec: str) -> dict[str, str]:
+    return {"preset": "ultrafast"} if codec in ("libx264", "libx265") else {}
+
+
+def _write_tone(container: av.container.OutputContainer, stream: av.AudioStream, seconds: float) -> None:
+    samples = np.arange(math.ceil(seconds * AUDIO_RATE))
+    wave = (0.2 * np.sin(2 * np.pi * 440 * samples / AUDIO_RATE)).astype(np.float32)
+    for start in range(0, len(wave), 1024):
+        frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = AUDIO_RATE, Fraction(1, AUDIO_RATE), start
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def _write_display_matrix(path: Path, rotation: int, mirror: bool) -> None:
+    """Overwrite the matrix in the first track header (ISO 14496-12, 8.3.2); older PyAV cannot set it."""
+    radians = math.radians(rotation)
+    cos, sin = round(math.cos(radians)), round(math.sin(radians))
+    across = -1 if mirror else 1
+    rows = [(cos * across, sin * across, 0), (-sin, cos, 0), (0, 0, 1)]
+    matrix = [value << (30 if column == 2 else 16) for row in rows for column, value in enumerate(row)]
+    content = bytearray(path.read_bytes())
+    header = content.index(b"tkhd") + 4
+    wide = content[header] == 1  # version 1 has 64-bit times
+    struct.pack_into(">9i", content, header + (52 if wide else 40), *matrix)
+    path.write_bytes(content)
 
 
 def nobody(frame: Frame) -> Tracked:

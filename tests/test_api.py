@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import write_film
 from PIL import Image
 from programs import FKP_TRACK
 
@@ -34,8 +35,8 @@ def moving(portrait):
 
 
 @pytest.fixture
-def film(moving, tmp_path, make_film):
-    return make_film(tmp_path / "talk.mp4", moving)
+def film(moving, tmp_path):
+    return write_film(tmp_path / "talk.mp4", moving)
 
 
 def test_a_film_gives_a_result_per_frame_with_arrays_per_face(opened, film):
@@ -243,7 +244,7 @@ def test_covered_heads_are_in_no_frame_of_the_results_and_in_all_of_your_own(pri
         np.testing.assert_allclose(found[0].keypoints, onlooker.image(own[1]).keypoints, atol=0.3)
 
 
-def test_a_newcomer_in_a_film_is_covered_before_being_found(moving, tmp_path, make_film):
+def test_a_newcomer_in_a_film_is_covered_before_being_found(moving, tmp_path):
     """What is to come is looked at wherever results may be late."""
     room = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8), (512, 512))
     room[::16] = 0
@@ -251,7 +252,7 @@ def test_a_newcomer_in_a_film_is_covered_before_being_found(moving, tmp_path, ma
     for picture in moving:
         entered.append(room.copy())
         entered[-1][150:300, 150:300] = cv2.resize(picture[:300, 90:390], (150, 150), interpolation=cv2.INTER_AREA)
-    film = make_film(tmp_path / "enters.mp4", [room] * 6 + entered)
+    film = write_film(tmp_path / "enters.mp4", [room] * 6 + entered)
     bare, foreseen, live = (
         next(track_video(film, privacy=privacy, smooth=smooth)).frame.image
         for privacy, smooth in ((None, None), ("blur", None), ("blur", "live"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from faces import cut_faces
 from numpy.typing import NDArray
 
 from tracker.backends.choice import open_backend
@@ -46,9 +47,9 @@ def backend() -> Iterator[Backend]:
 
 
 @pytest.fixture(scope="module")
-def crops(make_faces: Callable[..., tuple[Crops, NDArray[np.float64]]]) -> Crops:
+def crops() -> Crops:
     """(33, 1, 96, 96), all different."""
-    return make_faces(33).images[:, None]
+    return cut_faces(33).images[:, None]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 33])

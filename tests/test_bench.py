@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from films import write_film
 from programs import BENCH, run_code
 
 from tracker.api import Tracker
@@ -166,10 +166,8 @@ def test_frames_too_large_to_keep_enough_of_are_refused(monkeypatch: pytest.Monk
         speed.read(demo)
 
 
-def test_a_film_too_short_to_time_is_refused(
-    portrait: np.ndarray, make_film: Callable[..., Path], tmp_path: Path
-) -> None:
-    film = make_film(tmp_path / "short.mp4", [portrait] * 5)
+def test_a_film_too_short_to_time_is_refused(portrait: np.ndarray, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "short.mp4", [portrait] * 5)
     done = run_bench(film)
     assert done.returncode == 3
     (message,) = done.stderr.splitlines()

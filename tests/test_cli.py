@@ -16,6 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from films import write_film
 from programs import FKP_TRACK, TRACK, fkp_track, headless, run_code, wait_until
 
 from tracker import __version__
@@ -86,11 +87,9 @@ def test_a_film_becomes_the_same_file_whether_smoothing_without_lag_is_asked_for
 
 
 @pytest.mark.slow
-def test_points_that_lead_are_where_the_face_will_be(
-    portrait: np.ndarray, make_film: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_points_that_lead_are_where_the_face_will_be(portrait: np.ndarray, tmp_path: Path) -> None:
     small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
-    make_film(tmp_path / "pan.mp4", (np.roll(small, 2 * index, axis=1) for index in range(20)), rate=RATE)
+    write_film(tmp_path / "pan.mp4", (np.roll(small, 2 * index, axis=1) for index in range(20)), rate=RATE)
     last = {}
     for lead in ("0", "80"):  # ms, two frames
         args = ["--smooth", "live", "--lead", lead, "--keypoints", f"{lead}.jsonl"]

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import programs
 import pytest
-from films import write_part
+from films import write_film, write_part
 from numpy.typing import NDArray
 from programs import FKP_TRACK, TRACK, headless, run_code
 
@@ -42,7 +42,6 @@ from tracker.support.same_file import Sources
 from tracker.types import Tracked
 
 Image = NDArray[np.uint8]
-MakeFilm = Callable[..., Path]
 
 RATE, FRAMES = 25, 25
 """Of `film`."""
@@ -69,8 +68,8 @@ def frames_of(path: Path) -> list[Image]:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_a_film_of_one_frame_is_tracked(suffix: str, portrait: Image, make_film: MakeFilm, tmp_path: Path) -> None:
-    (record,) = track(make_film(tmp_path / f"in{suffix}", [portrait]), tmp_path)
+def test_a_film_of_one_frame_is_tracked(suffix: str, portrait: Image, tmp_path: Path) -> None:
+    (record,) = track(write_film(tmp_path / f"in{suffix}", [portrait]), tmp_path)
     assert len(record["faces"]) == 1  # type: ignore[arg-type]
     assert len(frames_of(tmp_path / "out.mp4")) == 1
 
@@ -135,11 +134,9 @@ def test_films_of_any_size_are_tracked(width: int, height: int, portrait: Image,
     assert [frame.shape for frame in frames_of(tmp_path / "out.mp4")] == [even]
 
 
-def test_a_film_that_grows_while_it_is_read_is_read_to_what_is_its_end_then(
-    portrait: Image, make_film: MakeFilm, tmp_path: Path
-) -> None:
+def test_a_film_that_grows_while_it_is_read_is_read_to_what_is_its_end_then(portrait: Image, tmp_path: Path) -> None:
     small = cv2.resize(portrait, (64, 64), interpolation=cv2.INTER_AREA)
-    whole = make_film(tmp_path / "whole.ts", [small] * 300, rate=RATE, options={"g": "10"}).read_bytes()
+    whole = write_film(tmp_path / "whole.ts", [small] * 300, rate=RATE, options={"g": "10"}).read_bytes()
     growing = tmp_path / "growing.ts"
     growing.write_bytes(whole[: len(whole) // 2])
     with open_film(growing) as source, growing.open("ab") as writer:

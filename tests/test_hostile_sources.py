@@ -5,20 +5,19 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from films import write_film
 from numpy.typing import NDArray
 from programs import FKP_TRACK, fkp_track, headless
 
 from tracker.errors import SourceError
 from tracker.sources.film import open_film
 
-MakeFilm = Callable[..., Path]
 GRAY = np.full((64, 64, 3), 90, np.uint8)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs pipes that are files")
@@ -34,15 +33,13 @@ def test_a_pipe_called_a_picture_is_refused_and_not_waited_for(tmp_path: Path) -
 
 @pytest.mark.slow
 @posix
-def test_pipes_among_films_and_pictures_are_left_out(
-    portrait: NDArray[np.uint8], make_film: MakeFilm, tmp_path: Path
-) -> None:
+def test_pipes_among_films_and_pictures_are_left_out(portrait: NDArray[np.uint8], tmp_path: Path) -> None:
     import cv2
 
     for folder, name in (("films", "pipe.mp4"), ("photos", "pipe.png")):
         (tmp_path / folder).mkdir()
         os.mkfifo(tmp_path / folder / name)
-    make_film(tmp_path / "films" / "a.mp4", [GRAY] * 3)
+    write_film(tmp_path / "films" / "a.mp4", [GRAY] * 3)
     cv2.imwrite(str(tmp_path / "photos" / "a.png"), portrait)
     for folder, made in (("films", "points"), ("photos", "x.csv")):
         done = fkp_track(folder, "--keypoints", made, cwd=tmp_path)
@@ -51,8 +48,8 @@ def test_pipes_among_films_and_pictures_are_left_out(
 
 @pytest.mark.slow
 @posix
-def test_a_film_through_a_pipe_is_annotated_without_its_sound(make_film: MakeFilm, tmp_path: Path) -> None:
-    film = make_film(tmp_path / "in.mkv", [GRAY] * 10, audio=True)
+def test_a_film_through_a_pipe_is_annotated_without_its_sound(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "in.mkv", [GRAY] * 10, audio=True)
     os.mkfifo(tmp_path / "pipe.mkv")
     with subprocess.Popen(["sh", "-c", f"cat '{film}' > '{tmp_path / 'pipe.mkv'}'"]) as writer:
         done = fkp_track("pipe.mkv", "--out", "out.mp4", cwd=tmp_path)
@@ -127,8 +124,8 @@ def test_a_film_that_claims_gigabytes_is_refused(tmp_path: Path, header: int) ->
     ids=["concat", "hls", "hls over http", "sdp", "dash"],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".m3u8"])
-def test_a_list_of_films_opens_none_of_them(playlist: str, suffix: str, make_film: MakeFilm, tmp_path: Path) -> None:
-    make_film(tmp_path / "secret.mp4", [GRAY] * 3)
+def test_a_list_of_films_opens_none_of_them(playlist: str, suffix: str, tmp_path: Path) -> None:
+    write_film(tmp_path / "secret.mp4", [GRAY] * 3)
     (tmp_path / f"list{suffix}").write_text(playlist)
     with pytest.raises(SourceError, match=r"list of films|no film format|cannot be read"):
         open_film(tmp_path / f"list{suffix}")
@@ -136,10 +133,10 @@ def test_a_list_of_films_opens_none_of_them(playlist: str, suffix: str, make_fil
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_names_that_are_not_utf_8_are_no_obstacle_to_rerun(make_film: MakeFilm, tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_no_obstacle_to_rerun(tmp_path: Path) -> None:
     pytest.importorskip("rerun", reason="needs the extra rerun")
     odd = os.fsdecode(b"caf\xe9")
-    make_film(tmp_path / "in.mp4", [GRAY] * 3).rename(tmp_path / f"{odd}.mp4")
+    write_film(tmp_path / "in.mp4", [GRAY] * 3).rename(tmp_path / f"{odd}.mp4")
     (tmp_path / odd).mkdir()
     for made, code in ((f"{odd}.rrd", 0), (f"{odd}/x.rrd", 6)):
         command = [*FKP_TRACK, f"{odd}.mp4", "--rerun", made]

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from films import write_film
 from programs import fkp_track
 from test_keypoints_record import HEADER, tracked
 
@@ -72,8 +72,8 @@ def test_an_inlet_on_this_machine_gets_names_units_numbers_and_times():
 
 
 @pytest.mark.slow
-def test_the_command_line_takes_a_name_or_none(portrait: np.ndarray, make_film: Callable[..., Path], tmp_path: Path):
-    make_film(tmp_path / "in.mp4", [portrait] * 3)
+def test_the_command_line_takes_a_name_or_none(portrait: np.ndarray, tmp_path: Path):
+    write_film(tmp_path / "in.mp4", [portrait] * 3)
     for words in (("--lsl", "faces", "in.mp4"), ("--lsl", "in.mp4")):
         done = fkp_track(*words, "--keypoints", os.devnull, "--backend", "cpu", cwd=tmp_path)
         assert done.returncode == 0, done.stderr

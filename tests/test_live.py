@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import programs
 import pytest
+from films import write_film
 from programs import FKP_TRACK, TRACK, headless, run_code
 
 from tracker.commands.parameters import filled_in
@@ -25,12 +26,12 @@ PATIENCE_S = 120
 
 
 @pytest.fixture
-def film(folder: Path, portrait: np.ndarray, make_film: Callable[..., Path]) -> Path:
+def film(folder: Path, portrait: np.ndarray) -> Path:
     """A second of a face that drifts, 256x256; written once."""
     path = folder / "face.mp4"
     small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
     drifting = (np.roll(small, index // 3, axis=1) for index in range(SECONDS * RATE))
-    return path if path.exists() else make_film(path, drifting, rate=RATE)
+    return path if path.exists() else write_film(path, drifting, rate=RATE)
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from films import write_film
 from programs import fkp_track, wait_until
 
 from tracker.batch.plan import plan, tree_of
@@ -21,7 +22,6 @@ from tracker.sinks.keypoints.registry import RECORDS
 from tracker.sources import camera
 from tracker.support.same_file import Sources, folded
 
-MakeFilm = Callable[..., Path]
 GRAY = np.full((64, 64, 3), 90, np.uint8)
 
 
@@ -68,10 +68,10 @@ def ignoring_case(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_films_survive_outputs_beside_them_where_case_is_ignored(ignoring_case: Path, make_film: MakeFilm) -> None:
+def test_films_survive_outputs_beside_them_where_case_is_ignored(ignoring_case: Path) -> None:
     (ignoring_case / "clips").mkdir()
     for name in ("A.mp4", "a.mkv"):
-        make_film(ignoring_case / "clips" / name, [GRAY] * 5)
+        write_film(ignoring_case / "clips" / name, [GRAY] * 5)
     before = (ignoring_case / "clips" / "A.mp4").read_bytes()
     done = fkp_track("clips", "--out", "Clips", "--overwrite", cwd=ignoring_case)
     assert done.returncode == 6, done.stderr

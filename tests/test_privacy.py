@@ -1,6 +1,6 @@
 """Nobody is to be recognised: not in one frame, and nothing else is touched."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from films import write_film
 from programs import fkp_track
 
 from tracker import Tracker
@@ -281,8 +282,8 @@ def test_covered_films_and_pictures_are_searched_enlarged_and_a_camera_as_it_is(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mute", [[], ["--mute"]])
-def test_a_muted_film_has_no_sound(mute: list[str], make_film: Callable[..., Path], tmp_path: Path) -> None:
-    make_film(tmp_path / "talk.mp4", [NOISE] * 5, audio=True)
+def test_a_muted_film_has_no_sound(mute: list[str], tmp_path: Path) -> None:
+    write_film(tmp_path / "talk.mp4", [NOISE] * 5, audio=True)
     done = fkp_track("talk.mp4", "--out", "out.mp4", "--blur", *mute, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with av.open(str(tmp_path / "out.mp4")) as film:

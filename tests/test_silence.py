@@ -5,12 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from films import write_film
 
 PATIENCE_S = 120
 LOOK_S = 12
@@ -75,9 +75,7 @@ def can_trace() -> bool:
 
 
 @pytest.fixture(scope="module")
-def started(
-    tmp_path_factory: pytest.TempPathFactory, make_film: Callable[..., Path]
-) -> dict[str, tuple[Path, "subprocess.Popen[bytes]"]]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, "subprocess.Popen[bytes]"]]:
     """Every command under strace, side by side, each with an empty home: its folder and its process."""
     running = {}
     if not can_trace():
@@ -90,7 +88,7 @@ def started(
             (folder / place).mkdir()
         gray = np.full((64, 64, 3), 90, np.uint8)
         for film in ("in.mp4", "in2.mp4"):
-            make_film(folder / "work" / film, [gray] * 20)
+            write_film(folder / "work" / film, [gray] * 20)
         variables = at_home(folder / "home", TMPDIR=str(folder / "tmp"), PYTHONDONTWRITEBYTECODE="1")
         variables.pop("DISPLAY", None)
         with (folder / "stderr").open("wb") as stderr:

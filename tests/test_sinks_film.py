@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from films import nobody, written
+from films import nobody, write_film, written
 from programs import no_file_longer_than, wait_until
 
 from tracker.errors import SinkError
@@ -157,17 +157,17 @@ def film_with_noise(
     return path
 
 
-def test_every_timestamp_of_a_variable_frame_rate_survives(tmp_path, make_film):
+def test_every_timestamp_of_a_variable_frame_rate_survives(tmp_path):
     times = np.cumsum([0, 0.04, 0.011, 0.2, 0.033, 0.033, 0.5, 0.017, 0.04, 0.04])
-    source = make_film(tmp_path / "in.mp4", moving_square(10), times=times)
+    source = write_film(tmp_path / "in.mp4", moving_square(10), times=times)
     target = convert(source, tmp_path / "out.mp4")
     np.testing.assert_allclose(times_of(target), times_of(source), atol=1e-6)
     assert duration_of(target) == pytest.approx(duration_of(source), abs=0.034)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_h264_in_each_container_with_the_same_length(tmp_path, make_film, suffix):
-    source = make_film(tmp_path / "in.mp4", moving_square(45), rate=Fraction(30_000, 1001), audio=True)
+def test_h264_in_each_container_with_the_same_length(tmp_path, suffix):
+    source = write_film(tmp_path / "in.mp4", moving_square(45), rate=Fraction(30_000, 1001), audio=True)
     target = convert(source, tmp_path / f"out{suffix}")
     assert (codec_of(target, "video"), codec_of(target, "audio")) == ("h264", "aac")
     assert len(times_of(target)) == 45
@@ -175,12 +175,12 @@ def test_h264_in_each_container_with_the_same_length(tmp_path, make_film, suffix
     assert duration_of(target) == pytest.approx(duration_of(source), abs=0.03)
 
 
-def test_sound_is_copied_bit_by_bit_at_its_own_time(tmp_path, make_film):
+def test_sound_is_copied_bit_by_bit_at_its_own_time(tmp_path):
     def packets(path):
         with av.open(str(path)) as container:
             return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
-    source = make_film(tmp_path / "in.mp4", moving_square(40), audio=True)
+    source = write_film(tmp_path / "in.mp4", moving_square(40), audio=True)
     target = convert(source, tmp_path / "out.mp4")
     assert packets(target) == packets(source)
     np.testing.assert_allclose(times_of(target, "audio"), times_of(source, "audio"), atol=1e-4)
@@ -280,16 +280,16 @@ def test_picture_and_sound_stay_in_step_when_the_container_starts_late(tmp_path)
     assert abs(delay_ms(sound_of(source), sound_of(target))) < 2
 
 
-def test_a_run_that_is_stopped_early_stops_the_sound_too(tmp_path, make_film):
-    source = make_film(tmp_path / "in.mp4", moving_square(120), audio=True)
+def test_a_run_that_is_stopped_early_stops_the_sound_too(tmp_path):
+    source = write_film(tmp_path / "in.mp4", moving_square(120), audio=True)
     target = convert(source, tmp_path / "out.mp4", frames=45)
     assert len(times_of(target)) == 45
     assert times_of(target, "audio")[-1] == pytest.approx(1.5, abs=0.05)
 
 
-def test_sound_longer_than_the_picture_is_kept(tmp_path, make_film):
+def test_sound_longer_than_the_picture_is_kept(tmp_path):
     film_with_noise(tmp_path / "long.mkv", "aac", seconds=2)
-    make_film(tmp_path / "short.mp4", moving_square(20), rate=20)
+    write_film(tmp_path / "short.mp4", moving_square(20), rate=20)
     source = tmp_path / "in.mp4"
     with (
         av.open(str(source), "w") as both,
@@ -384,8 +384,8 @@ def slices_in(packet):
     return sum(unit in (1, 5) for unit in units)
 
 
-def test_turned_films_come_out_upright(tmp_path, make_film):
-    source = make_film(tmp_path / "in.mp4", moving_square(5), rotation=90)
+def test_turned_films_come_out_upright(tmp_path):
+    source = write_film(tmp_path / "in.mp4", moving_square(5), rotation=90)
     target = convert(source, tmp_path / "out.mp4")
     with open_film(source) as film, open_film(target) as written:
         assert (written.info.width, written.info.height) == (120, 160)
@@ -422,8 +422,8 @@ with open_film(Path(sys.argv[2])) as film:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_a_killed_run_leaves_a_film_that_plays_with_its_sound(tmp_path, make_film, suffix):
-    source = make_film(tmp_path / "in.mp4", moving_square(400), audio=True)
+def test_a_killed_run_leaves_a_film_that_plays_with_its_sound(tmp_path, suffix):
+    source = write_film(tmp_path / "in.mp4", moving_square(400), audio=True)
     command = [sys.executable, "-c", ENDLESS, str(Path(__file__).parent), str(source), str(tmp_path / f"out{suffix}")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "half way\n"
@@ -489,8 +489,8 @@ def test_an_existing_film_is_refused_untouched_or_replaced_at_the_end(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_the_source_is_never_written_over(tmp_path, make_film):
-    source = make_film(tmp_path / "in.mp4", moving_square(5))
+def test_the_source_is_never_written_over(tmp_path):
+    source = write_film(tmp_path / "in.mp4", moving_square(5))
     with pytest.raises(SinkError, match="is the source itself"):
         convert(source, source, overwrite=True)
 

@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from films import nobody
+from films import nobody, write_film
 from numpy.typing import NDArray
 
 from tracker.errors import SourceError
@@ -28,7 +28,6 @@ from tracker.support.threads import Background
 from tracker.types import Frame
 
 Image = NDArray[np.uint8]
-MakeFilm = Callable[..., Path]
 
 
 @pytest.fixture
@@ -51,13 +50,13 @@ def read(path: Path) -> list[Frame]:
 # Films
 
 
-def test_a_path_may_be_text(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
-    with open_source(str(make_film(tmp_path / "a.mp4", frames[:3]))) as source:
+def test_a_path_may_be_text(tmp_path: Path, frames: list[Image]):
+    with open_source(str(write_film(tmp_path / "a.mp4", frames[:3]))) as source:
         assert len(list(source)) == 3
 
 
-def test_a_film_gives_every_frame_in_order_with_its_picture(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
-    with open_film(make_film(tmp_path / "a.mp4", frames, rate=25, audio=True)) as film:
+def test_a_film_gives_every_frame_in_order_with_its_picture(tmp_path: Path, frames: list[Image]):
+    with open_film(write_film(tmp_path / "a.mp4", frames, rate=25, audio=True)) as film:
         info = film.info
         read_back = list(film)
     assert (info.kind, info.width, info.height, info.rate, info.frames) == ("film", 160, 120, Fraction(25), 12)
@@ -68,37 +67,33 @@ def test_a_film_gives_every_frame_in_order_with_its_picture(tmp_path: Path, fram
     assert {(frame.image.dtype, frame.image.shape) for frame in read_back} == {(np.dtype(np.uint8), (120, 160, 3))}
 
 
-def test_irregular_frame_times_survive(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
+def test_irregular_frame_times_survive(tmp_path: Path, frames: list[Image]):
     times = [0.0, 0.03, 0.2, 0.21, 0.5, 0.9, 1.0, 1.01, 2.0, 2.1, 2.2, 2.6]
-    read_back = read(make_film(tmp_path / "a.mp4", frames, times=times))
+    read_back = read(write_film(tmp_path / "a.mp4", frames, times=times))
     assert [frame.timestamp for frame in read_back] == pytest.approx(times, abs=1e-3)
 
 
-def test_a_picture_that_sets_in_after_the_sound_keeps_its_delay(
-    tmp_path: Path, frames: list[Image], make_film: MakeFilm
-):
+def test_a_picture_that_sets_in_after_the_sound_keeps_its_delay(tmp_path: Path, frames: list[Image]):
     times = [0.5 + i / 30 for i in range(12)]
-    read_back = read(make_film(tmp_path / "a.mkv", frames, times=times, audio=True))
+    read_back = read(write_film(tmp_path / "a.mkv", frames, times=times, audio=True))
     assert read_back[0].timestamp == pytest.approx(0.5, abs=0.03)  # AAC starts up to 23 ms before its first sample
 
 
-def test_a_film_whose_clock_starts_late_begins_at_zero(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
-    read_back = read(make_film(tmp_path / "a.ts", frames, times=[100 + i / 30 for i in range(12)]))
+def test_a_film_whose_clock_starts_late_begins_at_zero(tmp_path: Path, frames: list[Image]):
+    read_back = read(write_film(tmp_path / "a.ts", frames, times=[100 + i / 30 for i in range(12)]))
     assert [frame.timestamp for frame in read_back] == pytest.approx(np.arange(12) / 30, abs=1e-3)
 
 
-def test_a_film_without_timestamps_goes_on_by_its_frame_rate(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
-    read_back = read(make_film(tmp_path / "a.h264", frames, rate=25))
+def test_a_film_without_timestamps_goes_on_by_its_frame_rate(tmp_path: Path, frames: list[Image]):
+    read_back = read(write_film(tmp_path / "a.h264", frames, rate=25))
     assert len(read_back) == 12
     assert np.diff([frame.timestamp for frame in read_back]) == pytest.approx(1 / 25, abs=1e-3)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_a_phone_film_comes_upright(
-    tmp_path: Path, frames: list[Image], make_film: MakeFilm, rotation: int, mirror: bool
-):
-    path = make_film(tmp_path / "a.mp4", frames[:2], rotation=rotation, mirror=mirror)
+def test_a_phone_film_comes_upright(tmp_path: Path, frames: list[Image], rotation: int, mirror: bool):
+    path = write_film(tmp_path / "a.mp4", frames[:2], rotation=rotation, mirror=mirror)
     expected = np.rot90(frames[0][:, ::-1] if mirror else frames[0], -rotation // 90)
     with open_film(path) as film:
         first = next(iter(film))
@@ -118,10 +113,8 @@ def test_a_phone_film_comes_upright(
         ("avi", {"codec": "rawvideo", "pix_fmt": "bgr24"}),
     ],
 )
-def test_every_pixel_format_becomes_bgr(
-    tmp_path: Path, frames: list[Image], make_film: MakeFilm, suffix: str, coding: dict[str, str]
-):
-    path = make_film(tmp_path / f"a.{suffix}", frames[:3], **coding)
+def test_every_pixel_format_becomes_bgr(tmp_path: Path, frames: list[Image], suffix: str, coding: dict[str, str]):
+    path = write_film(tmp_path / f"a.{suffix}", frames[:3], **coding)
     expected = frames[2]
     if coding["pix_fmt"] == "gray":
         expected = cv2.cvtColor(cv2.cvtColor(expected, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
@@ -132,18 +125,18 @@ def test_every_pixel_format_becomes_bgr(
     assert difference(last, expected) < 10
 
 
-def test_odd_sizes_are_kept(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
+def test_odd_sizes_are_kept(tmp_path: Path, frames: list[Image]):
     odd = [np.ascontiguousarray(frame[:77, :101]) for frame in frames]
-    read_back = read(make_film(tmp_path / "a.mkv", odd, pix_fmt="yuv444p"))
+    read_back = read(write_film(tmp_path / "a.mkv", odd, pix_fmt="yuv444p"))
     assert {frame.image.shape for frame in read_back} == {(77, 101, 3)}
     assert all(frame.image.flags.c_contiguous for frame in read_back)
     assert difference(read_back[3].image, odd[3]) < 8
 
 
 def test_corrupt_packets_are_skipped_counted_and_do_not_end_the_film(
-    tmp_path: Path, frames: list[Image], make_film: MakeFilm, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, frames: list[Image], caplog: pytest.LogCaptureFixture
 ):
-    path = make_film(tmp_path / "a.avi", frames, codec="mjpeg", pix_fmt="yuvj420p")
+    path = write_film(tmp_path / "a.avi", frames, codec="mjpeg", pix_fmt="yuvj420p")
     spoil(path, [4, 7])
     with open_film(path) as film:
         indices = [(frame.index, round(frame.timestamp * 30)) for frame in film]
@@ -163,9 +156,9 @@ def spoil(path: Path, packets: list[int]) -> None:
     path.write_bytes(content)
 
 
-def test_a_film_closed_early_frees_its_thread(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
+def test_a_film_closed_early_frees_its_thread(tmp_path: Path, frames: list[Image]):
     before = threading.active_count()
-    film = open_film(make_film(tmp_path / "a.mp4", frames))
+    film = open_film(write_film(tmp_path / "a.mp4", frames))
     next(iter(film))
     film.close()
     film.close()
@@ -187,16 +180,16 @@ def test_what_is_no_film_is_refused_with_the_reason(tmp_path: Path, name: str, c
         open_source(tmp_path / name)
 
 
-def test_an_mp4_without_its_index_is_refused_with_the_reason(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
-    path = make_film(tmp_path / "a.mp4", frames)
+def test_an_mp4_without_its_index_is_refused_with_the_reason(tmp_path: Path, frames: list[Image]):
+    path = write_film(tmp_path / "a.mp4", frames)
     content = path.read_bytes()
     path.write_bytes(content[: content.index(b"moov") - 4])
     with pytest.raises(SourceError, match="moov"):
         open_source(path)
 
 
-def test_a_film_in_which_nothing_decodes_is_refused(tmp_path: Path, frames: list[Image], make_film: MakeFilm):
-    path = make_film(tmp_path / "a.mp4", frames)
+def test_a_film_in_which_nothing_decodes_is_refused(tmp_path: Path, frames: list[Image]):
+    path = write_film(tmp_path / "a.mp4", frames)
     spoil(path, list(range(12)))
     with pytest.raises(SourceError, match="no frame could be decoded"):
         open_source(path)
@@ -220,9 +213,9 @@ def test_sound_alone_is_refused_and_an_album_cover_is_no_film(tmp_path: Path, po
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows allows no colon in file names")
 def test_a_name_that_looks_like_a_protocol_is_a_file(
-    tmp_path: Path, frames: list[Image], make_film: MakeFilm, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, frames: list[Image], monkeypatch: pytest.MonkeyPatch
 ):
-    make_film(tmp_path / "a.mp4", frames).rename(tmp_path / "concat:a.mp4")
+    write_film(tmp_path / "a.mp4", frames).rename(tmp_path / "concat:a.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(read(Path("concat:a.mp4"))) == 12
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import write_film
 from numpy.typing import NDArray
 from programs import BENCH, run_code
 
@@ -320,10 +321,8 @@ def test_the_program_moves_a_picture_and_prints_one_json_object(portrait: NDArra
 
 
 @pytest.mark.slow
-def test_the_program_tells_the_jitter_of_a_film(
-    portrait: NDArray[np.uint8], make_film: Callable[..., Path], tmp_path: Path
-) -> None:
-    done = bench(make_film(tmp_path / "still.mp4", [portrait] * 24))
+def test_the_program_tells_the_jitter_of_a_film(portrait: NDArray[np.uint8], tmp_path: Path) -> None:
+    done = bench(write_film(tmp_path / "still.mp4", [portrait] * 24))
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in (*VARIANTS, "jitter"))
 

@@ -4,7 +4,6 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from faces import cut_faces
 from numpy.typing import NDArray
 
 from tracker.backends.settings import Precision
@@ -38,9 +38,9 @@ def trt() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def crops(make_faces: Callable[..., Any]) -> NDArray[np.uint8]:
+def crops() -> NDArray[np.uint8]:
     """(16, 1, 96, 96)"""
-    return make_faces(16).images[:, None]
+    return cut_faces(16).images[:, None]
 
 
 def recipe(trt: ModuleType, precision: Precision = "fp32", **changes: Any) -> Recipe:

@@ -1,7 +1,6 @@
 """The label audit: what nobody's net believes comes first, nothing is judged by a net that learned it."""
 
 import csv
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from faces import write_training_csv
 
 from tracker.errors import DataError, SinkError
 from tracker.spec import INDEX
@@ -24,8 +24,8 @@ SMALL = NetConfig(stem=4, widths=(4, 6), depths=(0, 0), up_depths=(0,))
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Faces:
-    path = make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", "A" * 12 + "B" * 8 + "C" * 10)
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Faces:
+    path = write_training_csv(tmp_path_factory.mktemp("data") / "training.csv", "A" * 12 + "B" * 8 + "C" * 10)
     return read_training(path)
 
 

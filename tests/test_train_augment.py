@@ -1,11 +1,10 @@
 """Augmented crops: targets stay on what they name, pixels stay pixels, and the same seed draws the same faces."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from faces import cut_faces
 from torch import Tensor
 
 from tracker.spec import INDEX, SIZE
@@ -47,9 +46,9 @@ def dots(crops: Tensor, sign: int) -> Tensor:
 
 
 @pytest.fixture
-def bank(make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Bank:
+def bank() -> Bank:
     """Four different faces without labels, each as likely."""
-    images = torch.from_numpy(make_faces(4).images[:, None])
+    images = torch.from_numpy(cut_faces(4).images[:, None])
     nothing, nowhere = torch.zeros(4, 34), torch.zeros(4, 34, 2)
     return Bank(images, nowhere, nothing, torch.tensor([0.25, 0.5, 0.75, 1]), nothing, nowhere)
 

@@ -1,10 +1,9 @@
 """Sigma's last step: made for errors whose true size is known, it finds that size, and the network then says it."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
+from faces import cut_faces
 from numpy.typing import NDArray
 
 from train.learn.calibrate import FEWEST, adjusted, point_offsets, sigma_scales
@@ -101,11 +100,11 @@ def test_rows_without_a_label_do_not_count(answers: tuple[NDArray[np.floating], 
     assert (sigma_scales(wild, sigma, labels, scheme) == sigma_scales(points, sigma, labels, scheme)).all()
 
 
-def test_the_moved_net_says_the_same_points_further_on(make_faces: Callable[..., tuple[NDArray, ...]]) -> None:
+def test_the_moved_net_says_the_same_points_further_on() -> None:
     torch.manual_seed(0)
     net = Net(SMALL).eval()
     offsets = np.random.default_rng(0).uniform(-0.1, 0.1, (len(HEADS), 2))
-    crops = torch.from_numpy(make_faces(3).images[:, None])
+    crops = torch.from_numpy(cut_faces(3).images[:, None])
     with torch.no_grad():
         points, sigma = net(crops)
         moved_points, moved_sigma = adjusted(net, offsets, np.ones(len(HEADS)))(crops)
@@ -114,13 +113,11 @@ def test_the_moved_net_says_the_same_points_further_on(make_faces: Callable[...,
     assert torch.equal(moved_sigma, sigma)
 
 
-def test_the_scaled_net_multiplies_its_sigma_and_keeps_its_points(
-    make_faces: Callable[..., tuple[NDArray, ...]],
-) -> None:
+def test_the_scaled_net_multiplies_its_sigma_and_keeps_its_points() -> None:
     torch.manual_seed(0)
     net = Net(SMALL).eval()
     scales = np.linspace(0.5, 2, len(HEADS))
-    crops = torch.from_numpy(make_faces(3).images[:, None])
+    crops = torch.from_numpy(cut_faces(3).images[:, None])
     with torch.no_grad():
         points, sigma = net(crops)
         scaled_points, scaled_sigma = adjusted(net, np.zeros((len(HEADS), 2)), scales)(crops)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import onnxruntime as ort
 import pytest
 import safetensors.torch
 import torch
+from faces import cut_faces, write_training_csv
 from numpy.typing import NDArray
 from programs import fkp_track, fkp_train
 
@@ -43,16 +43,14 @@ CHECKPOINTS = {"teacher-1.safetensors", "teacher-2.safetensors", "net.safetensor
 SCHEMES = "A" * 16 + "B" * 10 + "C" * 12
 C_COLUMNS = [f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"]
 
-MakeFaces = Callable[..., tuple[NDArray[np.uint8], NDArray[np.float64]]]
-
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def training_csv(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Path:
+def training_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Faces of all three schemes."""
-    return make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
+    return write_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
 
 
 def pixels(image: NDArray[np.uint8]) -> str:
@@ -213,8 +211,8 @@ def test_a_checkpoint_that_is_not_as_it_was_written_is_one_message(
         list(rebuild(small(training_csv, out, resume=True)))
 
 
-def test_rows_of_one_scheme_are_judged_by_what_is_there(tmp_path: Path, make_training_csv: Callable[..., Path]) -> None:
-    data = make_training_csv(tmp_path / "training.csv", "A" * 16 + "B" * 12)
+def test_rows_of_one_scheme_are_judged_by_what_is_there(tmp_path: Path) -> None:
+    data = write_training_csv(tmp_path / "training.csv", "A" * 16 + "B" * 12)
     run = rebuild(small(data, tmp_path / "out", teach=TeachConfig(0)))
     said = str(next(run))
     run.close()
@@ -474,9 +472,9 @@ def test_an_audit_of_weights_takes_no_option_of_a_training(training: tuple[str, 
 
 
 def test_submit_answers_each_row_by_the_images_own_scheme(
-    finished: Path, make_faces: MakeFaces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = make_faces(3, seed=1).images
+    images = cut_faces(3, seed=1).images
     schemes = {1: "A", 400: "B", 600: "C"}
     asked = [(i, column) for i, scheme in schemes.items() for column in (C_COLUMNS if scheme == "C" else COLUMNS)]
     test = write_csv(

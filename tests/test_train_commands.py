@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from faces import cut_faces, write_training_csv
 from programs import fkp_train
 
 from tracker.backends.tensorrt.guard import installed
@@ -38,8 +38,8 @@ LABELS = 15 * 20 + 4 * 8
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Path:
-    return make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,11 @@ def index(data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def faces68(tmp_path_factory: pytest.TempPathFactory, make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Path:
+def faces68(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The portrait three times, with the landmarks that some keypoint is made of; the rest are missing."""
     folder, size = tmp_path_factory.mktemp("faces68"), 2 * SIZE
     lines = [["image", *(f"{axis}_{i}" for i in range(LANDMARKS) for axis in "xy")]]
-    for number, (image, points) in enumerate(zip(*make_faces(3, size=size), strict=True)):
+    for number, (image, points) in enumerate(zip(*cut_faces(3, size=size), strict=True)):
         landmarks = np.full((LANDMARKS, 2), np.nan)
         landmarks[LEFT_EYE], landmarks[RIGHT_EYE] = points[INDEX["left_eye_center"]], points[INDEX["right_eye_center"]]
         for name, ibug in IBUG.items():

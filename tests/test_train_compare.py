@@ -4,7 +4,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from faces import write_training_csv
 from programs import fkp_train
 
 from tracker.support.process import Stopped
@@ -29,8 +30,8 @@ ROW = Row("net", 10, 1_234_567, 4_560_000, FIGURES, 1.25, 1.125, None, 1.5, None
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Path:
-    return make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_training_csv(tmp_path_factory.mktemp("data") / "training.csv", SCHEMES)
 
 
 def fkp_compare(data: Path, out: Path, *more: str | Path) -> int:
@@ -215,13 +216,11 @@ def test_bad_input_is_one_message_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_data_that_cannot_teach_a_recipe_is_one_message(
-    make_training_csv: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = make_training_csv(tmp_path / "training.csv", "AABBCC")
+def test_data_that_cannot_teach_a_recipe_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_training_csv(tmp_path / "training.csv", "AABBCC")
     assert fkp_compare(data, tmp_path / "out", "--recipes", "simple") == 7
     assert "training.csv leaves 2 faces with all keypoints labelled" in message(capsys)
-    data = make_training_csv(tmp_path / "training.csv", "A")
+    data = write_training_csv(tmp_path / "training.csv", "A")
     assert fkp_compare(data, tmp_path / "out", "--recipes", "simple") == 7
     assert "leaves no face to learn from or none to judge by" in message(capsys)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from faces import write_training_csv
 from numpy.typing import NDArray
 
 from tracker.errors import DataError
@@ -379,9 +380,9 @@ def test_faces_without_labels_are_nobodys_near_copies() -> None:
     assert not duplicates.have_near_copy(images, nothing, np.array([True, True, False])).any()
 
 
-def test_no_near_copy_of_a_judge_is_learned_from(tmp_path: Path, make_training_csv: Callable[..., Path]) -> None:
+def test_no_near_copy_of_a_judge_is_learned_from(tmp_path: Path) -> None:
     """Each row once more, brighter: exact copies lie in one group of the index, so these are in others."""
-    lines = make_training_csv(tmp_path / "once.csv", "A" * 20).read_text().splitlines()
+    lines = write_training_csv(tmp_path / "once.csv", "A" * 20).read_text().splitlines()
     brighter = [" ".join(str(min(255, int(x) + 9)) for x in line.split(",")[-1].split()) for line in lines[1:]]
     again = [",".join([*line.split(",")[:-1], image]) for line, image in zip(lines[1:], brighter, strict=True)]
     (tmp_path / "training.csv").write_text("\n".join([*lines, *again]))

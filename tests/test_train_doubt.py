@@ -1,9 +1,8 @@
 """Sigma is fitted once more to faces as a tracker sees them."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
+from faces import cut_faces
 
 from tracker.backends.weights import load
 from tracker.geometry import cut, unit_from_frame
@@ -32,10 +31,8 @@ def labelled(images: np.ndarray, points: np.ndarray) -> Crops68:
     return Crops68(list(images), landmarks.astype(np.float32), [f"{i}.png" for i in range(len(points))])
 
 
-def test_sigma_learns_how_far_off_points_are_and_the_points_stay(
-    make_faces: Callable[..., tuple[np.ndarray, np.ndarray]],
-) -> None:
-    images, points = make_faces(COUNT)
+def test_sigma_learns_how_far_off_points_are_and_the_points_stay() -> None:
+    images, points = cut_faces(COUNT)
     points = points.astype(np.float32)
     row = np.arange(COUNT)
     rows = Faces(images, points, np.zeros(COUNT, np.uint8), row, row, row < 0, row < 0, "0", "training.csv")
@@ -63,8 +60,8 @@ def test_sigma_learns_how_far_off_points_are_and_the_points_stay(
     assert hidden["seen"] == 4 * hidden["hidden"] > 0
 
 
-def test_too_few_faces_change_nothing(make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> None:
-    images, points = make_faces(3)
+def test_too_few_faces_change_nothing() -> None:
+    images, points = cut_faces(3)
     row = np.arange(3)
     rows = Faces(
         images, points.astype(np.float32), np.zeros(3, np.uint8), row, row, row < 0, row < 0, "0", "training.csv"

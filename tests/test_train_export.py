@@ -4,7 +4,6 @@ import errno
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from faces import cut_faces
 from numpy.typing import NDArray
 
 from tracker.backends.weights import CONTRACT, DEFAULT_DIR, load
@@ -52,9 +52,9 @@ def folder(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def crops(make_faces: Callable[..., tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> NDArray[np.uint8]:
+def crops() -> NDArray[np.uint8]:
     """(7, 1, 96, 96)"""
-    return make_faces(7).images[:, None]
+    return cut_faces(7).images[:, None]
 
 
 def run(path: Path, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

@@ -2,13 +2,12 @@
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from faces import cut_faces
 from torch import Tensor
 
 from tracker.errors import DataError, SinkError
@@ -25,12 +24,10 @@ CPU = torch.device("cpu")
 SMALL = NetConfig(stem=8, widths=(8, 12, 16), depths=(1, 1, 1), up_depths=(1, 0))
 CONFIG = FitConfig(steps=7, batch=(3, 2), average=0.9)
 
-MakeFaces = Callable[..., tuple[np.ndarray, np.ndarray]]
 
-
-def bank_of(make_faces: MakeFaces, count: int, size: int = 96) -> Bank:
+def bank_of(count: int, size: int = 96) -> Bank:
     """Labelled for every head, all schemes alike."""
-    images, points = make_faces(count, size=size)
+    images, points = cut_faces(count, size=size)
     targets = torch.from_numpy(unit_from_crop(points)[:, [keypoint for _, keypoint in HEADS]]).float()
     chances = torch.arange(1, count + 1) / count
     labelled = torch.ones(count, len(HEADS))
@@ -38,8 +35,8 @@ def bank_of(make_faces: MakeFaces, count: int, size: int = 96) -> Bank:
 
 
 @pytest.fixture(scope="module")
-def banks(make_faces: MakeFaces) -> list[Bank]:
-    return [bank_of(make_faces, 4), bank_of(make_faces, 3, size=184)]
+def banks() -> list[Bank]:
+    return [bank_of(cut_faces, 4), bank_of(cut_faces, 3, size=184)]
 
 
 def fresh(banks: list[Bank], config: FitConfig = CONFIG, *, seed: int = 0) -> Fit:
@@ -112,8 +109,8 @@ def test_the_last_steps_are_slower_calmer_and_of_other_faces(
 
 
 @pytest.mark.slow
-def test_a_handful_of_faces_is_learnt(make_faces: MakeFaces) -> None:
-    bank = bank_of(make_faces, 8)
+def test_a_handful_of_faces_is_learnt() -> None:
+    bank = bank_of(cut_faces, 8)
     config = FitConfig(steps=70, batch=(8,), learning_rate=5e-3, augmentation=Augmentation(flip=0, calm=1))
     torch.manual_seed(0)
     fit = Fit(Net(), [bank], config, CPU)
@@ -184,11 +181,11 @@ def test_a_run_on_other_labels_of_as_many_faces_is_not_resumed(banks: list[Bank]
         Fit(Net(SMALL), banks, CONFIG, CPU, {"faces": "cd34"}).resume(tmp_path / "checkpoint.safetensors")
 
 
-def test_a_run_on_other_faces_is_not_resumed(banks: list[Bank], make_faces: MakeFaces, tmp_path: Path) -> None:
+def test_a_run_on_other_faces_is_not_resumed(banks: list[Bank], tmp_path: Path) -> None:
     fit = fresh(banks)
     fit.run(1)
     fit.save(tmp_path / "checkpoint.safetensors")
-    other = fresh([bank_of(make_faces, 5), banks[1]])
+    other = fresh([bank_of(cut_faces, 5), banks[1]])
     with pytest.raises(DataError, match=r"\{'faces': \[4, 3\]\}, not \{'faces': \[5, 3\]\}"):
         other.resume(tmp_path / "checkpoint.safetensors")
 

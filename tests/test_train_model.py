@@ -1,10 +1,8 @@
 """The network: its contract, its heads, what it ignores, what it costs."""
 
-from collections.abc import Callable
-
-import numpy as np
 import pytest
 import torch
+from faces import cut_faces
 from torch import Tensor, nn
 
 from tracker.spec import KEYPOINTS, mirrored_name
@@ -24,9 +22,9 @@ def net() -> Net:
 
 
 @pytest.fixture
-def faces(make_faces: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Tensor:
+def faces() -> Tensor:
     """(3, 1, 96, 96) uint8."""
-    return torch.from_numpy(make_faces(3).images[:, None])
+    return torch.from_numpy(cut_faces(3).images[:, None])
 
 
 def test_every_scheme_has_a_head_for_each_point_it_labels() -> None:

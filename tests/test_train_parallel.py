@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from faces import write_training_csv
 
 from tracker.backends.weights import load
 from train.learn.parallel import ALONE, Crew
@@ -43,10 +43,8 @@ _train_and_show(Options(data=data, out=out, device="cpu", report_every=2, net=ti
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_network_on_different_faces_and_one_of_them_writes(
-    tmp_path: Path, make_training_csv: Callable[..., Path]
-) -> None:
-    data = make_training_csv(tmp_path / "training.csv", "A" * 16 + "B" * 10 + "C" * 12)
+def test_two_processes_train_one_network_on_different_faces_and_one_of_them_writes(tmp_path: Path) -> None:
+    data = write_training_csv(tmp_path / "training.csv", "A" * 16 + "B" * 10 + "C" * 12)
     (tmp_path / "together.py").write_text(TOGETHER)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, tmp_path / "together.py", data, tmp_path / "out", tmp_path]

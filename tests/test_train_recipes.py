@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faces import cut_faces
 from torch import nn
 
 from tracker.errors import DataError
@@ -29,13 +30,11 @@ CPU = torch.device("cpu")
 COMPLETE, FOUR = 6, 4
 COMPLETE_ONLY = ("knn", "cnn", "base", "simple")
 
-MakeFaces = Callable[..., tuple[np.ndarray, np.ndarray]]
-
 
 @pytest.fixture(scope="module")
-def faces(make_faces: MakeFaces) -> Faces:
+def faces() -> Faces:
     """Six complete rows, then four of scheme C."""
-    images, points = make_faces(COMPLETE + FOUR)
+    images, points = cut_faces(COMPLETE + FOUR)
     points = points.astype(np.float32)
     points[COMPLETE:, BEYOND_C] = np.nan
     rows = np.arange(len(images))

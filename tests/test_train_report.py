@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from faces import write_training_csv
 
 from tracker.backends.weights import DEFAULT_DIR, load
 from tracker.errors import DataError, SinkError
@@ -50,8 +51,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory, make_training_csv: Callable[..., Path]) -> Faces:
-    path = make_training_csv(tmp_path_factory.mktemp("data") / "training.csv", "A" * 20 + "B" * 20 + "C" * 20)
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Faces:
+    path = write_training_csv(tmp_path_factory.mktemp("data") / "training.csv", "A" * 20 + "B" * 20 + "C" * 20)
     return read_training(path)
 
 
@@ -139,10 +140,8 @@ def test_the_same_run_gives_the_same_page_and_none_is_replaced_unasked(page: str
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def test_four_point_faces_alone_and_no_history_make_a_page_all_the_same(
-    tmp_path: Path, make_training_csv: Callable[..., Path]
-) -> None:
-    faces = read_training(make_training_csv(tmp_path / "training.csv", "C" * 12))
+def test_four_point_faces_alone_and_no_history_make_a_page_all_the_same(tmp_path: Path) -> None:
+    faces = read_training(write_training_csv(tmp_path / "training.csv", "C" * 12))
     page = write_report(DEFAULT_DIR, faces, tmp_path, overwrite=False).read_text(encoding="utf-8")
     assert "no history.jsonl" in page
     assert "<b>–</b>px, Kaggle-weighted" in page

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faces import write_training_csv
 from numpy.typing import NDArray
 from programs import fkp_train
 
@@ -93,9 +94,9 @@ def test_faces_of_all_sizes_with_gaps_and_a_mistake_are_taken() -> None:
 
 
 def test_a_training_on_such_labels_ends_before_its_first_step(
-    tmp_path: Path, make_training_csv: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = make_training_csv(tmp_path / "training.csv", "ABCC")
+    path = write_training_csv(tmp_path / "training.csv", "ABCC")
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(row.replace(",,", ",0,").replace(",,", ",0,") for row in rows)]) + "\n")
     for command in (["--out", tmp_path / "out"], ["evaluate"], ["audit", "--out", tmp_path / "out"]):

@@ -2,15 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from faces import cut_faces
 from numpy.typing import NDArray
 
 from tracker import Tracker
@@ -162,10 +161,8 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("form", ["fkp", "fkp-cpu", "fkp-fp16"])
-def test_another_head_changes_no_bit_of_points_and_sigma_in_any_form(
-    telling: tuple[Path, Path], make_faces: Callable[..., Any], form: str
-) -> None:
-    crops = make_faces(3).images[:, None]
+def test_another_head_changes_no_bit_of_points_and_sigma_in_any_form(telling: tuple[Path, Path], form: str) -> None:
+    crops = cut_faces(3).images[:, None]
     old, new = (ort.InferenceSession(folder / f"{form}.onnx", providers=["CPUExecutionProvider"]) for folder in telling)
     for count in (1, 3):
         before = old.run(["points", "sigma"], {"faces": crops[:count]})

@@ -1,6 +1,5 @@
 """Labels of every scheme to the network's outputs and back, and targets on the pixels they name."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -205,7 +204,7 @@ def test_faces_without_trusted_landmarks_are_framed_alike_and_ask_for_nothing() 
     assert not bank.weights.any()
 
 
-def test_several_sets_make_one_bank(make_faces: Callable[..., object]) -> None:
+def test_several_sets_make_one_bank() -> None:
     marks = landmarks(roll=0, iod=64, at=(160, 165))
     one = Crops68([dot_image(marks[30])], marks[None], ["a.jpg"])
     assert len(faces68_bank([one, one, one]).images) == 3

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from faces import cut_faces
 
 from tracker.backends.choice import open_backend
 from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, DEFAULT_DIR, WITH_SIGNALS, load
@@ -151,8 +151,8 @@ def test_our_own_weights_are_in_order_and_keep_the_contract() -> None:
     assert described_all == [{key: each[key] for key in ("name", "dtype", "shape")} for each in promised]
 
 
-def test_our_own_form_for_processors_is_the_same_network(make_faces: Callable[..., Any]) -> None:
-    weights, crops = load(), make_faces(20).images[:, None]
+def test_our_own_form_for_processors_is_the_same_network() -> None:
+    weights, crops = load(), cut_faces(20).images[:, None]
     assert weights.for_cpu() == blocked(weights.onnx)
     native, for_cpu = (
         ort.InferenceSession(content, providers=["CPUExecutionProvider"]).run(["points", "sigma"], {"faces": crops})

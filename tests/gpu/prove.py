@@ -51,7 +51,7 @@ def training() -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from tests.conftest import cut_faces
+    from tests.faces import cut_faces
     from train.learn.augment import Bank
     from train.learn.loop import Fit, FitConfig, has_bfloat16
     from train.learn.model import HEADS, Net

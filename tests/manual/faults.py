@@ -27,7 +27,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from conftest import write_film
+from films import write_film
 from programs import FKP_TRACK, headless
 
 from tracker.errors import SourceError
@@ -269,7 +269,7 @@ def trained(kills: int, folder: Path, draw: random.Random) -> Count:
     count = Count("SIGKILL at a random moment, training")
     if not kills:
         return count
-    from conftest import write_training_csv
+    from faces import write_training_csv
 
     data = write_training_csv(folder / "training.csv", "A" * 16 + "B" * 10 + "C" * 12)
     began, process = train(data, folder / "whole")

@@ -29,7 +29,7 @@ from tracker.batch.work import STAGING
 from tracker.sources.synthetic import astronaut
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from conftest import write_film
+from films import write_film
 
 FILMS, FRAMES = 6, 600
 TEN_MINUTES_S = 600
