@@ -5,7 +5,7 @@ They have no generated equality, because comparing arrays has no single truth va
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,7 +192,25 @@ class Signals(NamedTuple):
     mouth_open_sigma: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+Poses = tuple[Pose | None, ...]
+
+
+class _WhenRead:
+    """A field (a descriptor) of poses, or of a function that finds them and is called when they are first read."""
+
+    def __get__(self, owner: Any, kind: type) -> Poses:
+        if owner is None:
+            return ()  # the default
+        poses = vars(owner)["_poses"]
+        if callable(poses):
+            poses = vars(owner)["_poses"] = poses()
+        return cast(Poses, poses)
+
+    def __set__(self, owner: Any, value: Poses | Callable[[], Poses]) -> None:
+        vars(owner)["_poses"] = value
+
+
+@dataclass(frozen=True, eq=False)
 class Tracked:
     """The tracker's answer for one frame.  N faces; none is an empty array, never None."""
 
@@ -202,7 +220,7 @@ class Tracked:
     """(N, 15, 2) float32, frame px, in the order of `spec.KEYPOINTS`."""
     sigma: NDArray[np.float32]
     """(N, 15) float32, frame px: standard deviation expected of either coordinate."""
-    poses: tuple[Pose | None, ...] = ()
+    poses: _WhenRead = _WhenRead()
     """One per face, None if no head fits its keypoints; empty if poses were not requested.  Found when first read."""
     signals: tuple[Signals, ...] = ()
     """One per face; empty if the network has none."""
@@ -210,25 +228,3 @@ class Tracked:
     """Possible faces that are not believed to be faces: covered under privacy, and in no other output."""
     shot: int = 0
     """Number of cuts before this frame; ids do not continue across cuts."""
-
-
-class _WhenRead:
-    """Lets a field be given as a function without arguments, which is called when the field is first read."""
-
-    def __init__(self, slot: Any) -> None:
-        self._slot = slot
-
-    def __get__(self, owner: Tracked | None, kind: type | None = None) -> Any:
-        if owner is None:
-            return self
-        value = self._slot.__get__(owner)
-        if callable(value):
-            value = value()
-            self._slot.__set__(owner, value)
-        return value
-
-    def __set__(self, owner: Tracked, value: Any) -> None:
-        self._slot.__set__(owner, value)
-
-
-setattr(Tracked, "poses", _WhenRead(vars(Tracked)["poses"]))  # noqa: B010

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tracker.core.square import shown_scale, shown_size
 from tracker.geometry import MEAN_SHAPE
 from tracker.spec import INDEX, MIRROR
-from tracker.types import Pose, Tracked
+from tracker.types import Pose, Poses, Tracked
 
 EYE_DISTANCE_MM = 63.6
 """Between the eye centres, of the canonical face below; adults have 63 on average, 52 to 78 (Dodgson 2004)."""
@@ -168,10 +168,10 @@ def posed(results: Iterable[Tracked], fov_deg: float) -> Iterator[Tracked]:
         if tracked.frame.aspect != 1:
             size = shown_size(width, height, tracked.frame.aspect)
             shown = shown * np.array(shown_scale(tracked.frame.aspect), np.float32)
-        yield replace(tracked, poses=cast(Any, partial(_poses, shown.copy(), *size, fov_deg)))
+        yield replace(tracked, poses=partial(_poses, shown.copy(), *size, fov_deg))
 
 
-def _poses(shown: NDArray[np.floating], width: int, height: int, fov_deg: float) -> tuple[Pose | None, ...]:
+def _poses(shown: NDArray[np.floating], width: int, height: int, fov_deg: float) -> Poses:
     return tuple(pose_of(points, width, height, fov_deg) for points in shown)
 
 
