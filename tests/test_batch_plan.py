@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracker.app.progress import Tally
-from tracker.batch.plan import Tree, find, holds_films, plan, tree_of
-from tracker.batch.run import is_batch
+from tracker.batch.plan import Tree, find, holds_films, is_batch, plan, tree_of
 from tracker.batch.storage import place
 from tracker.batch.work import perform
 from tracker.errors import FkpError, SinkError, SourceError

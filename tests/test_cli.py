@@ -531,3 +531,11 @@ def test_names_may_be_as_long_as_the_file_system_allows(film: Path, tmp_path: Pa
     done = fkp_track(film, "--keypoints", f"{stem}xx.jsonl", cwd=tmp_path)
     assert done.returncode == 6
     assert "more than 255 bytes" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["rich.console", "numpy.random", "multiprocessing"])
+def test_one_film_starts_without_what_only_batches_bars_and_the_demo_need(film: Path, tmp_path: Path, module: str):
+    """Together they take 60 ms and 6 MB."""
+    code = f"import sys; sys.modules[{module!r}] = None; sys.argv[0] = 'fkp-track'; {TRACK}"
+    command = [sys.executable, "-c", code, str(film), "--keypoints", "x.jsonl"]
+    subprocess.run(command, cwd=tmp_path, env=headless(), check=True, timeout=100)

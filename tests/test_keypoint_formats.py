@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from programs import TRACK, run_code
 
-from tracker.batch.run import is_batch
+from tracker.batch.plan import is_batch
 from tracker.options import Options
 from tracker.sinks.keypoints.registry import FORMATS, RECORDS, FormatName, format_of
 from tracker.support.address import STDOUT

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
+from tracker.batch.storage import is_url
 from tracker.errors import SinkError, SourceError
+from tracker.options import Options
 from tracker.sinks.film import FORMATS as FILM_FORMATS
 from tracker.sinks.images import output_name
 from tracker.sinks.keypoints.registry import FORMATS, FormatName
 from tracker.sources.contract import existing
 from tracker.sources.images import OTHERS, SUFFIXES, tell_left_out
+from tracker.support.address import DEVNULL, STDIN, STDOUT, StreamUrl
 from tracker.support.atomic import PARTIAL_STEM
 from tracker.support.same_file import Sources, folded, real
 
@@ -102,6 +105,22 @@ def find(sources: Sequence[Path], *, outputs: Collection[Path]) -> list[tuple[Pa
         for film, name in _films_of(source, outputs):
             found.setdefault(real(film), (film, name))
     return list(found.values())
+
+
+def is_batch(sources: Sequence[Path], each: Options) -> bool:
+    """Whether there are more sources than one run takes, or the outputs of one film are folders."""
+    if len(sources) != 1:
+        return bool(sources)
+    (source,) = sources
+    if isinstance(source, StreamUrl) or source == STDIN:
+        return False
+    outputs = [path for path in (*each.keypoints, each.out) if path not in (None, STDOUT, DEVNULL)]
+    if any(map(is_url, [source, *outputs])):
+        return True
+    if os.path.isdir(source):  # of places that may not be looked into pathlib's own raises
+        return holds_films(source)
+    into_folders = any(os.path.isdir(path) or not path.suffix or SLOT in str(path) for path in outputs)
+    return is_pattern(source) or (into_folders and source.suffix.lower() not in SUFFIXES)
 
 
 def holds_films(folder: Path) -> bool:

@@ -15,18 +15,16 @@ from typing import Any
 from tracker import __version__
 from tracker.backends.weights import load
 from tracker.batch.ledger import Ledger, open_ledger
-from tracker.batch.plan import SLOT, Output, Task, Tree, holds_films, is_pattern, plan, tree_of
+from tracker.batch.plan import Output, Task, Tree, plan, tree_of
 from tracker.batch.processes import in_processes
 from tracker.batch.ray import on_ray
 from tracker.batch.report import open_report
-from tracker.batch.storage import is_url, move, remove
+from tracker.batch.storage import move, remove
 from tracker.batch.work import STAGING, Outcome, discard, facts_of, staged
 from tracker.errors import SinkError
 from tracker.options import Batch, Options, declared
 from tracker.sinks.film import FORMATS
 from tracker.sinks.keypoints.registry import RECORDS
-from tracker.sources.images import SUFFIXES
-from tracker.support.address import DEVNULL, STDIN, STDOUT, StreamUrl
 from tracker.support.process import undisturbed
 
 log = logging.getLogger(__name__)
@@ -36,22 +34,6 @@ def default_jobs() -> int:
     """Half of the processors: each film uses about two, because decoding and encoding run beside tracking."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, usable // 2)
-
-
-def is_batch(sources: Sequence[Path], each: Options) -> bool:
-    """Whether there are more sources than one run takes, or the outputs of one film are folders."""
-    if len(sources) != 1:
-        return bool(sources)
-    (source,) = sources
-    if isinstance(source, StreamUrl) or source == STDIN:
-        return False
-    outputs = [path for path in (*each.keypoints, each.out) if path not in (None, STDOUT, DEVNULL)]
-    if any(map(is_url, [source, *outputs])):
-        return True
-    if os.path.isdir(source):  # of places that may not be looked into pathlib's own raises
-        return holds_films(source)
-    into_folders = any(os.path.isdir(path) or not path.suffix or SLOT in str(path) for path in outputs)
-    return is_pattern(source) or (into_folders and source.suffix.lower() not in SUFFIXES)
 
 
 def run_batch(batch: Batch) -> int:

@@ -110,7 +110,7 @@ def command(**words: Any) -> None:
     if options.demo + (options.camera is not None) + bool(named) > 1:
         raise typer.BadParameter("give only one of SOURCE, --camera and --demo")
     _refuse_idle_options(named, options)
-    from tracker.batch.run import is_batch
+    from tracker.batch.plan import is_batch
 
     split = values(Batch, words)
     if split or is_batch(named, options):

@@ -9,7 +9,6 @@ import cv2
 
 from tracker.sources.camera import AS_IT_LIKES, Wish, open_camera
 from tracker.sources.contract import Source
-from tracker.sources.demo import open_demo
 from tracker.sources.images import SUFFIXES, open_images
 from tracker.support.address import STDIN, StreamUrl, stream_url
 from tracker.types import Frame
@@ -28,6 +27,8 @@ def open_source(
     `wish` says how a camera should send its pictures, `stream` which picture of a film is meant.  Raises SourceError.
     """
     if demo:
+        from tracker.sources.demo import open_demo  # NumPy's random numbers are loaded only for it
+
         return open_demo()
     if source is None:
         if not isinstance(camera, StreamUrl):
