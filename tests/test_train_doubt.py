@@ -22,7 +22,10 @@ OFF_PX = 6.0
 
 def labelled(images: np.ndarray, points: np.ndarray) -> Crops68:
     """Faces whose labels lie some px off, so that every sigma is too small."""
-    landmarks = np.full((len(points), LANDMARKS, 2), np.nan)
+    landmarks = np.repeat(points[:, INDEX["nose_tip"], None], LANDMARKS, 1)
+    landmarks[:, 48:] = points[:, INDEX["mouth_center_top_lip"], None]
+    around = np.linspace(0, np.pi, 17)
+    landmarks[:, :17] += 40 * np.stack([-np.cos(around), np.sin(around)], 1)
     landmarks[:, LEFT_EYE] = points[:, None, INDEX["left_eye_center"]]
     landmarks[:, RIGHT_EYE] = points[:, None, INDEX["right_eye_center"]]
     for name, ibug in IBUG.items():
@@ -43,7 +46,17 @@ def test_sigma_learns_how_far_off_points_are_and_the_points_stay() -> None:
     truth = np.array([unit_from_frame(face.points["A"], face.region) for face in faces])
     before, sigma_before = predicted(net, told)
     fitted = with_doubt_fitted(net, rows, [crops])
-    assert fitted.fitted_on == {"kaggle": 15 * COUNT, "photographs": 2 * 15 * COUNT, "seen": 0, "hidden": 0}
+    beside, behind = (fitted.fitted_on[kind] for kind in ("beside", "covered"))
+    assert fitted.fitted_on == {
+        "kaggle": 15 * COUNT,
+        "photographs": 2 * 15 * COUNT,
+        "seen": 0,
+        "hidden": 0,
+        "beside": beside,
+        "covered": behind,
+    }
+    assert beside + behind == 2 * 15 * COUNT
+    assert behind > 0.1 * beside
     after, sigma_after = predicted(fitted.net, told)
     np.testing.assert_array_equal(before, after)
     others = [i for i in range(sigma_before.shape[1]) if i not in SHOWN]

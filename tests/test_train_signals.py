@@ -17,9 +17,9 @@ from tracker.backends.choice import open_backend
 from tracker.backends.weights import CONTRACT, DEFAULT_DIR, WITH_SIGNALS, load
 from tracker.errors import WeightsError
 from tracker.spec import INDEX, SIGNALS
-from train.data.faces68 import HIDDEN, HUMAN, LEFT_EYE, MACHINE, RIGHT_EYE, Crops68
-from train.data.glasses import behind_something, with_glasses
+from train.data.faces68 import COVERED, HIDDEN, HUMAN, LEFT_EYE, MACHINE, RIGHT_EYE, Crops68
 from train.data.lids import gaps_px, narrowed, own_ratios, signals_of, trust_of_seen, with_eyes_closed
+from train.data.occluders import covered, with_glasses, with_mask
 from train.export.from_onnx import head_of, held_net
 from train.export.onnx import add_signals
 from train.learn.signals import SIGNAL_MIRROR, SignalHead
@@ -33,6 +33,11 @@ EYE = np.array([(20, 40), (33, 32), (47, 32), (60, 40), (47, 46), (33, 46)], flo
 def face(*, turned_by: float = 0.0, size: float = 1.0) -> NDArray[np.float64]:
     """68 landmarks with eyes 40 px wide and 14 px open, and a mouth 60 px wide and 12 px open."""
     landmarks = np.zeros((68, 2))
+    around = np.linspace(0, np.pi, 17)
+    landmarks[:17] = np.stack([80 - 70 * np.cos(around), 45 + 90 * np.sin(around)], 1)
+    landmarks[17:27] = [(20 + 13 * i, 22) for i in range(10)]
+    landmarks[27:36] = [(80, 45 + 5 * i) for i in range(9)]
+    landmarks[48:60] = [(70 - 30 * np.cos(turn), 100 - 10 * np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 12)]
     landmarks[36:42] = landmarks[42:48] = EYE
     landmarks[42:48, 0] += 80
     landmarks[60:68] = [(40, 100), (55, 94), (70, 94), (85, 94), (100, 100), (85, 106), (70, 106), (55, 106)]
@@ -51,12 +56,12 @@ def test_the_mirror_image_exchanges_the_eyes() -> None:
     assert [SIGNALS[i] for i in SIGNAL_MIRROR] == ["eye_open_right", "eye_open_left", "mouth_open"]
 
 
-def test_machines_teach_no_eyes_and_masks_teach_nothing() -> None:
+def test_machines_teach_no_eyes_and_nobody_sees_a_mouth_behind_a_mask() -> None:
     seen = np.full((4, 68), HUMAN, np.uint8)
     seen[1, 42:48] = HIDDEN
     seen[2] = MACHINE
     seen[3], seen[3, 60:68] = MACHINE, HIDDEN
-    assert trust_of_seen(seen).tolist() == [[1, 1, 1], [0.4, 1, 1], [0, 0, 0.5], [0, 0, 0]]
+    assert trust_of_seen(seen).tolist() == [[1, 1, 1], [0.4, 1, 1], [0, 0, 0.5], [0, 0, -1]]
 
 
 def eye_picture() -> Image:
@@ -124,20 +129,25 @@ def test_what_nobody_can_see_teaches_sigma_alone() -> None:
     assert float(sigma[:, 1:].mean()) < 0.2 * UNSEEN
 
 
-def test_something_lies_before_the_eyes_and_only_there() -> None:
-    gray = np.full((160, 160), 150, np.uint8)
-    crops = Crops68([gray] * 60, np.repeat(face()[None], 60, 0).astype(np.float32), ["a"] * 60)
-    covered, hidden = behind_something(crops, np.random.default_rng(0))
-    assert not hidden[:, 2].any()
-    both, one = hidden[:, :2].all(1), hidden[:, :2].sum(1) == 1
-    assert 10 < both.sum() < 40
-    assert 3 < one.sum() < 25
-    for image, eyes in zip(covered.images, hidden[:, :2], strict=True):
-        assert (image != gray).any()
-        assert (image[120:] == gray[120:]).all()  # below the mouth
-        at_eyes = image[36:44, 120], image[36:44, 40]  # left, right
-        for pixels, gone in zip(at_eyes, eyes, strict=True):
-            assert not gone or (pixels != 150).all()
+def test_what_is_drawn_before_a_face_hides_the_landmarks_that_are_said_to_be_covered() -> None:
+    gray, landmarks = np.full((180, 160), 150, np.uint8), np.repeat(face()[None], 80, 0).astype(np.float32)
+    landmarks[-1, 5] = np.nan
+    crops = Crops68([gray] * 80, landmarks, ["a"] * 80)
+    drawn = covered(crops, np.random.default_rng(0))
+    told = trust_of_seen(drawn.placed_by)
+    eyes, mouth = (told[:, :2] == -1).sum(1), told[:, 2] == -1
+    for kind, least, most in (
+        (eyes == 2, 10, 35),
+        (eyes == 1, 4, 25),
+        (mouth & (eyes == 0), 20, 50),
+        (told.all(1), 1, 80),
+    ):
+        assert least <= kind.sum() <= most
+    x, y = face().T.astype(int)
+    changed = np.array([image[y, x] != 150 for image in drawn.images])
+    assert changed[drawn.placed_by == COVERED].mean() > 0.95
+    assert changed[drawn.placed_by == HUMAN].mean() < 0.2  # the rims of glasses, soft edges
+    assert (drawn.images[-1] == gray).all()  # without all landmarks nobody can tell where to draw
     np.testing.assert_array_equal(gray, 150)  # what was given is not changed
 
 
@@ -192,17 +202,34 @@ def test_a_card_that_promises_signals_of_a_network_without_any_is_refused(tmp_pa
         open_backend("cpu", load(folder))
 
 
-def test_the_shipped_weights_say_that_they_do_not_see_eyes_behind_dark_glasses(portrait: Image) -> None:
+def on_portrait(points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The 68 landmarks of `face` laid on the eyes and the mouth of a face's keypoints (15, 2)."""
+    eyes_and_mouth = ["left_eye_center", "right_eye_center", "mouth_left_corner", "mouth_right_corner"]
+    template = face()
+    to = points[[INDEX[name] for name in eyes_and_mouth]]
+    own = np.array([template[LEFT_EYE].mean(0), template[RIGHT_EYE].mean(0), template[64], template[60]])
+    axes = np.linalg.lstsq(np.column_stack([own, np.ones(4)]), to, rcond=None)[0]
+    return np.column_stack([template, np.ones(68)]) @ axes
+
+
+def test_the_shipped_weights_say_that_they_do_not_see_what_lies_behind_dark_glasses_and_masks(portrait: Image) -> None:
+    lips = [i for name, i in INDEX.items() if name.startswith("mouth")]
     with Tracker() as tracker:
         found = tracker.image(portrait)
-        (before,), landmarks = found.signals, np.zeros((68, 2))
-        for eye, name in ((LEFT_EYE, "left_eye_center"), (RIGHT_EYE, "right_eye_center")):
-            landmarks[eye] = found.keypoints[0, INDEX[name]]
-        dark = with_glasses(portrait[..., 1], landmarks, np.random.default_rng(0), dark=True)
+        (before,), landmarks, random = found.signals, on_portrait(found.keypoints[0]), np.random.default_rng(0)
+        dark, _ = with_glasses(portrait[..., 1], landmarks, random, dark=True)
         (after,) = tracker.image(np.repeat(dark[..., None], 3, 2)).signals
-    assert after.eye_open_left_sigma > 1.5 * before.eye_open_left_sigma
-    assert after.eye_open_right_sigma > 1.5 * before.eye_open_right_sigma
-    assert after.mouth_open_sigma < 1.3 * before.mouth_open_sigma
+        assert after.eye_open_left_sigma > 1.5 * before.eye_open_left_sigma
+        assert after.eye_open_right_sigma > 1.5 * before.eye_open_right_sigma
+        assert after.mouth_open_sigma < 1.3 * before.mouth_open_sigma
+        growth = []
+        for _ in range(5):
+            masked, _ = with_mask(portrait[..., 1], landmarks, random)
+            behind = tracker.image(np.repeat(masked[..., None], 3, 2))
+            assert behind.signals[0].mouth_open_sigma > 1.4 * before.mouth_open_sigma
+            assert behind.signals[0].eye_open_left_sigma < 1.5 * before.eye_open_left_sigma
+            growth.append(behind.sigma[0, lips].mean() / found.sigma[0, lips].mean())
+        assert np.mean(growth) > 3
 
 
 def test_the_shipped_weights_see_eyes_close_one_by_one(portrait: Image) -> None:

@@ -24,8 +24,9 @@ from train.data import archive
 from train.data.schemes import BEYOND_C
 
 LANDMARKS = 68
-HIDDEN, MACHINE, HUMAN = range(3)
-"""What the column `visible` says of a landmark: hidden or covered, placed by a machine, by a human."""
+HIDDEN, MACHINE, HUMAN, COVERED = range(4)
+"""What the column `visible` says of a landmark: hidden, placed by a machine, by a human.  The last: placed by a human,
+then covered by something drawn, see `train.data.occluders`."""
 TABLE = "landmarks68.csv"
 MAX_FILE_BYTES = 1 << 26
 """Per image or table; the largest genuine table has 3.5 MB."""
@@ -84,7 +85,7 @@ class Crops68:
     """(N, 68, 2) px of each image, NaN where missing."""
     names: list[str]
     seen: NDArray[np.uint8] | None = None
-    """(N, 68): `HUMAN`, `MACHINE` or `HIDDEN`; None if the table does not say."""
+    """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN`, `COVERED`; None if the table does not say."""
     yaw: NDArray[np.float32] | None = None
     """(N,) degrees, positive where the nose points to the picture's right, NaN where unknown."""
     person: list[str] | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.spec import SIGNALS
-from train.data.faces68 import HIDDEN, HUMAN, LEFT_EYE, MACHINE, RIGHT_EYE, Crops68
+from train.data.faces68 import COVERED, HIDDEN, HUMAN, LEFT_EYE, MACHINE, RIGHT_EYE, Crops68
 
 INNER_LIPS = slice(60, 68)
 PARTS = dict(zip(SIGNALS, (LEFT_EYE, RIGHT_EYE, INNER_LIPS), strict=True))
@@ -48,7 +48,7 @@ def signals_of(landmarks: NDArray[np.floating], sides_px: NDArray[np.floating]) 
 
 
 def trust_of_seen(seen: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN` -> (N, 3) weights of the signals."""
+    """(N, 68) of `HIDDEN`, `MACHINE`, `HUMAN`, `COVERED` -> (N, 3) weights of the signals; -1 if hidden."""
     weights = np.zeros((len(seen), len(SIGNALS)))
     eyes_by_machine = (np.hstack([seen[:, LEFT_EYE], seen[:, RIGHT_EYE]]) == MACHINE).any(1)
     for i, name in enumerate(SIGNALS):
@@ -58,7 +58,9 @@ def trust_of_seen(seen: NDArray[np.uint8]) -> NDArray[np.float64]:
             weights[(part == MACHINE).any(1), i] = TRUST_MACHINE_MOUTH
         else:
             weights[eyes_by_machine, i] = 0.0
-    weights[~(seen == HUMAN).any(1) & (seen[:, INNER_LIPS] == HIDDEN).all(1)] = 0.0  # a mask
+        weights[(part == COVERED).mean(1) >= 0.5, i] = -1.0
+    masked = ~(seen == HUMAN).any(1) & (seen[:, INNER_LIPS] == HIDDEN).all(1)
+    weights[masked, SIGNALS.index("mouth_open")] = -1.0
     return weights
 
 

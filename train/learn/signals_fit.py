@@ -20,8 +20,8 @@ from tracker.errors import DataError
 from tracker.geometry import region_from_keypoints
 from tracker.spec import SIGNALS, SIZE
 from train.data.faces68 import HUMAN, Crops68, keypoints_from_68
-from train.data.glasses import behind_something
 from train.data.lids import own_ratios, signals_of, trust_of_seen, with_eyes_closed
+from train.data.occluders import covered
 from train.learn.augment import Augmentation, disturbed, placed
 from train.learn.calibrate import mirrored_scales
 from train.learn.losses import student_t
@@ -58,7 +58,7 @@ class SignalsConfig:
     narrow: int = 8
     """Channels to which features are reduced before they are read."""
     hidden: int = 16
-    steps: int = 1_000
+    steps: int = 3_000
     batch: int = 256
     views: int = 2
     """Augmented crops of each face."""
@@ -162,28 +162,21 @@ def _gathered(sets: Sequence[Crops68], random: np.random.Generator) -> _Faces:
         copies = [with_eyes_closed(by_people, random) for _ in range(CLOSED_COPIES)]
         parts += [_truths(copy, by_people.landmarks, warped=True) for copy in copies]
         for version in (by_people, *copies):
-            copy, hidden = behind_something(version, random)
-            parts.append(_truths(copy, by_people.landmarks, warped=True, hidden=hidden))
+            parts.append(_truths(covered(version, random), by_people.landmarks, warped=True))
     return _Faces(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Faces)))
 
 
-def _truths(
-    crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool, hidden: NDArray[np.bool_] | None = None
-) -> _Faces:
-    """`landmarks` (N, 68, 2), px, say where the faces lie, as before they were warped; `hidden` (N, 3) which signals
-    nobody can see."""
+def _truths(crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool) -> _Faces:
+    """`landmarks` (N, 68, 2), px, say where the faces lie, as before they were warped."""
     points = keypoints_from_68(landmarks)
     whole = _is_whole(points) & _is_whole(crops.landmarks)
     crops, points = crops.only(whole), points[whole]
-    trust = trust_of_seen(crops.placed_by)
-    if hidden is not None:
-        trust = np.where(hidden[whole], -1.0, trust)
     regions = [region_from_keypoints(each) for each in points]
     seen = crops.placed_by
     return _Faces(
         canvases(crops.images, regions),
         signals_of(crops.landmarks, np.array([region.side for region in regions])).astype(np.float32),
-        trust.astype(np.float32),
+        trust_of_seen(crops.placed_by).astype(np.float32),
         own_ratios(crops.landmarks).astype(np.float32),
         np.array([zlib.crc32(_picture(name).encode()) % JUDGING == 0 for name in crops.names], bool),
         (seen == HUMAN).all(1),

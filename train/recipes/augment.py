@@ -82,9 +82,7 @@ def _about_centre(image: Gray, points: Points, axes: NDArray[np.floating]) -> tu
     return _moved(image, points, axes, centre - axes @ centre)
 
 
-def _moved(
-    image: Gray, points: Points, axes: NDArray[np.floating], shift: NDArray[np.floating]
-) -> tuple[Gray, Points]:
+def _moved(image: Gray, points: Points, axes: NDArray[np.floating], shift: NDArray[np.floating]) -> tuple[Gray, Points]:
     """Every place p, crop px, goes to axes @ p + shift."""
     by_centres = shift + axes @ [0.5, 0.5] - 0.5  # OpenCV counts from the middle of the first pixel, not from its edge
     picture = cv2.warpAffine(image, np.column_stack([axes, by_centres]), (SIZE, SIZE))
