@@ -515,6 +515,14 @@ def test_a_face_followed_onto_another_is_dropped() -> None:
     assert ids == [0]
 
 
+def test_a_face_whose_size_the_detector_misjudges_is_one_face() -> None:
+    """In crowds it gives small faces 0.6 to 3 times their size."""
+    scene, tiny = Scene(), replace(HERE, side=30.0)
+    for grow in (1.0, 2.0, 1.7, 3.0, 0.6, 1.0, 2.0):
+        for detections in ([seen(shifted(tiny, 3, 4, grow=grow))], None):
+            assert [face.id for face in scene(detections, [tiny], sigma_px=0.5)] == [0]
+
+
 def test_walkers_keep_their_ids_at_low_frame_rates() -> None:
     """People as far apart as they move from frame to frame."""
     for rate, speed in ((5, 6.0), (10, 6.0), (30, 6.0)):

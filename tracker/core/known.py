@@ -220,9 +220,11 @@ class Known:
                 chosen = i
         crop, region, sigma_sides = answers[chosen]
         reach = FRESH_STRAY if self.fresh or chosen else 1.0
-        sensible = _is_near(region, crop, reach) and _is_inside(region, shape)
-        usual = sigma_sides if self.usual_sigma is None else self.usual_sigma
         seen = not self.followed
+        resizable = seen and sigma_sides <= SURE and (self.fresh or region.side < crop.side)
+        resized = resizable and _is_concentric(region, crop)
+        sensible = (resized or _is_near(region, crop, reach)) and _is_inside(region, shape)
+        usual = sigma_sides if self.usual_sigma is None else self.usual_sigma
         if not sensible:
             self.motion, self.settled_at = Motion(place_of(self.region)), now
         elif chosen:
@@ -340,6 +342,11 @@ def _unlike(one: Region, other: Region) -> float:
 
 def _is_inside(region: Region, shape: tuple[int, ...]) -> bool:
     return 0 <= region.x < shape[1] and 0 <= region.y < shape[0]
+
+
+def _is_concentric(region: Region, crop: Region) -> bool:
+    """Whether one lies within the other: the detector may be wrong about a face's size by a factor of three."""
+    return math.hypot(region.x - crop.x, region.y - crop.y) <= abs(region.side - crop.side) / 2
 
 
 def _is_near(region: Region, crop: Region, reach: float) -> bool:
