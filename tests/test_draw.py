@@ -120,7 +120,7 @@ def test_lines_to_a_point_that_is_nowhere_vanish_with_it():
 
 
 def test_of_a_tiny_face_only_corners_and_id_are_drawn():
-    tiny, small = (draw(face_at(plain(90), 320, 200, side)) for side in (2.64 * 16, 2.64 * 19))
+    tiny, small = (draw(face_at(plain(90), 320, 200, side)) for side in (2.64 * 15, 2.64 * 17))
     assert (tiny[195:215, 315:325] == 90).all()
     assert (small[195:215, 310:330] != 90).any()
     assert (tiny != 90).any()

@@ -53,7 +53,7 @@ SURE_SIDES, NOWHERE_SIDES = 0.015, 0.05
 """A point whose sigma, in sides of the face's region, is up to the first is drawn in full; from the second on, not at
 all; between them it fades.  Of the visible points of 519 faces that were never learned from, 4 % are off by more than a
 tenth of the eye distance below the first, 29 % in the middle and half at the second; of hidden ones 30, 50 and 74 %."""
-MARKED_EYES_PX = 18
+MARKED_EYES_PX = 16
 """For a face with fewer px between the eyes, only the corners and the id are drawn: its lips would run together."""
 USUAL_HEIGHT_PX = 480
 """Pictures that are higher are shown smaller, so strokes are at least that much wider in them."""
@@ -125,9 +125,9 @@ class _Pen(NamedTuple):
         side, least = face.region.side, max(1.0, height / USUAL_HEIGHT_PX)
         return cls(
             color=PALETTE[face.id % len(PALETTE)],
-            dot_radius=_clamped(0.0115 * side, min(least, max(1.0, 0.02 * side)), 12 * least) * style.dot_size,
-            line_width=_clamped(0.006 * side, min(0.75 * least, max(0.75, 0.012 * side)), 8 * least) * style.line_width,
-            rim=_clamped(0.0035 * side, min(0.5 * least, max(0.5, 0.008 * side)), 4 * least),
+            dot_radius=_clamped(0.0115 * side, min(least, 0.02 * side), 12 * least) * style.dot_size,
+            line_width=_clamped(0.006 * side, min(0.75 * least, 0.012 * side), 8 * least) * style.line_width,
+            rim=_clamped(0.0035 * side, min(0.5 * least, 0.008 * side), 4 * least),
             mark_width=_clamped(0.006 * side, 1.0 * least, 8 * least),
             text_height=_clamped(0.055 * side, 9 * least, 40 * least),
             zoom=math.ceil(_clamped(FINE_SIDE_PX / side, 1, MAX_ZOOM)),
