@@ -73,10 +73,6 @@ class Search:
         self._least = least
         self._thorough = thorough
 
-    @property
-    def name(self) -> str:
-        return self._detector.name
-
     def __call__(
         self,
         image: Image,
@@ -98,9 +94,6 @@ class Search:
             if part == EVERY_PART_TURNED or not _is_certain(found):
                 found = _one_per_face([*found, *self._look(image, smallest, turns, part, light)])
         return found
-
-    def close(self) -> None:
-        self._detector.close()
 
     def _look(
         self,
