@@ -70,7 +70,7 @@ before, sys.stdout = sys.stdout, os.fdopen(1, "w")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "openface"])  # which is written as csv is
 def test_standard_output_takes_what_a_file_would(pictures, tmp_path, format):
     file = f"a{FORMATS[format].suffixes[0]}"
     done = fkp_track(pictures, "--keypoints", "-", "--keypoints", file, "--format", format, cwd=tmp_path)
@@ -83,7 +83,7 @@ def test_standard_output_takes_what_a_file_would(pictures, tmp_path, format):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe differently")
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "openface"])  # which is written as csv is
 def test_a_reader_that_leaves_ends_the_run_quietly_and_other_outputs_are_finished(pictures, tmp_path, format):
     args = (pictures, "--keypoints", "a.jsonl", "--keypoints", "-", "--format", format)
     done = run_code(NOBODY_READS + TRACK, "fkp-track", *args, cwd=tmp_path)

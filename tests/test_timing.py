@@ -4,7 +4,7 @@ from time import perf_counter, sleep
 
 import pytest
 
-from tracker.support.timing import Percentiles, Timed, percentiles_ms, rate_per_s
+from tracker.support.timing import Percentiles, RecentRate, Timed, percentiles_ms
 
 
 def test_a_timed_stage_passes_arguments_results_and_attributes_through() -> None:
@@ -48,7 +48,8 @@ def test_warm_up_alone_gives_no_percentiles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instants_s", "rate"), [([], None), ([1.0], None), ([1.0, 1.0], None), ([1.0, 1.5, 2.0], 2.0)]
+    ("instants_s", "rate"), [([1.0], None), ([1.0, 1.0], None), ([1.0, 1.5, 2.0], 2.0), ([1.0, 5.0, 5.5, 6.5], 4 / 3)]
 )
 def test_a_rate_counts_the_intervals_not_the_frames(instants_s: list[float], rate: float | None) -> None:
-    assert rate_per_s(instants_s) == rate
+    recent = RecentRate()
+    assert [recent(instant_s) for instant_s in instants_s][-1] == rate

@@ -369,24 +369,25 @@ def _peak_mb(pid: int) -> float | None:
 
     The rusage after its end would count from the fork and so include this process's memory.
     """
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    peaks_kib = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    peaks_kib = [int(line.split()[1]) for line in _lines(f"/proc/{pid}/status") if line.startswith("VmHWM:")]
     return peaks_kib[0] / 2**10 if peaks_kib else None
 
 
 def _cpu_s(pid: int) -> float | None:
     """Processor time of a running process so far, all threads; None without /proc."""
-    if sys.platform == "win32":
+    lines = _lines(f"/proc/{pid}/stat")
+    if not lines or sys.platform == "win32":
         return None
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    user, system = fields[11:13]  # proc(5) counts them 14 and 15, from before the name in brackets
+    user, system = lines[0].rpartition(")")[2].split()[11:13]  # proc(5) counts them 14 and 15, from before the name
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _lines(path: str) -> list[str]:
+    """Of a file that the system may not have."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _median(values: Sequence[float | None], digits: int) -> float | None:
@@ -422,12 +423,8 @@ def _machine() -> dict[str, Any]:
 
 def _processor() -> str:
     """The processor's name; Linux keeps it where platform.processor() does not look."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> dict[str, Any]:

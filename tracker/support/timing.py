@@ -38,15 +38,8 @@ def percentiles_ms(durations_s: Sequence[float], *, warm_up: int = WARM_UP) -> P
     return Percentiles(p50, p95, p99)
 
 
-def rate_per_s(instants_s: Sequence[float]) -> float | None:
-    """Events per second between the first and the last instant: (n - 1) / elapsed.  None below two instants."""
-    if len(instants_s) < 2 or instants_s[-1] <= instants_s[0]:
-        return None
-    return (len(instants_s) - 1) / (instants_s[-1] - instants_s[0])
-
-
 class RecentRate:
-    """Frames per second over the last `RECENT_S`, for display."""
+    """Frames per second over the last `RECENT_S`, for display: (n - 1) / elapsed."""
 
     def __init__(self) -> None:
         self._instants_s: deque[float] = deque()
@@ -57,7 +50,8 @@ class RecentRate:
         instants.append(now)
         while len(instants) > 2 and now - instants[0] > RECENT_S:
             instants.popleft()
-        return rate_per_s(instants)
+        elapsed_s = now - instants[0]
+        return (len(instants) - 1) / elapsed_s if elapsed_s > 0 else None
 
 
 class Timed(Generic[P, R]):
