@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import tracker
-
-Image = NDArray[np.uint8]
+from tracker.types import Image
 
 LEARNS = find_spec("torch") is not None
 collect_ignore_glob = [] if LEARNS else ["test_train_*.py", "test_tensorrt_build.py"]

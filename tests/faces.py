@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from tracker.geometry import MEAN_SHAPE, Framing, cut, frame_from_unit, unit_from_frame
 from tracker.sources.synthetic import astronaut
 from tracker.spec import COLUMNS, INDEX, SIZE, crop_from_unit
-from tracker.types import Region
+from tracker.types import Image, Region
 from train.data.schemes import C_KEYPOINTS
-
-Image = NDArray[np.uint8]
 
 
 class LabelledCrops(NamedTuple):

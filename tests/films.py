@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from tracker.sinks.film import open_video
 from tracker.sources.film import open_film
-from tracker.types import Frame, Tracked
-
-Image = NDArray[np.uint8]
+from tracker.types import Frame, Image, Tracked
 
 RATE = 20
 SOUND_HZ = 48_000

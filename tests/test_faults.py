@@ -24,7 +24,6 @@ import numpy as np
 import programs
 import pytest
 from films import write_film, write_part
-from numpy.typing import NDArray
 from programs import FKP_TRACK, TRACK, headless, run_code
 
 from tracker import Tracker
@@ -39,9 +38,7 @@ from tracker.sources.film import open_film
 from tracker.support.atomic import open_partial
 from tracker.support.process import Stopped
 from tracker.support.same_file import Sources
-from tracker.types import Tracked
-
-Image = NDArray[np.uint8]
+from tracker.types import Image, Tracked
 
 RATE, FRAMES = 25, 25
 """Of `film`."""

@@ -10,15 +10,13 @@ import cv2
 import numpy as np
 import pytest
 from films import joined, pictures, write_part, written
-from numpy.typing import NDArray
 from programs import fkp_track
 
 from tracker.errors import SourceError
 from tracker.sources.film import open_film
 from tracker.sources.fit import fitted
-from tracker.types import Frame
+from tracker.types import Frame, Image
 
-Image = NDArray[np.uint8]
 NO_B = {"bf": "0"}
 
 

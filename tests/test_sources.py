@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 from films import nobody, write_film
-from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sinks.images import open_images as write_images
@@ -25,9 +24,7 @@ from tracker.sources.images import open_images
 from tracker.sources.listing import _modes_of, find_cameras, modes
 from tracker.sources.registry import mirrored, open_source
 from tracker.support.threads import Background
-from tracker.types import Frame
-
-Image = NDArray[np.uint8]
+from tracker.types import Frame, Image
 
 
 @pytest.fixture

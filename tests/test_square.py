@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 from films import nobody
-from numpy.typing import NDArray
 
 from tracker import track_video
 from tracker.app.outputs import open_sinks
@@ -19,9 +18,7 @@ from tracker.core.square import as_shown, as_stored, squared
 from tracker.options import Options
 from tracker.sinks.keypoints.record import Header
 from tracker.sources.contract import SourceInfo
-from tracker.types import Frame, Tracked
-
-Image = NDArray[np.uint8]
+from tracker.types import Frame, Image, Tracked
 
 
 def write(path: Path, image: Image, aspect: Fraction, frames: int = 8) -> Path:

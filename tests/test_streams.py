@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 import pytest
 from films import write_part
-from numpy.typing import NDArray
 from programs import FKP_TRACK, fkp_track, headless, wait_until
 
 from tracker import track_video
@@ -30,8 +29,7 @@ from tracker.sources.film import open_film
 from tracker.sources.registry import open_source
 from tracker.sources.stream import open_stream
 from tracker.support.address import StreamUrl, stream_url
-
-Image = NDArray[np.uint8]
+from tracker.types import Image
 
 
 class Server(ThreadingHTTPServer):

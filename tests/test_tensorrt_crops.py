@@ -13,15 +13,12 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tracker.backends.selfcheck import FACES, PORTRAIT
 from tracker.backends.tensorrt import crops as gpu
 from tracker.geometry import cut
 from tracker.spec import SIZE
-from tracker.types import Region
-
-Image = NDArray[np.uint8]
+from tracker.types import Image, Region
 
 ON_THE_CPU = """
 #include <math.h>

@@ -16,10 +16,8 @@ from tracker.core.landmarks import Locate
 from tracker.geometry import MEAN_SHAPE, Framing
 from tracker.sources.synthetic import astronaut
 from tracker.spec import KEYPOINTS, crop_from_unit
-from tracker.types import Box, Face
+from tracker.types import Box, Face, Image
 from train.data.kaggle import read_training
-
-Image = NDArray[np.uint8]
 
 PARTS = ("mouth", "left_eye", "right_eye")
 FACES = 150

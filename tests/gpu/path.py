@@ -38,13 +38,12 @@ from tracker.errors import BackendError
 from tracker.geometry import cut
 from tracker.sources.synthetic import astronaut
 from tracker.spec import SIZE
-from tracker.types import Region
+from tracker.types import Image, Region
 from train.export.from_onnx import head_of
 from train.export.onnx import served
 from train.learn.model import SHOWN, Net
 from train.learn.signals import Telling
 
-Image = NDArray[np.uint8]
 NEAR_PX = 0.05
 """How far keypoints may be from the processor's, crop px: a few gray levels of a crop are rounded otherwise."""
 
