@@ -208,9 +208,9 @@ def test_a_local_playlist_opens_nothing_that_it_names(tmp_path: Path, camera: Se
     film = write_part(tmp_path / "secret.ts", seconds=1)
     address = camera.url("/video.mjpg")
     for name in (film.name, str(film), str(address)):
-        (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{name}\n#EXT-X-ENDLIST\n")
+        (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{name}\n#EXT-X-ENDLIST\n")
         with pytest.raises(SourceError, match=r"list of other files|cannot be read as a film"):
-            open_film(tmp_path / "list.mp4")
+            open_film(tmp_path / "list.m3u8")
     assert camera.asked == []
 
 
