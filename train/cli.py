@@ -316,11 +316,11 @@ def wild(
         raise typer.BadParameter("needs --peer mediapipe", param_hint="--peer-model")
     from tracker.bench.mediapipe_baseline import open_peer
     from train.data.faces68 import read_faces68
-    from train.data.split import judges_turned
+    from train.data.split import dealt
     from train.judge.photographs import judged
 
     crops = read_faces68(faces)
-    crops = crops.only(judges_turned(crops)) if hold_out else crops
+    crops = dealt(crops, judge=True) if hold_out else crops
     # a peer that cannot be used is told before anything is judged
     with closing(open_peer(peer_model, stills=True)) if peer else nullcontext() as theirs:
         print(json.dumps(judged(crops, weights, theirs), allow_nan=False))

@@ -34,7 +34,7 @@ from tracker.errors import DataError, SinkError
 from tracker.spec import HALF_PX
 from train.data.faces68 import Crops68, read_faces68
 from train.data.kaggle import Faces, read_training
-from train.data.split import SPLIT_SEED, judges_turned
+from train.data.split import SPLIT_SEED, dealt
 from train.export.from_onnx import head_of, held_net, net_of
 from train.export.onnx import SCHEMES_FILE, add_signals, write_weights
 from train.judge.evaluate import held_out, hold_out_sha256, judged, judged_twice
@@ -408,7 +408,7 @@ def _only_run(out: Path) -> Iterator[None]:
 
 def _to_learn(paths: Sequence[Path]) -> list[Crops68]:
     """Faces with 68 landmarks, without those that judge."""
-    return [crops.only(~judges_turned(crops)) for crops in map(read_faces68, paths)]
+    return [dealt(read_faces68(path), judge=False) for path in paths]
 
 
 def _extra_banks(extra: Sequence[Crops68], unlabelled: Sequence[Crops68]) -> dict[str, Bank]:

@@ -40,12 +40,11 @@ def hold_out(group: NDArray[np.int64], scheme: NDArray[np.uint8], *, seed: int =
     return folds(group, scheme, 10, seed=seed) == 0
 
 
-def judges_turned(crops: Crops68) -> NDArray[np.bool_]:
-    """(N,) which faces of a table that names persons are never learned from: every tenth person, and AFW's pictures."""
+def dealt(crops: Crops68, *, judge: bool) -> Crops68:
+    """The faces that only judge, or those to learn from: every tenth person judges, and so do AFW's pictures."""
     persons = crops.person or [""] * len(crops.names)
-    return np.array(
-        [
-            name.startswith(JUDGE_PREFIX) or (bool(person) and zlib.crc32(person.encode()) % 10 == 0)
-            for name, person in zip(crops.names, persons, strict=True)
-        ]
-    )
+    judges = [
+        name.startswith(JUDGE_PREFIX) or (bool(person) and zlib.crc32(person.encode()) % 10 == 0)
+        for name, person in zip(crops.names, persons, strict=True)
+    ]
+    return crops.only(np.array(judges, bool) == judge)
