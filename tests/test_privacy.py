@@ -23,8 +23,10 @@ from tracker.core.loop import track
 from tracker.core.privacy import AHEAD_S, HEAD_SIDES, HOLD_S, SUSPICION_S, Stretches, concealed
 from tracker.core.smoothing import unsmoothed
 from tracker.detectors.registry import DETECTORS, open_detector
+from tracker.detectors.search import ENLARGED, PART_PX
 from tracker.geometry import MEAN_SHAPE, frame_from_unit
 from tracker.options import Options
+from tracker.sources.contract import Kind
 from tracker.types import EVERY_PART, Box, Detection, Face, Frame, Region, Tracked
 
 WAYS = ("blur", "pixelate")
@@ -229,6 +231,23 @@ def test_a_cover_stays_on_the_head_in_an_enlarged_picture(portrait: np.ndarray) 
     assert covered[460:].mean() < 0.4
 
 
+@pytest.mark.parametrize("eyes_px", [14, 16])
+def test_a_masked_face_under_a_cap_in_the_haze_is_covered(portrait: np.ndarray, eyes_px: int) -> None:
+    mask = np.array([(188, 118), (224, 110), (262, 118), (255, 150), (225, 172), (198, 152)])
+    cv2.fillPoly(portrait, [mask], (150, 150, 150))
+    cv2.rectangle(portrait, (160, 0), (290, 90), (120, 120, 120), cv2.FILLED)
+    hazy = cv2.addWeighted(portrait, 0.1, portrait, 0, 108)[:260, 90:360]
+    small = cv2.resize(hazy, None, fx=eyes_px / 43.8, fy=eyes_px / 43.8, interpolation=cv2.INTER_AREA)
+    image = np.full((180, 320, 3), 120, np.uint8)
+    image[:, 240:] = np.random.default_rng(0).integers(0, 2, (6, 3, 1)).repeat(30, 0).repeat(30, 1)[:, :80] * 255
+    image[50 : 50 + small.shape[0], 80 : 80 + small.shape[1]] = small
+    with Tracker(backend="cpu", privacy="blur") as tracker:
+        shown = tracker.image(image).frame.image
+    x, y = 80 + round(134 * eyes_px / 43.8), 50 + round(102 * eyes_px / 43.8)
+    face = np.s_[y - 4 : y + 4, x - 6 : x + 6]
+    assert (shown[face] != image[face]).any(-1).mean() > 0.9
+
+
 @pytest.mark.parametrize("eyes_px", [12, 18])
 def test_faces_cut_by_any_edge_of_a_picture_are_covered(portrait: np.ndarray, eyes_px: int) -> None:
     image = np.full((360, 640, 3), 90, np.uint8)
@@ -263,21 +282,18 @@ def test_small_faces_in_the_dark_are_covered_beside_a_certain_one(portrait: np.n
         assert (shown[face] != seen[face]).any(-1).mean() > 0.9, (x, y)
 
 
-def test_covered_films_and_pictures_are_searched_enlarged_and_a_camera_as_it_is() -> None:
+@pytest.mark.parametrize("kind", ["images", "film", "camera"])
+def test_where_heads_are_covered_every_source_is_searched_enlarged(kind: Kind) -> None:
     views: list[tuple[int, ...]] = []
 
     def detector(image: np.ndarray, smallest: float | None = None, *, size: int | None = None) -> list[Detection]:
         views.append(image.shape)
         return []
 
-    sizes = {}
     picture = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
-    for kind in ("images", "film", "camera"):
-        views.clear()
-        search, _, _ = stages_of(detector, kind, Options(privacy="blur"))
-        search(picture, part=EVERY_PART)
-        sizes[kind] = min(max(shape) for shape in views)
-    assert sizes == {"images": 320, "film": 320, "camera": 640}
+    search, _, _ = stages_of(detector, kind, Options(privacy="blur"))
+    search(picture, part=EVERY_PART)
+    assert min(max(shape) for shape in views) == PART_PX * ENLARGED
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from tracker.core.association import Followed
 from tracker.core.cuts import Thumbnail
 from tracker.core.schedule import EveryFrame, LookPlan, OnDemand, schedule_of
 from tracker.detectors.search import parts_of
-from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, Frame, Look, Region
+from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, EVERY_PART_TURNED, Frame, Look, Region
 
 EMPTY, LARGE = np.zeros((480, 640, 3), np.uint8), np.zeros((1080, 1920, 3), np.uint8)
 PERSON = Region(507.0, 325.0, 37.0, 0.0)
@@ -117,6 +117,16 @@ def test_every_part_is_searched_upright_lying_on_either_side_and_as_people_are_r
     assert turns == [{0, 1, 3}] * 3
     lying = schedule(Frame(LARGE, 200, 40.0), SURE._replace(turns=(0, 2)))
     assert 2 in lying.turns
+
+
+def test_a_thorough_search_of_live_pictures_takes_every_other_frame_at_most() -> None:
+    looks = LookPlan(0, in_parts=True, thorough=True, all_parts_s=math.inf, all_turns_s=math.inf)
+    schedule = schedule_of(1, looks)
+    parts = [
+        schedule(Frame(EMPTY, index, index / 10), SURE._replace(begins_shot=index == 0)).part for index in range(6)
+    ]
+    assert parts == [EVERY_PART_TURNED, 0, None, 1, None, 2]
+    assert schedule(Frame(EMPTY, 7, 9.0), SURE._replace(begins_shot=True)).part is None
 
 
 def test_a_shot_of_a_film_begins_with_a_look_at_all_parts() -> None:

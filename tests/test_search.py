@@ -13,6 +13,7 @@ from tracker.detectors.registry import open_detector
 from tracker.detectors.search import (
     BEYOND_PX,
     ENLARGED,
+    MOST_FAINT,
     OVERLAP_PX,
     PART_PX,
     Search,
@@ -20,6 +21,7 @@ from tracker.detectors.search import (
     seen_whole_from,
     whole_px,
 )
+from tracker.detectors.second_look import CELLS, SIDES_PX
 from tracker.geometry import EYE_MIDPOINT, unit_from_frame
 from tracker.spec import INDEX
 from tracker.types import ALL_TURNS, EVERY_PART, EVERY_PART_TURNED, Box, Detection, Region
@@ -165,15 +167,14 @@ class Confetti:
     def __call__(self, image: np.ndarray, smallest: float | None = None, *, size: int | None = None) -> list[Detection]:
         self.looks += 1
         places = np.random.default_rng(self.looks).uniform(0, min(image.shape[:2]), (1000, 2))
-        return [Detection(Box(x, y, x + 9, y + 9), 0.2, Region(x, y, 9.0, 0.0)) for x, y in places.tolist()]
+        return [Detection(Box(x, y, x + 90, y + 90), 0.2, Region(x, y, 90.0, 0.0)) for x, y in places.tolist()]
 
     def close(self) -> None:
         pass
 
 
-def test_noise_does_not_cost_a_thorough_search_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    confetti, most = Confetti(), 10
-    monkeypatch.setattr("tracker.detectors.search.MOST_FAINT", most)
-    Search(confetti, least=0.3, thorough=True)(np.full((480, 640, 3), 128, np.uint8), part=EVERY_PART_TURNED)
-    pieces = 4 * len(parts_of(640, 480, thorough=True))
-    assert pieces < confetti.looks <= 3 * (pieces + 1 + 2 * most)  # as it is, and in two other lights
+def test_noise_does_not_cost_a_thorough_search_minutes() -> None:
+    confetti, gray = Confetti(), np.full((480, 640, 3), 128, np.uint8)
+    Search(confetti, least=0.3, thorough=True)(gray, part=EVERY_PART_TURNED)
+    pieces, again = len(parts_of(640, 480, thorough=True)), len(SIDES_PX) * math.ceil(MOST_FAINT / CELLS)
+    assert pieces < confetti.looks <= 3 * (1 + pieces + again)  # as it is, and in two other lights

@@ -119,7 +119,8 @@ class Tracker:
             raise ValueError(f"fps is {fps}, expected a number of frames per second above 0")
         if not isinstance(source, str | Path | int):
             frames = (Frame(_bgr(image), index, index / fps) for index, image in enumerate(source))
-            yield from self._follow(frames, "camera", self._options)
+            kind: Kind = "film" if self._options.covers_heads else "camera"  # it waits for a thorough search
+            yield from self._follow(frames, kind, self._options)
             return
         camera, place = (source, None) if isinstance(source, int) else (0, source)
         with open_source(place, camera=camera) as opened:

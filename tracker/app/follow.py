@@ -21,11 +21,9 @@ from tracker.sources.contract import Kind
 from tracker.sources.registry import mirrored
 from tracker.types import Frame, Tracked
 
-COVERED_PARTS_S = 0.5
-"""If heads are covered, a film is looked at in all its parts and turns this often.  A newcomer is covered `AHEAD_S`
-before it is found, so nobody shows meanwhile."""
-COVERED_LIVE_PARTS_S = 1.0
-"""The same for a camera, whose frames do not wait."""
+COVERED_PARTS_S, COVERED_LIVE_TURNS_S = 0.5, 1.0
+"""If heads are covered, a film is looked at in all its parts and turns this often, the whole of a live picture in all
+turns.  A newcomer in a film is covered `AHEAD_S` before it is found, so nobody shows meanwhile."""
 
 
 def open_detector_for(options: Options) -> Detector:
@@ -68,8 +66,7 @@ def follow(
 def stages_of(detector: Detector, kind: Kind, options: Options) -> tuple[Search, Identify, Schedule]:
     """The detector, the identities and the schedule for frames of that kind."""
     least, in_parts = DETECTORS[options.detector].threshold, options.detect_size == "auto"
-    thorough = options.covers_heads and kind in ("film", "images")
-    detect = Search(detector, _fixed_size(options), least=SUSPICION * least, thorough=thorough)
+    detect = Search(detector, _fixed_size(options), least=SUSPICION * least, thorough=options.covers_heads)
     if kind == "images":
         return detect, EachAlone(least_score=least), Stills(in_parts=in_parts, all_turns=options.covers_heads)
     identity = Identity(least_score=least, seen_whole_from=seen_whole_from if in_parts else None)
@@ -89,6 +86,7 @@ def _looks(kind: Kind, options: Options) -> LookPlan:
     """How closely to look at moving pictures."""
     in_parts = options.detect_size == "auto"
     if options.covers_heads:
-        often_s = COVERED_PARTS_S if kind == "film" else COVERED_LIVE_PARTS_S
-        return LookPlan(glances=0, all_parts_s=often_s if in_parts else None, all_turns_s=often_s)
+        if kind == "camera":
+            return LookPlan(0, in_parts=in_parts, thorough=True, all_parts_s=math.inf, all_turns_s=COVERED_LIVE_TURNS_S)
+        return LookPlan(0, all_parts_s=COVERED_PARTS_S if in_parts else None, all_turns_s=COVERED_PARTS_S)
     return LookPlan(in_parts=in_parts, all_parts_s=math.inf if in_parts and kind == "film" else None)

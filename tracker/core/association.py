@@ -40,9 +40,9 @@ ONE_FACE_SIDES = 0.35
 REPLACES_SIDES = 2.0
 REPLACES_RATIO = 1.35
 """A new face this near and this similar in size is the one that was lost in the same frame."""
-SUSPECTED, SUSPECTED_LARGE = 0.12, 0.03
-"""Mean sigma, sides, up to which a detection below the detector's threshold may be a face, small and large.  Masked
-faces have 0.05 to 0.1.  A large false one covers half of the picture; one that is true is mostly scored more."""
+SUSPECTED_LARGE = 0.03
+"""Mean sigma, sides, up to which a large detection below the detector's threshold may be a face: a false one covers
+much of the picture.  One that is true is mostly scored more."""
 LARGE_SHARE = 0.1
 """The smallest side of a large face, in short sides of the picture."""
 MOST_WEAK = 24
@@ -389,7 +389,7 @@ class Identity:
 class EachAlone:
     """Identities for unrelated pictures: 0, 1, ... in each, best detection first.
 
-    least_score: a weaker detection is only suspected to be a face, unless the network is sure of it.
+    least_score: a weaker large detection is no possible face unless the network is sure of it.
     """
 
     def __init__(self, *, least_score: float = 0.0) -> None:
@@ -429,9 +429,9 @@ class EachAlone:
 
 
 def _may_be_face(known: Known, least_score: float, shape: tuple[int, ...]) -> bool:
-    """Whether a rejected detection still counts as a possible face."""
+    """Whether a detection that is not believed to be a face is a possible one."""
     is_large = known.region.side > LARGE_SHARE * min(shape[:2])
-    return known.score >= least_score or known.sigma <= (SUSPECTED_LARGE if is_large else SUSPECTED)
+    return not is_large or known.score >= least_score or known.sigma <= SUSPECTED_LARGE
 
 
 def _crops(known: Sequence[Known]) -> tuple[tuple[Face, ...], list[tuple[Known, int]]]:

@@ -36,7 +36,7 @@ BOX_SHARE = 0.9
 
 SUSPICION = 0.5
 """Share of a face's score above which a possible face is covered ..."""
-FAINT = 0.25
+FAINT = 0.035
 """... and above which a second look decides."""
 SUSPICION_S = 1.1
 """How long the place of a possible face stays covered: small ones are looked for every half second, and one look may

@@ -43,8 +43,8 @@ ABOVE_SIDES, BESIDE_SIDES = 1.0, 1.5
 SEARCH_REST_S = 0.5
 """Time between two searches: looks at all quarter turns, if a close look leaves doubt.  They cost a fifth more on an
 empty scene, where the detector runs on every frame."""
-PART_REST_S = 0.1
-"""Time between two parts of a large picture."""
+PART_REST_S, THOROUGH_REST_S = 0.1, 0.05
+"""Time between two parts of a large picture, and between two parts of a thorough search."""
 PART_TURNS = (0, 0, 1, 0, 0, 3)
 """How the picture is turned in each lap through its parts: newcomers are rarely lying."""
 
@@ -91,7 +91,9 @@ class LookPlan:
 
     glances: how many glances may follow each other.
     in_parts: whether large pictures are also looked at part by part, one each `PART_REST_S`.
-    all_parts_s: time between looks at all parts together, besides the start of a shot; None for never.
+    thorough: whether that holds for pictures of every size, with the parts of a thorough search.
+    all_parts_s: time between looks at all parts together, besides the start of a shot (of the first one if they are
+        also looked at one by one); None for never.
     all_turns_s: time between searches at all quarter turns, independent of known faces; None for only in doubt.
     """
 
@@ -100,12 +102,14 @@ class LookPlan:
         glances: int = GLANCES,
         *,
         in_parts: bool = False,
+        thorough: bool = False,
         all_parts_s: float | None = None,
         all_turns_s: float | None = None,
     ) -> None:
         self._glances = glances
         self._glanced = glances
         self._in_parts = in_parts
+        self._thorough = thorough
         self._all_parts_s = all_parts_s
         self._all_turns_s = all_turns_s
         self._parts_seen = 0
@@ -125,11 +129,13 @@ class LookPlan:
         return self._whole(faces, closely) if needed else None
 
     def _is_part_due(self, frame: Frame) -> bool:
-        return self._in_parts and self._now - self._part_at >= PART_REST_S and max(frame.image.shape) > PART_PX
+        rest_s = THOROUGH_REST_S if self._thorough else PART_REST_S
+        is_large = self._thorough or max(frame.image.shape) > PART_PX
+        return self._in_parts and is_large and self._now - self._part_at >= rest_s
 
     def _next_part(self, frame: Frame, faces: Followed) -> Look:
         height, width = frame.image.shape[:2]
-        lap, part = divmod(self._parts_seen, len(parts_of(width, height)))
+        lap, part = divmod(self._parts_seen, len(parts_of(width, height, thorough=self._thorough)))
         self._parts_seen, self._part_at = self._parts_seen + 1, self._now
         turn = PART_TURNS[lap % len(PART_TURNS)]
         return Look(turns=(turn,) if turn else _with_upright(faces.turns), part=part)
@@ -167,7 +173,9 @@ class LookPlan:
     def _all_parts_due(self, faces: Followed) -> bool:
         if self._all_parts_s is None:
             return False
-        return faces.begins_shot or self._now - self._part_at >= self._all_parts_s - CLOCK_TOLERANCE_S
+        return (
+            faces.begins_shot and not self._in_parts
+        ) or self._now - self._part_at >= self._all_parts_s - CLOCK_TOLERANCE_S
 
     def _parts(self, faces: Followed) -> int | None:
         if not self._all_parts_due(faces):

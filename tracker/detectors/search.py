@@ -4,8 +4,7 @@
 it gets the picture turned by quarter turns, in full resolution part by part, or with other exposure.
 
 Where heads are covered, a search is thorough: it also enlarges the parts, mirrors what lies beyond the picture's edge,
-and shows weak detections again.  Of 72 faces of 12 and 18 px between the eyes (frontal, turned, in profile, masked, cut
-by the edge) 78 % then score 0.3 instead of 51 %, and 85 % instead of 57 % score 0.15.
+and looks again at what is faint.
 """
 
 import math
@@ -17,6 +16,7 @@ import numpy as np
 
 from tracker.detectors.contract import Detector
 from tracker.detectors.light import Light, is_bad, lights
+from tracker.detectors.second_look import GRAY, scores_again
 from tracker.types import ALL_TURNS, EVERY_PART, EVERY_PART_TURNED, Box, Detection, Image, Region
 
 SAME_FACE_SIDES = 0.6
@@ -33,14 +33,13 @@ of the picture needs a reason."""
 GIANT_SHARE, USUAL_GIANT_SHARE, GIANT_SCORE = 0.25, 0.5, 0.8
 """A face this large, in short sides of the picture, needs a second look if its score is below the third number.  The
 first share holds for a thorough search, because a cover would hide much of the picture; the second one otherwise."""
-CONFIRM_PX, CONFIRMED_SCORE, DOUBTED_SCORE = (100, 140), 0.6, 0.4
-"""The second look shows the face upright, with one of these sides, px.  If it scores less than the first score, the
-face keeps at most the second.  46 of 48 true faces are confirmed (16 frontal, 16 in profile, 14 of 16 masked), and no
-suit."""
-MOST_FAINT = 200
-"""Detections below the least score that a look examines, the best first.  Enlarged noise has ten thousand; a photograph
-of a crowd has fifty."""
-GRAY = 127
+CONFIRMED_SCORE, DOUBTED_SCORE = 0.6, 0.4
+"""A giant that scores less than the first number in the second look keeps at most the second."""
+FOUND_SCORE = 0.5
+"""A faint detection counts if it scores this in the second look."""
+FAINT_PX, MOST_FAINT = 20, 400
+"""Smallest side of a faint detection that is looked at again, frame px (8 px between the eyes: smaller ones are mostly
+grain), and how many are, the best first.  A picture of 1920x1080 has some 150, enlarged noise ten thousand."""
 CERTAIN = 0.6
 """Score of a detection that makes other light unnecessary."""
 ENLARGED = 0.5
@@ -61,8 +60,7 @@ class Search:
     """`detector` with different looks; it sees a whole picture shrunk to `size`, or (None) to a size that suits it.
 
     least: the lowest score that counts.
-    thorough: whether looks at parts also enlarge them and mirror the picture's edge.  A detection below `least` then
-        counts if a second look confirms it.
+    thorough: whether looks at parts also enlarge them, mirror the picture's edge, and look again at what scores less.
     """
 
     def __init__(
@@ -106,11 +104,21 @@ class Search:
         found = self._turned(image, smallest, turns, light) if part is None or part < 0 else []
         if part is not None:
             found += self._parted(image, (0,) if part == EVERY_PART else turns, part, light)
-        faint = sorted((each for each in found if each.score < self._least), key=lambda seen: -seen.score)
-        found = _one_per_face([*(each for each in found if each.score >= self._least), *faint[:MOST_FAINT]])
-        closely = self._thorough and part is not None
-        reviewed = (self._reviewed(image, each, light, closely) for each in found)
-        return [each for each in reviewed if each.score >= self._least]
+        found = self._candidates(found, faint_too=self._thorough and part is not None)
+        doubtful = [each for each in found if self._is_doubtful(each, image)]
+        again = scores_again(self._detector, image, [each.region for each in doubtful])
+        found = [each for each in found if each not in doubtful]
+        found += [self._judged(*each) for each in zip(doubtful, again, strict=True)]
+        return sorted((each for each in found if each.score >= self._least), key=_weakness)
+
+    def _candidates(self, found: Sequence[Detection], *, faint_too: bool) -> list[Detection]:
+        """One detection per face, and then the best of the faint ones elsewhere."""
+        certain = _one_per_face(each for each in found if each.score >= self._least)
+        if not faint_too:
+            return certain
+        faint = [each for each in found if each.score < self._least and each.region.side >= FAINT_PX]
+        best = _one_per_face(sorted(faint, key=_weakness)[:MOST_FAINT])
+        return certain + [each for each in best if not any(_is_same(each.region, other.region) for other in certain)]
 
     def _parted(self, image: Image, turns: Sequence[int], part: int, light: Light | None) -> list[Detection]:
         """The faces in one part of the picture, or in all of them."""
@@ -124,32 +132,16 @@ class Search:
                 found += [_moved(_turned_back(each, turn, piece.shape), left, top) for each in seen]
         return [each for each in found if _is_inside(each.region, image)] if self._thorough else found
 
-    def _reviewed(self, image: Image, seen: Detection, light: Light | None, closely: bool) -> Detection:
-        """Shown again, a giant may lose its score; if the look is `closely`, a weak detection may gain."""
-        giant = GIANT_SHARE if self._thorough else USUAL_GIANT_SHARE
-        if seen.score < GIANT_SCORE and seen.region.side > giant * min(image.shape[:2]):
-            again = self._again(image, seen, light)
-            return seen if again >= CONFIRMED_SCORE else replace(seen, score=min(seen.score, DOUBTED_SCORE))
-        if closely and seen.score < CERTAIN and (again := self._again(image, seen, light)) >= CONFIRMED_SCORE:
-            return replace(seen, score=again)
-        return seen
+    def _is_doubtful(self, seen: Detection, image: Image) -> bool:
+        """Whether it is faint or an uncertain giant."""
+        giant = (GIANT_SHARE if self._thorough else USUAL_GIANT_SHARE) * min(image.shape[:2])
+        return seen.score < self._least or (seen.score < GIANT_SCORE and seen.region.side > giant)
 
-    def _again(self, image: Image, seen: Detection, light: Light | None) -> float:
-        """The best score of a detection that is shown upright, in sizes that suit the detector."""
-        region, middle = seen.region, LEAST_PX / 2
-        shown, across, down = image, 1.0, 1.0
-        if region.side >= CONFIRM_PX[0] * (image.shape[1] / self._shrunk_size(image)[0]):
-            shown, across, down = self._shrunk(image)
-        best = 0.0
-        for side in CONFIRM_PX:
-            view = cv2.getRotationMatrix2D((region.x, region.y), math.degrees(region.roll), side / region.side)
-            view[:, 2] += middle - np.array([region.x, region.y])
-            view[:, :2] *= across, down
-            upright = cv2.warpAffine(shown, view, (LEAST_PX, LEAST_PX), borderValue=(GRAY, GRAY, GRAY))
-            again = self._detector(upright if light is None else light(upright, 1.0), size=LEAST_PX)
-            expected = Region(middle, middle, side, 0.0)
-            best = max(best, *(each.score for each in again if _is_same(each.region, expected)), 0.0)
-        return best
+    def _judged(self, seen: Detection, again: float) -> Detection:
+        """A doubtful detection after its second look: a faint one may gain, a giant may lose."""
+        if seen.score < self._least:
+            return replace(seen, score=again if again >= FOUND_SCORE else 0.0)
+        return seen if again >= CONFIRMED_SCORE else replace(seen, score=min(seen.score, DOUBTED_SCORE))
 
     def _turned(
         self, image: Image, smallest: float | None, turns: Sequence[int], light: Light | None
@@ -181,15 +173,11 @@ class Search:
         """The long side of the picture that the detector sees."""
         return whole_px(image.shape) if self._size is None else self._size
 
-    def _shrunk_size(self, image: Image) -> tuple[int, int]:
-        """Width and height of the picture that the detector sees as a whole."""
-        height, width = image.shape[:2]
-        scale = min(1.0, self._whole(image) / max(height, width))
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
     def _shrunk(self, image: Image) -> tuple[Image, float, float]:
         """The picture that the detector sees as a whole, and how many frame px its pixels are, across and down."""
-        (height, width), size = image.shape[:2], self._shrunk_size(image)
+        height, width = image.shape[:2]
+        scale = min(1.0, self._whole(image) / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
         small = image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         return small, width / size[0], height / size[1]
 
@@ -258,10 +246,14 @@ def _starts(length: int, shrink: float) -> Iterator[int]:
     return (round(last * i / max(1, count - 1)) for i in range(count))
 
 
+def _weakness(seen: Detection) -> float:
+    return -seen.score
+
+
 def _one_per_face(found: Iterable[Detection]) -> list[Detection]:
     """The best detection of each face, with the regions that the other views gave it as its alternatives."""
     kept: list[Detection] = []
-    for each in sorted(found, key=lambda detection: -detection.score):
+    for each in sorted(found, key=_weakness):
         for i, better in enumerate(kept):
             if _is_same(each.region, better.region):
                 kept[i] = replace(better, alternatives=(*better.alternatives, each.region))
