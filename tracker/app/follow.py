@@ -86,7 +86,7 @@ def _looks(kind: Kind, options: Options) -> LookPlan:
     """How closely to look at moving pictures."""
     in_parts = options.detect_size == "auto"
     if options.covers_heads:
-        if kind == "camera":
-            return LookPlan(0, in_parts=in_parts, thorough=True, all_parts_s=math.inf, all_turns_s=COVERED_LIVE_TURNS_S)
+        if kind == "camera" and in_parts:
+            return LookPlan(0, in_parts=True, thorough=True, all_parts_s=math.inf, all_turns_s=COVERED_LIVE_TURNS_S)
         return LookPlan(0, all_parts_s=COVERED_PARTS_S if in_parts else None, all_turns_s=COVERED_PARTS_S)
     return LookPlan(in_parts=in_parts, all_parts_s=math.inf if in_parts and kind == "film" else None)

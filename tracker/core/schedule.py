@@ -92,8 +92,8 @@ class LookPlan:
     glances: how many glances may follow each other.
     in_parts: whether large pictures are also looked at part by part, one each `PART_REST_S`.
     thorough: whether that holds for pictures of every size, with the parts of a thorough search.
-    all_parts_s: time between looks at all parts together, besides the start of a shot (of the first one if they are
-        also looked at one by one); None for never.
+    all_parts_s: time between looks at all parts together, besides the start of a shot (if `thorough`, of the first
+        one only); None for never.
     all_turns_s: time between searches at all quarter turns, independent of known faces; None for only in doubt.
     """
 
@@ -131,7 +131,7 @@ class LookPlan:
     def _is_part_due(self, frame: Frame) -> bool:
         rest_s = THOROUGH_REST_S if self._thorough else PART_REST_S
         is_large = self._thorough or max(frame.image.shape) > PART_PX
-        return self._in_parts and is_large and self._now - self._part_at >= rest_s
+        return self._in_parts and is_large and self._now - self._part_at >= rest_s - CLOCK_TOLERANCE_S
 
     def _next_part(self, frame: Frame, faces: Followed) -> Look:
         height, width = frame.image.shape[:2]
@@ -173,9 +173,8 @@ class LookPlan:
     def _all_parts_due(self, faces: Followed) -> bool:
         if self._all_parts_s is None:
             return False
-        return (
-            faces.begins_shot and not self._in_parts
-        ) or self._now - self._part_at >= self._all_parts_s - CLOCK_TOLERANCE_S
+        due = self._now - self._part_at >= self._all_parts_s - CLOCK_TOLERANCE_S
+        return due or (faces.begins_shot and not self._thorough)
 
     def _parts(self, faces: Followed) -> int | None:
         if not self._all_parts_due(faces):
