@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -103,6 +104,15 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from films import write_film  # which needs PyAV: tests/gpu runs without
 
     return write_film(tmp_path_factory.mktemp("films") / "long.mp4", drifting(1500), rate=25, audio=True)
+
+
+@pytest.fixture
+def receiver() -> Iterator[socket.socket]:
+    """A socket that waits for datagrams on the loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(5)
+        yield sock
 
 
 @pytest.fixture

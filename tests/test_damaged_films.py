@@ -55,12 +55,6 @@ FILMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the whole films lie; written once."""
-    return tmp_path_factory.mktemp("whole")
-
-
 FIRST = {"b.mkv": 104, "c.avi": 8, "e.wmv": 84}
 """Where a short test begins: from there on lie damages that once ended in another error."""
 

@@ -1,10 +1,6 @@
 """Parquet: one typed table, written in groups, that has its name only when it is whole."""
 
 import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -45,32 +41,6 @@ def test_rows_are_written_in_groups_as_they_come(tmp_path, monkeypatch):
 def test_without_a_face_there_is_an_empty_table(tmp_path):
     write_all(open_parquet(tmp_path / "x.parquet", HEADER, overwrite=False), [tracked(0, 0)])
     assert pyarrow.parquet.read_table(tmp_path / "x.parquet").shape == (0, len(TABLE))
-
-
-ENDLESS = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from itertools import count
-from pathlib import Path
-from test_keypoints_record import HEADER, tracked
-from tracker.sinks.keypoints import parquet
-
-parquet.ROWS_PER_GROUP = 10
-sink = parquet.open_parquet(Path(sys.argv[2], "x.parquet"), HEADER, False)
-for index in count():
-    sink.write(tracked(index, 3))
-    if index == 50:
-        print("fifty", flush=True)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_run_leaves_nothing_under_the_name(tmp_path):
-    command = [sys.executable, "-c", ENDLESS, str(Path(__file__).parent), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "fifty\n"
-        process.kill()
-    assert not (tmp_path / "x.parquet").exists()
 
 
 def test_a_full_disk_is_one_message_and_nothing_under_the_name(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -172,10 +173,9 @@ sys.path.insert(0, sys.argv[1])
 from itertools import count
 from pathlib import Path
 from test_keypoints_record import HEADER, tracked
-from tracker.sinks.keypoints.csv import open_csv
-from tracker.sinks.keypoints.jsonl import open_jsonl
+from tracker.sinks.keypoints.registry import FORMATS
 
-sinks = [open_jsonl(Path(sys.argv[2], "x.jsonl"), HEADER, False), open_csv(Path(sys.argv[2], "x.csv"), HEADER, False)]
+sinks = [FORMATS[name].open(Path(sys.argv[2], f"x.{name}"), HEADER, False) for name in sys.argv[3:]]
 for index in count():
     for sink in sinks:
         sink.write(tracked(index, 3))
@@ -185,11 +185,13 @@ for index in count():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_run_leaves_whole_lines(tmp_path):
-    command = [sys.executable, "-c", ENDLESS, str(Path(__file__).parent), str(tmp_path)]
+def test_a_killed_run_leaves_whole_lines_and_no_file_under_its_name(tmp_path):
+    formats = ["jsonl", "csv", *(["parquet"] if find_spec("pyarrow") else [])]
+    command = [sys.executable, "-c", ENDLESS, str(Path(__file__).parent), str(tmp_path), *formats]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "fifty\n"
         process.kill()
+    assert not [path for path in tmp_path.iterdir() if ".partial-" not in path.name]
     jsonl, table = (next(tmp_path.glob(f"x.partial-*{suffix}")).read_text() for suffix in (".jsonl", ".csv"))
     assert jsonl.endswith("\n")
     assert len([json.loads(line) for line in jsonl.splitlines()]) > 51

@@ -14,15 +14,6 @@ from tracker.sinks.keypoints.udp import open_udp
 from tracker.support.address import Address
 
 
-@pytest.fixture
-def receiver():
-    """A socket that waits for datagrams on the loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.settimeout(5)
-        yield sock
-
-
 def address_of(sock):
     return Address(*sock.getsockname()[:2])
 

@@ -6,16 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
-import cv2
-import numpy as np
 import programs
 import pytest
-from films import write_film
 from programs import FKP_TRACK, TRACK, headless, run_code
 
 from tracker.commands.parameters import filled_in
@@ -23,24 +19,6 @@ from tracker.options import Options
 
 SECONDS, RATE = 1, 25
 PATIENCE_S = 120
-
-
-@pytest.fixture
-def film(folder: Path, portrait: np.ndarray) -> Path:
-    """A second of a face that drifts, 256x256; written once."""
-    path = folder / "face.mp4"
-    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
-    drifting = (np.roll(small, index // 3, axis=1) for index in range(SECONDS * RATE))
-    return path if path.exists() else write_film(path, drifting, rate=RATE)
-
-
-@pytest.fixture
-def receiver() -> Iterator[socket.socket]:
-    """A socket that waits for datagrams on the loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.settimeout(5)
-        yield sock
 
 
 fkp_track = partial(programs.fkp_track, timeout=PATIENCE_S)
