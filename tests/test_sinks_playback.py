@@ -1,12 +1,14 @@
 """Films at their own speed, for whoever watches."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from films import nobody
 
-from tracker.app.outputs import open_sinks
+from tracker.app.outputs import OUTPUTS, open_sinks
+from tracker.errors import SinkError
 from tracker.options import Options
 from tracker.sinks.keypoints.record import Header
 from tracker.sinks.playback import Pace, Paced
@@ -45,6 +47,18 @@ def test_what_others_watch_is_held_to_its_own_speed_unless_it_has_one(kind: Kind
     header = Header("it", 640, 480, "", "", "", 65.0)
     with open_sinks(Options(udp=Address("127.0.0.1", 9)), info, header) as sinks:
         assert any(isinstance(sink, Paced) for sink in sinks) == held
+
+
+def test_an_output_that_is_refused_starts_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Nobody is called or listened to for a run that cannot begin."""
+    started = []
+    monkeypatch.setitem(OUTPUTS, "udp", OUTPUTS["udp"]._replace(open=lambda *asked: started.append(asked)))
+    (tmp_path / "out.jsonl").touch()
+    options = Options(udp=Address("127.0.0.1", 9), keypoints=(tmp_path / "out.jsonl",))
+    info, header = SourceInfo("film", "it", 640, 480, None, None), Header("it", 640, 480, "", "", "", 65.0)
+    with pytest.raises(SinkError, match="exists already"), open_sinks(options, info, header):
+        pass
+    assert started == []
 
 
 def test_a_film_takes_at_least_as_long_as_it_lasts():
