@@ -1,6 +1,7 @@
 """The portrait as the data that a training reads: labelled crops, and Kaggle's training.csv."""
 
 import math
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,4 +62,11 @@ def write_training_csv(path: Path, schemes: str) -> Path:
         known = [f"{x:.3f}" if scheme != "C" or name in c_columns else "" for name, x in labels.items()]
         lines.append(",".join([*known, " ".join(map(str, clouded.reshape(-1)))]))
     path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_index(path: Path, schemes: str, bad: Container[int]) -> Path:
+    """An index to such a file, in which neighbours are duplicates and the `bad` rows are cartoons."""
+    entries = [f"{i},{i},{i // 2},{scheme},{'cartoon' * (i in bad)}" for i, scheme in enumerate(schemes)]
+    path.write_text("\n".join(["row,kaggle_row,duplicate_group,scheme,known_problem", *entries]) + "\n")
     return path

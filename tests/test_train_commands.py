@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faces import cut_faces, write_training_csv
+from faces import cut_faces, write_index, write_training_csv
 from programs import fkp_train
 
 from tracker.backends.tensorrt.guard import installed
@@ -45,10 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def index(data: Path) -> Path:
     """Pairs of duplicates, and a cartoon."""
-    path = data.with_name("training_index.csv")
-    rows = [f"{i},{i},{i // 2},{scheme},{'cartoon' * (i == CARTOON)}" for i, scheme in enumerate(SCHEMES)]
-    path.write_text("\n".join(["row,kaggle_row,duplicate_group,scheme,known_problem", *rows]) + "\n")
-    return path
+    return write_index(data.with_name("training_index.csv"), SCHEMES, [CARTOON])
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from faces import write_training_csv
+from faces import write_index, write_training_csv
 from programs import fkp_train
 
 from tracker.support.process import Stopped
@@ -92,13 +91,6 @@ def means(faces: Faces, _terms: Terms) -> Fitted:
     return Fitted(lambda images, _scheme: np.stack([mean] * len(images)), rows=len(faces.images))
 
 
-def write_index(path: Path, bad: Container[int]) -> Path:
-    """An index to `data` in which neighbours are duplicates and the `bad` rows are cartoons."""
-    entries = [f"{i},{i},{i // 2},{scheme},{'cartoon' * (i in bad)}" for i, scheme in enumerate(SCHEMES)]
-    path.write_text("\n".join(["row,kaggle_row,duplicate_group,scheme,known_problem", *entries]) + "\n")
-    return path
-
-
 def test_a_stop_leaves_what_was_done(data: Path, tmp_path: Path) -> None:
     def stopped(_faces: Faces, _terms: Terms) -> Fitted:
         raise Stopped(signal.SIGINT)
@@ -124,7 +116,7 @@ def test_a_recipe_learns_to_its_end_and_as_its_authors_dealt_the_rows(data: Path
             raise Stopped(signal.SIGTERM)
         return means(faces, terms)
 
-    index = write_index(tmp_path / "index.csv", bad={0})
+    index = write_index(tmp_path / "index.csv", SCHEMES, bad={0})
     options = Options(data=data, index=index, out=tmp_path, recipes=(Recipe("noted", noted, 2.5),), budget_minutes=None)
     with pytest.raises(Stopped):
         compare(options)
@@ -152,7 +144,7 @@ def test_recipes_never_see_the_faces_that_judge_them(data: Path, tmp_path: Path)
         seen.append(faces)
         return means(faces, terms)
 
-    index = write_index(tmp_path / "index.csv", bad={0, 15})
+    index = write_index(tmp_path / "index.csv", SCHEMES, bad={0, 15})
     options = Options(data=data, index=index, out=tmp_path, recipes=(Recipe("watched", watched),), budget_minutes=1)
     row = compare(options).rows["watched"]
     faces = read_training(data, index=index)
@@ -174,7 +166,7 @@ def test_recipes_learn_on_the_terms_that_were_asked_for(
         return means(faces, terms)
 
     monkeypatch.setattr("train.recipes.compare.RECIPES", (Recipe("watched", watched),))
-    index = write_index(tmp_path / "index.csv", bad=range(5))
+    index = write_index(tmp_path / "index.csv", SCHEMES, bad=range(5))
     assert fkp_compare(data, tmp_path / "plain", "--device", "cpu") == 0
     assert fkp_compare(data, tmp_path / "out", "--index", index, "--device", "cpu", "--download") == 0
     (every, offline), (good, online) = seen
