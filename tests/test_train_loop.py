@@ -36,7 +36,7 @@ def bank_of(count: int, size: int = 96) -> Bank:
 
 @pytest.fixture(scope="module")
 def banks() -> list[Bank]:
-    return [bank_of(cut_faces, 4), bank_of(cut_faces, 3, size=184)]
+    return [bank_of(4), bank_of(3, size=184)]
 
 
 def fresh(banks: list[Bank], config: FitConfig = CONFIG, *, seed: int = 0) -> Fit:
@@ -110,7 +110,7 @@ def test_the_last_steps_are_slower_calmer_and_of_other_faces(
 
 @pytest.mark.slow
 def test_a_handful_of_faces_is_learnt() -> None:
-    bank = bank_of(cut_faces, 8)
+    bank = bank_of(8)
     config = FitConfig(steps=70, batch=(8,), learning_rate=5e-3, augmentation=Augmentation(flip=0, calm=1))
     torch.manual_seed(0)
     fit = Fit(Net(), [bank], config, CPU)
@@ -185,7 +185,7 @@ def test_a_run_on_other_faces_is_not_resumed(banks: list[Bank], tmp_path: Path) 
     fit = fresh(banks)
     fit.run(1)
     fit.save(tmp_path / "checkpoint.safetensors")
-    other = fresh([bank_of(cut_faces, 5), banks[1]])
+    other = fresh([bank_of(5), banks[1]])
     with pytest.raises(DataError, match=r"\{'faces': \[4, 3\]\}, not \{'faces': \[5, 3\]\}"):
         other.resume(tmp_path / "checkpoint.safetensors")
 
