@@ -192,7 +192,7 @@ class Identity:
                 gone.append(known)
         self._drop(gone)
         for known in self._known:
-            known.believe(self._least_score)
+            known.believe()
         self._tell_apart()
         for known in tuple(self._known):
             if known.id is None and known.shown:
@@ -413,7 +413,7 @@ class EachAlone:
         """Those that the network believes to be faces; nothing carries over to the next picture."""
         chosen = _learn(self._sought, faces, points, self._shape, now=0.0)
         for known in self._found:
-            known.believe(self._least_score)
+            known.believe()
         shown = [known for known in self._found if known.shown]
         rows = [chosen[id(known)] for known in shown]
         return Settled(

@@ -20,11 +20,12 @@ from tracker.core.motion import Motion, Place
 from tracker.geometry import region_from_keypoints
 from tracker.types import Box, Detection, Region
 
-BELIEVED, DISBELIEVED = 0.05, 0.08
-"""Mean sigma, sides: up to the first, an upright detection is a face, and one that the detector misses is followed as
-long as patience lasts; above the second, a face is no longer shown.  Of 449 faces at 30 to 105 degrees of yaw, 95 %
-have less than 0.04 and 9 have more than 0.05.  Of 598 pictures without people, only one detection that is no drawing of
-a face has less than 0.05."""
+BELIEVED = 0.065
+"""Mean sigma, sides, for each unit of score: up to this, a detection is a face, and a face that the detector misses is
+followed as long as patience lasts.  14 of 449 faces at 30 to 105 degrees of yaw are then not found, and in 598 pictures
+without people, two detections that are not even drawings of faces are shown."""
+DISBELIEVED = 0.08
+"""Mean sigma, sides, above which a face is no longer shown."""
 DOUBTFUL = 0.035
 """Above this, other rolls and crops are tried for the face, and a face found turned is not believed: a search of all
 turns has four times as many chances to be wrong.  It costs 3 of 575 turned faces."""
@@ -249,7 +250,7 @@ class Known:
     def is_lost(self, max_doubt: float) -> bool:
         """Whether its keypoints show that following it without a detection has failed."""
         usual = self.sigma if self.usual_sigma is None else self.usual_sigma
-        return self.followed and self.sigma > max(max_doubt * usual, BELIEVED)
+        return self.followed and self.sigma > max(max_doubt * usual, BELIEVED * self.score)
 
     def has_left(self, now: float, patience_s: float) -> bool:
         """Whether the detector has missed it for too long; longer if the network is certain."""
@@ -257,10 +258,10 @@ class Known:
             return False
         return now - self.missed_at >= (LONGEST_UNSEEN_S if self.sigma <= SURE else patience_s)
 
-    def believe(self, least_score: float) -> None:
-        """Decide whether it is shown; detections below `least_score` are weak."""
+    def believe(self) -> None:
+        """Decide whether it is shown."""
         turned = abs(self.last_region.roll) > STEEP
-        new = SURE if self.score < least_score else DOUBTFUL if turned else BELIEVED
+        new = min(BELIEVED * self.score, DOUBTFUL if turned else math.inf)
         self.shown = self.sigma <= (DISBELIEVED if self.shown else new)
         if not self.followed:
             self.refused = 0 if self.shown else self.refused + 1
