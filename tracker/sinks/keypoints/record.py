@@ -4,11 +4,11 @@ In: `Tracked`, frame px.  Out: plain Python values, rounded to a useful precisio
 rows of one table; and complete lines on the disk or in a pipe.
 """
 
-import dataclasses
 import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -84,7 +84,7 @@ def faces_of(tracked: Tracked) -> list[dict[str, Any]]:
         {
             "id": face.id,
             "score": round(float(face.score), SCORE_DECIMALS),
-            "box": _rounded(dataclasses.astuple(face.box)),
+            "box": _rounded(_sides(face.box)),
             "points": points,
             "sigma": sigma,
             "pose": None if pose is None else _pose(pose),
@@ -110,9 +110,12 @@ def rows_of(record: dict[str, Any]) -> list[list[Any]]:
     ]
 
 
+_DECIMALS = dict.fromkeys(("yaw", "pitch", "roll"), DEGREE_DECIMALS) | dict.fromkeys(("x", "y", "z"), MM_DECIMALS)
+_sides = attrgetter("left", "top", "right", "bottom")  # as below: dataclasses' own functions copy each number deeply
+
+
 def _pose(pose: Pose) -> dict[str, float]:
-    digits = {"yaw": DEGREE_DECIMALS, "pitch": DEGREE_DECIMALS, "roll": DEGREE_DECIMALS}
-    return {name: round(value, digits.get(name, MM_DECIMALS)) for name, value in dataclasses.asdict(pose).items()}
+    return {name: round(getattr(pose, name), decimals) for name, decimals in _DECIMALS.items()}
 
 
 def _signals(signals: Signals) -> dict[str, float]:
