@@ -516,6 +516,17 @@ def test_nothing_is_written_to_the_null_device(film: Path, tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+def test_keypoints_flow_into_a_named_pipe(film: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        done = fkp_track(film, "--keypoints", "pipe", "--format", "csv", cwd=tmp_path)
+        told, _ = reader.communicate()
+    assert done.returncode == 0, done.stderr
+    assert told.startswith("frame,time,face,score")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_a_folder_that_one_film_makes_is_named(film: Path, tmp_path: Path) -> None:
     done = fkp_track(film, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

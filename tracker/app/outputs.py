@@ -20,7 +20,7 @@ from tracker.sinks.keypoints.record import Header
 from tracker.sinks.playback import Paced
 from tracker.sinks.registry import OUTPUTS, Output, Request
 from tracker.sources.contract import SourceInfo
-from tracker.support.address import DEVNULL, STDOUT
+from tracker.support.address import flows
 from tracker.support.atomic import all_or_none, clear_leftovers, open_partial
 from tracker.support.process import undisturbed
 
@@ -97,7 +97,7 @@ def _as_shown(info: SourceInfo) -> SourceInfo:
 
 def _try_files(options: Options, info: SourceInfo) -> None:
     """Check that every file can be written before the first one is started, and delete leftovers of killed runs."""
-    files = [path for path in options.files if path not in (STDOUT, DEVNULL, options.out)]
+    files = [path for path in options.files if path != options.out and not flows(path)]
     for path in files:
         open_partial(path, overwrite=options.overwrite).discard()
     if options.out is not None and info.kind != "images":

@@ -19,7 +19,7 @@ from tracker.sinks.images import output_name
 from tracker.sinks.keypoints.registry import FORMATS, FormatName
 from tracker.sources.contract import existing
 from tracker.sources.images import OTHERS, SUFFIXES, tell_left_out
-from tracker.support.address import DEVNULL, STDIN, STDOUT, StreamUrl
+from tracker.support.address import STDIN, StreamUrl, flows
 from tracker.support.atomic import PARTIAL_STEM
 from tracker.support.same_file import Sources, folded, real
 
@@ -114,7 +114,7 @@ def is_batch(sources: Sequence[Path], each: Options) -> bool:
     (source,) = sources
     if isinstance(source, StreamUrl) or source == STDIN:
         return False
-    outputs = [path for path in (*each.keypoints, each.out) if path not in (None, STDOUT, DEVNULL)]
+    outputs = [path for path in (*each.keypoints, each.out) if path is not None and not flows(path)]
     if any(map(is_url, [source, *outputs])):
         return True
     if os.path.isdir(source):  # of places that may not be looked into pathlib's own raises

@@ -16,8 +16,10 @@ LOOPBACK = "127.0.0.1"
 STDIN = STDOUT = Path("-")
 """A name that means standard input or output."""
 
-DEVNULL = Path(os.devnull)
-"""Where an output leaves no trace."""
+
+def flows(path: Path) -> bool:
+    """Whether it is standard output, a pipe or a device, also the null device: written at once, never replaced."""
+    return path == STDOUT or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
 
 
 class Address(NamedTuple):

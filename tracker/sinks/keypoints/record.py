@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from tracker.errors import PipeClosed, SinkError
 from tracker.spec import COLUMNS, KEYPOINTS
-from tracker.support.address import DEVNULL, STDOUT
+from tracker.support.address import STDOUT, flows
 from tracker.support.atomic import PartialFile, open_partial
 from tracker.types import Pose, Signals, Tracked
 
@@ -133,9 +133,10 @@ class Output:
     Binary writers may take it for a file: `write` takes bytes too, all of them or none.
     """
 
-    def __init__(self, file: BinaryIO, partial: PartialFile | None) -> None:
+    def __init__(self, file: BinaryIO, partial: PartialFile | None, name: str = "standard output") -> None:
         self._file = file
         self._partial = partial
+        self._name = name
         self._whole = 0
         """Bytes of all complete pieces so far."""
         self.has_frames = False
@@ -158,7 +159,7 @@ class Output:
                 rest = rest[self._file.write(rest) :]
         except BrokenPipeError as error:
             self._file.close()
-            raise PipeClosed("the program that read standard output has gone") from error
+            raise PipeClosed(f"the program that read {self._name} has gone") from error
         except OSError as error:
             raise self._given_up(error) from error
         self._whole += len(piece)
@@ -187,7 +188,7 @@ class Output:
         reason = error.strerror or str(error)
         if self._partial is None:
             self._file.close()
-            return SinkError(f"cannot write standard output: {reason}")
+            return SinkError(f"cannot write {self._name}: {reason}")
         with suppress(OSError):
             self._file.truncate(self._whole)
         self._file.close()
@@ -197,12 +198,12 @@ class Output:
 
 
 def open_output(path: Path, *, overwrite: bool) -> Output:
-    """Begin a file, or standard output for STDOUT.  Raises SinkError as `open_partial` does."""
+    """Begin a file, standard output for STDOUT, or a pipe.  Raises SinkError as `open_partial` does."""
     if path == STDOUT:
         if sys.stdout is None:  # >&-
             raise SinkError("cannot write standard output: it is closed; name a file instead of -")
         return Output(open(sys.stdout.fileno(), "wb", buffering=0, closefd=False), None)
-    if path == DEVNULL:
-        return Output(path.open("wb", buffering=0), None)
+    if flows(path):
+        return Output(path.open("wb", buffering=0), None, str(path))
     partial = open_partial(path, overwrite=overwrite)
     return Output(partial.path.open("wb", buffering=0), partial)

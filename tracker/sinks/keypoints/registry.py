@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tracker.sinks.modules import module
-from tracker.support.address import DEVNULL, STDOUT
+from tracker.support.address import flows
 
 if TYPE_CHECKING:
     from tracker.sinks.contract import Sink
@@ -46,8 +46,8 @@ def format_of(path: Path, asked: FormatName | None) -> FormatName | None:
     said = max(
         ((suffix, known) for known, format in FORMATS.items() for suffix in format.suffixes if name.endswith(suffix)),
         key=lambda match: len(match[0]),
-        default=(None, "jsonl" if path in (STDOUT, DEVNULL) else None),
+        default=(None, "jsonl" if flows(path) else None),
     )[1]
-    nameless = path in (STDOUT, DEVNULL) or said is None
+    nameless = flows(path) or said is None
     may_bear = nameless or (asked is not None and name.endswith(FORMATS[asked].suffixes))
     return asked if asked is not None and may_bear else said
