@@ -9,6 +9,7 @@ from test_keypoints_record import HEADER, tracked, write_all
 
 from tracker.errors import SinkError
 from tracker.sinks.keypoints import parquet
+from tracker.sinks.keypoints.coco import open_coco
 from tracker.sinks.keypoints.parquet import open_parquet
 from tracker.sinks.keypoints.record import TABLE, record_of, rows_of
 
@@ -43,10 +44,11 @@ def test_without_a_face_there_is_an_empty_table(tmp_path):
     assert pyarrow.parquet.read_table(tmp_path / "x.parquet").shape == (0, len(TABLE))
 
 
-def test_a_full_disk_is_one_message_and_nothing_under_the_name(tmp_path, monkeypatch):
+@pytest.mark.parametrize("opener", [open_parquet, open_coco])
+def test_a_full_disk_is_one_message_and_leaves_no_file_that_nothing_can_read(tmp_path, monkeypatch, opener):
     monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 50)
-    sink = open_parquet(tmp_path / "x.parquet", HEADER, overwrite=False)
-    with no_file_longer_than(20_000), pytest.raises(SinkError, match=r"cannot write .*x\.parquet: "):
+    sink = opener(tmp_path / "x.parquet", HEADER, False)
+    with no_file_longer_than(20_000), pytest.raises(SinkError, match=r"cannot write .*x\.parquet: .*; nothing is kept"):
         write_all(sink, [tracked(index, 1) for index in range(500)])
     sink.close()
-    assert not (tmp_path / "x.parquet").exists()
+    assert not list(tmp_path.iterdir())

@@ -26,6 +26,7 @@ CATEGORY_ID = 1
 def open_coco(path: Path, header: Header, overwrite: bool) -> Sink:
     """Begin a COCO document.  Raises SinkError as `open_output` does."""
     output = open_output(path, overwrite=overwrite)
+    output.parts_are_readable = False
     skeleton = [[start + 1, end + 1] for start, end in PAIRS]
     kind = {"id": CATEGORY_ID, "name": "face", "supercategory": "person", "keypoints": KEYPOINTS, "skeleton": skeleton}
     info = {"description": "facial keypoints by fkp", **dataclasses.asdict(header)}

@@ -28,6 +28,7 @@ def open_parquet(path: Path, header: Header, overwrite: bool) -> Sink:
     fields = [pa.field(name, TYPES.get(name, pa.float64())) for name in TABLE]
     schema = pa.schema(fields, metadata={"fkp": json.dumps(dataclasses.asdict(header))})
     output = open_output(path, overwrite=overwrite)
+    output.parts_are_readable = False
     writer = ParquetWriter(output, schema, compression="zstd")
     rows: list[list[Any]] = []
 

@@ -139,6 +139,8 @@ class Output:
         self._name = name
         self._whole = 0
         """Bytes of all complete pieces so far."""
+        self.parts_are_readable = True
+        """Whether what was written before a failure is worth keeping."""
         self.has_frames = False
         """Whether something of a frame was written; if not, no existing file is replaced."""
 
@@ -192,9 +194,11 @@ class Output:
         with suppress(OSError):
             self._file.truncate(self._whole)
         self._file.close()
-        return SinkError(
-            f"cannot write {self._partial.target}: {reason}; everything written before is in {self._partial.path}"
-        )
+        kept = f"everything written before is in {self._partial.path}"
+        if not self.parts_are_readable:
+            self._partial.discard()
+            kept = "nothing is kept, because an unfinished file of this kind cannot be read"
+        return SinkError(f"cannot write {self._partial.target}: {reason}; {kept}")
 
 
 def open_output(path: Path, *, overwrite: bool) -> Output:
