@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tracker.core.cuts import Cuts, Thumbnail
-from tracker.core.known import DISBELIEVED, SURE, Answer, Known
-from tracker.core.likeness import SAME, STRANGER, STRANGER_LATER, SURELY_SAME, Picture, pictures
+from tracker.core.known import DISBELIEVED, DOUBTFUL, SURE, Answer, Known
+from tracker.core.likeness import SAME, SURELY_SAME, SURELY_STRANGER, Looks, Picture, pictures
 from tracker.types import Detection, Face, Frame, Points, Region, Seen, Settled
 
 SAME_FACE_SIDES = 0.6
@@ -49,8 +49,14 @@ MOST_WEAK = 24
 """New detections below the detector's threshold that are looked at per frame, the best first."""
 REFUSED_OFTEN = 3
 """A detection that was checked this often without being a face is checked no more."""
+OWN_PLACE = 0.2
+"""Whoever is where a person is expected counts as this much more alike."""
+UNKNOWN = 0.5
+"""Likeness where nothing tells."""
 SLOW_S = 0.08
 """From this time between two frames on, people may change places from one to the next."""
+REMEMBERED_S = 30.0
+"""Who has left and is seen again elsewhere, or later, gets the old id back if they look the same, for this long."""
 PORTRAIT_S = 0.8
 """Age from which on a face's portrait is taken again."""
 FREE_SIDES, INSIDE_SIDES = 0.95, 0.4
@@ -123,11 +129,6 @@ class Identity:
         self._next_id = 0
         self._cuts = Cuts()
         self._may_be_cut = False
-        self._last: Frame | None = None
-        """The last frame, where it must be compared with the current one and its pixels are still there."""
-        self._places: list[tuple[Known, Region]] = []
-        """Where faces were in the last frame, if places may deceive."""
-        self._returned: list[Known] = []
         self._shot = 0
         self._frame: Frame | None = None
         self._period_s = 0.0
@@ -152,16 +153,13 @@ class Identity:
             if known.shown:
                 turns.add(round(known.region.roll / QUARTER_TURN) % 4)
         smallest = min((known.region.side for known in self._known), default=0.0)
-        self._may_be_cut, self._last, self._places, self._returned = self._cuts(frame, smallest), None, [], []
-        deceives = self._may_be_cut or self._cuts.has_jumped or (self._period_s >= SLOW_S and len(self._known) > 1)
-        if last is not None and deceives and not np.may_share_memory(last.image, frame.image):
-            first = last.timestamp == self._first_look_at  # its places are rough
-            places = [(each, each.last_region) for each in self._known if not first and self._is_whole(each)]
-            self._last, self._places = last, places
+        self._may_be_cut = self._cuts(frame, smallest)
+        if last is not None and (self._may_be_cut or self._cuts.has_jumped or self._period_s >= SLOW_S):
+            self._doubt_all(last)
         return Followed(
             regions=tuple([known.region for known in self._known]),
             in_doubt=in_doubt,
-            is_sure=bool(turns) and not self._lost and not in_doubt,
+            is_sure=bool(turns) and not self._lost_of_late() and not in_doubt,
             rested_s=_since(self._looked_at, now),
             close_rested_s=_since(self._looked_closely_at, now),
             period_s=self._period_s,
@@ -243,16 +241,22 @@ class Identity:
             self._looked_at = self._looked_closely_at = now
             self._first_look_at = now if self._first_look_at is None else self._first_look_at
             self._miss(missed, now, everywhere=seen.look.part is not None)
-        self._lost = [known for known in self._lost if now - known.detected_at <= self._memory_s]
         reach = max(RETURN_SIDES, _reach(self._period_s))
-        returned, self._lost, new = _match(self._lost, fresh, partial(_distance_on_course, now=now, reach=reach))
+        returned, _, new = _match(self._lost_of_late(), fresh, partial(_distance_on_course, now=now, reach=reach))
         for known, detection in returned:
             known.return_to(detection, now)
-        self._returned = [known for known, _ in returned]
-        self._known += self._returned
+            self._known.append(known)
+            self._lost.remove(known)
         certain = sum(each.score >= self._least_score for each in new)
         self._known += [Known.born(detection, now) for detection in new[: certain + MOST_WEAK]]
         self._suspected = tuple(new[certain + MOST_WEAK :])
+
+    def _lost_of_late(self) -> list[Known]:
+        """Those who may come back to their place; all others are known by their looks, and forgotten in the end."""
+        assert self._frame is not None
+        now = self._frame.timestamp
+        self._lost = [known for known in self._lost if now - known.detected_at <= REMEMBERED_S]
+        return [known for known in self._lost if now - known.detected_at <= self._memory_s]
 
     def _glance(self, missed: Sequence[Known], fresh: Sequence[Detection], now: float) -> None:
         """Use a look that can only confirm faces."""
@@ -279,7 +283,7 @@ class Identity:
         gone = [other for other in self._lost if other.settled_at == self._frame.timestamp]
         near = [other for other in (*gone, *others) if _may_be(other, known)]
         if len(near) == 1 and not self._is_stranger(known, near[0]):
-            known.id = near[0].id
+            known.id, known.looks = near[0].id, near[0].looks
             self._known = [other for other in self._known if other is not near[0]]
             self._lost = [other for other in self._lost if other is not near[0]]
         else:
@@ -288,58 +292,75 @@ class Identity:
     def _end_twins(self) -> None:
         """Of faces that have become one keep one, with the id of the person it looks like."""
         for kept, twin in _twins(self._known):
-            if kept.id is None or self._looks_rather_like(kept, twin):
-                kept.id, twin.id = twin.id, kept.id
-                kept.portraits, twin.portraits = twin.portraits, kept.portraits
+            now = self._picture(kept.region)
+            if kept.id is None or twin.looks.likeness(now) > kept.looks.likeness(now):
+                kept.id, twin.id, kept.looks, twin.looks = twin.id, kept.id, twin.looks, kept.looks
+            kept.doubted = True
             self._drop([twin])
 
-    def _looks_rather_like(self, known: Known, other: Known) -> bool:
-        now = self._picture(known.region)
-        return _likeness(now, other) > _likeness(now, known)
+    def _doubt_all(self, last: Frame) -> None:
+        """Anybody may be somebody else in this frame: remember how they looked in the last one."""
+        assert self._frame is not None
+        for known in self._known:
+            known.doubted = True
+        at_first = last.timestamp == self._first_look_at  # its places are rough
+        if at_first or np.may_share_memory(last.image, self._frame.image):
+            return
+        clear = [known for known in self._known if self._is_whole(known)]
+        for known, glimpse in zip(clear, pictures(last, [known.last_region for known in clear]), strict=True):
+            known.looks.glimpse, known.looks.glimpsed_at = glimpse, last.timestamp
 
     def _tell_apart(self) -> None:
         """Let looks decide about ids where places may deceive, and remember how people look."""
         assert self._frame is not None
-        for known in self._returned:
-            if self._is_stranger(known, known):
-                known.id, known.portraits = None, ()
-        if self._places and self._last is not None and (people := [k for k in self._known if self._is_whole(k)]):
-            self._recognise(people, self._last, self._places)
-            self._places = []
+        clear = DOUBTFUL if self._cuts.has_jumped else SURE
+        doubted = [known for known in self._known if known.doubted and known.shown]
+        whole = [known for known in doubted if known.sigma <= clear and self._is_whole(known)]
+        newcomers = [known for known in doubted if known.id is None and known not in whole]
+        if whole or (newcomers and self._lost):
+            self._recognise([*whole, *newcomers])
+        for known in whole:
+            known.doubted, known.looks.glimpse = False, None
         if self._looked_at == self._frame.timestamp:
             for known in self._known:
                 if self._may_be_portrayed(known):
-                    known.portraits = (*known.portraits[-1:], self._picture(known.last_region))
-                    known.portrayed_at = self._frame.timestamp
+                    looks = known.looks
+                    looks.portraits = (*looks.portraits[-1:], self._picture(known.last_region))
+                    looks.portrayed_at = self._frame.timestamp
 
-    def _recognise(self, people: Sequence[Known], last: Frame, places: Sequence[tuple[Known, Region]]) -> None:
-        """Give everybody who is not who was there in the last frame the id of the one they look like, or none."""
+    def _recognise(self, people: Sequence[Known]) -> None:
+        """Give everybody the id of the one they look like: their own if nothing speaks against it, or none."""
         assert self._frame is not None
-        now = pictures(self._frame, [known.last_region for known in people])
-        likeness = np.nan_to_num(now @ pictures(last, [at for _, at in places]).T, nan=(SAME + STRANGER) / 2)
-        was = {id(known): column for column, (known, _) in enumerate(places)}
-        strangers = [
-            row
-            for row, known in enumerate(people)
-            if known.id is None or (id(known) in was and likeness[row, was[id(known)]] < STRANGER)
-        ]
-        ids = {column: known.id for column, (known, _) in enumerate(places) if known not in self._known}
-        ids |= {was[id(people[row])]: people[row].id for row in strangers if id(people[row]) in was}
-        found: dict[int, int | None] = {}
-        for row in strangers:
-            like = max(ids, key=lambda column: likeness[row, column], default=None)
-            if like is not None and likeness[row, like] >= SAME:
-                found[row] = ids.pop(like)
-        for row in strangers:
-            known = people[row]
-            if row in found or self._cuts.has_jumped or known.id in found.values():
-                known.id, known.portraits = found.get(row), ()
-        self._lost = [each for each in self._lost if each.id not in found.values()]
+        mine = [row for row, known in enumerate(people) if known.id is not None]
+        elsewhere_at = self._frame.timestamp - self._memory_s  # who was here a moment ago is not sought here
+        refused = (replace(people[row], detected_at=elsewhere_at, settled_at=elsewhere_at) for row in mine)
+        owners = [*refused, *self._lost]
+        alike = []
+        for row, now in enumerate(pictures(self._frame, [known.last_region for known in people])):
+            for column, owner in enumerate(owners):
+                likeness, is_own = owner.looks.likeness(now), mine[column : column + 1] == [row]
+                if not likeness < self._stranger_below(owner.looks) if is_own else likeness >= SAME:
+                    alike.append((is_own * OWN_PLACE + (UNKNOWN if math.isnan(likeness) else likeness), row, column))
+        found: dict[int, int] = {}
+        for _, row, column in sorted(alike, reverse=True):
+            if row not in found and column not in found.values():
+                found[row] = column
+        for row, known in enumerate(people):
+            known.id, known.looks = None, Looks()
+            if row in found:
+                known.id, known.looks = owners[found[row]].id, owners[found[row]].looks
+        self._lost = [owner for column, owner in enumerate(owners) if column not in found.values()]
+
+    def _stranger_below(self, looks: Looks) -> float:
+        """Likeness below which somebody is not who was there before."""
+        assert self._frame is not None
+        is_usual = looks.glimpse is not None and not self._cuts.has_jumped
+        return SURELY_STRANGER if is_usual else looks.stranger_below(self._frame.timestamp)
 
     def _may_be_portrayed(self, known: Known) -> bool:
         assert self._frame is not None
-        due = self._frame.timestamp - known.portrayed_at >= PORTRAIT_S
-        return due and not known.followed and self._is_whole(known)
+        due = self._frame.timestamp - known.looks.portrayed_at >= PORTRAIT_S
+        return due and not (known.followed or known.doubted) and self._is_whole(known)
 
     def _is_whole(self, known: Known) -> bool:
         """Whether it is seen well, and neither somebody else nor the picture's edge may hide a part of it."""
@@ -352,9 +373,10 @@ class Identity:
 
     def _is_stranger(self, known: Known, other: Known) -> bool:
         """Whether `known` looks like somebody else than `other` did.  Half hidden, people look like nobody."""
-        if not other.portraits or known.sigma > SURE or not self._is_whole(known):
+        if not other.looks.portraits or known.sigma > SURE or not self._is_whole(known):
             return False
-        return _likeness(self._picture(known.last_region), other) < STRANGER_LATER
+        limit = other.looks.stranger_below(known.settled_at)
+        return other.looks.likeness(self._picture(known.last_region)) < limit
 
     def _picture(self, region: Region) -> Picture:
         assert self._frame is not None
@@ -372,16 +394,16 @@ class Identity:
         """Forget all faces if another shot begins: none of them is in the new frame with the same look."""
         may_be_cut, self._may_be_cut = self._may_be_cut, False
         if may_be_cut and not self._sees_again(frame, detections):
-            self._known, self._lost, self._places, self._first_look_at = [], [], [], None
+            self._known, self._lost, self._first_look_at = [], [], None
             self._shot += 1
 
     def _sees_again(self, frame: Frame, detections: Sequence[Detection]) -> bool:
         """Whether somebody of the last shot is in this frame."""
         shown = [known for known in self._known if known.shown]
-        if self._last is not None and not self._cuts.is_gradual:
-            before, limit = [*pictures(self._last, [known.last_region for known in shown])], SAME
+        if self._cuts.is_gradual:
+            before, limit = [known.looks.portraits[0] for known in shown if len(known.looks.portraits) > 1], SURELY_SAME
         else:
-            before, limit = [known.portraits[0] for known in shown if len(known.portraits) > 1], SURELY_SAME
+            before, limit = [known.looks.glimpse for known in shown if known.looks.glimpse is not None], SAME
         now = pictures(frame, [*(known.region for known in shown), *(each.region for each in detections)])
         return any(bool((now @ picture >= limit).any()) for picture in before)
 
@@ -507,10 +529,6 @@ def _distance(a: Region, b: Region, reach_sides: float, ratio: float = SAME_FACE
 
 def _is_on(one: Known, other: Known) -> bool:
     return _distance(one.last_region, other.last_region, ONE_FACE_SIDES) is not None
-
-
-def _likeness(now: Picture, known: Known) -> float:
-    return max((float(now @ portrait) for portrait in known.portraits), default=math.nan)
 
 
 def _may_be(one: Known, other: Known) -> bool:

@@ -8,14 +8,14 @@ are treated alike.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.likeness import Picture
+from tracker.core.likeness import Looks
 from tracker.core.motion import Motion, Place
 from tracker.geometry import region_from_keypoints
 from tracker.types import Box, Detection, Region
@@ -154,10 +154,9 @@ class Known:
     """The same while the detector sees it, averaged."""
     clear_at: float = -math.inf
     """Timestamp of the last frame in which it was not doubtful, s."""
-    portraits: tuple[Picture, ...] = ()
-    """How it looked not long ago, without anybody before it; the older one first."""
-    portrayed_at: float = -math.inf
-    """Timestamp of the last portrait, s."""
+    looks: Looks = field(default_factory=Looks)
+    doubted: bool = True
+    """Whether it may be somebody else than its id says."""
 
     @classmethod
     def born(cls, detection: Detection, now: float) -> "Known":
@@ -188,7 +187,7 @@ class Known:
     def confirm(self, detection: Detection, now: float) -> None:
         """Record a detection."""
         views = (detection.region, *detection.alternatives)
-        if self.is_doubtful:
+        if self.is_doubtful or self.looks.glimpse is not None:
             self.tries = views
         alike = min(views, key=partial(_unlike, self.region))
         if abs(_turn(self.region, alike)) <= STRAY_ROLL or self.is_doubtful:
@@ -200,7 +199,7 @@ class Known:
     def return_to(self, detection: Detection, now: float) -> None:
         """It was lost and is back."""
         self.region, self.motion = detection.region, Motion(place_of(detection.region))
-        self.settled_at, self.fresh = now, True
+        self.settled_at, self.fresh, self.doubted = now, True, True
         self.confirm(detection, now)
         self.tries = detection.alternatives
 
