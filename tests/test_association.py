@@ -714,6 +714,24 @@ def test_who_stands_in_front_keeps_the_own_id(front: int) -> None:
     assert ids == [front]
 
 
+def test_another_face_in_the_same_head_of_hair_is_somebody_else() -> None:
+    scene, ids = Scene(), []
+    for looks in (1, 2):
+        scene.image = with_people((HERE, 1))
+        scene.image[172:228, 172:228] = patch(looks)[37:93, 37:93]
+        ids += [scene.ids([seen(HERE)], [HERE]) for _ in range(10)]
+    assert ids == [[0]] * 10 + [[1]] * 10
+
+
+def test_who_comes_back_later_and_elsewhere_is_known_by_looks() -> None:
+    scene, ids = Scene(), []
+    for people in ([(HERE, 1)], [], [(THERE, 1)], [], [(HERE, 2)]):
+        scene.image = with_people(*people)
+        for _ in range(100):
+            ids += scene.ids([seen(at) for at, _ in people], [at for at, _ in people])
+    assert ids == [0] * 200 + [1] * 100
+
+
 def test_who_comes_where_somebody_left_a_moment_ago_is_somebody_else() -> None:
     scene, ids = Scene(), []
     for people in ([(HERE, 1)], [], [(HERE, 1)], [], [(HERE, 2)]):

@@ -61,6 +61,8 @@ PORTRAIT_S = 0.8
 """Age from which on a face's portrait is taken again."""
 FREE_SIDES, INSIDE_SIDES = 0.95, 0.4
 """A face this close to another one, or to the picture's edge, may be partly hidden."""
+HALF_HIDDEN = 0.024
+"""From this mean sigma on, sides, something else may hide a part of it: then it looks like nobody."""
 
 QUARTER_TURN = math.pi / 2
 NOBODY_YET = -1
@@ -313,7 +315,7 @@ class Identity:
     def _tell_apart(self) -> None:
         """Let looks decide about ids where places may deceive, and remember how people look."""
         assert self._frame is not None
-        clear = DOUBTFUL if self._cuts.has_jumped else SURE
+        clear = DOUBTFUL if self._cuts.has_jumped else HALF_HIDDEN
         doubted = [known for known in self._known if known.doubted and known.shown]
         whole = [known for known in doubted if known.sigma <= clear and self._is_whole(known)]
         newcomers = [known for known in doubted if known.id is None and known not in whole]
@@ -373,7 +375,7 @@ class Identity:
 
     def _is_stranger(self, known: Known, other: Known) -> bool:
         """Whether `known` looks like somebody else than `other` did.  Half hidden, people look like nobody."""
-        if not other.looks.portraits or known.sigma > SURE or not self._is_whole(known):
+        if not other.looks.portraits or known.sigma > HALF_HIDDEN or not self._is_whole(known):
             return False
         limit = other.looks.stranger_below(known.settled_at)
         return other.looks.likeness(self._picture(known.last_region)) < limit
