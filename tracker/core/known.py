@@ -187,7 +187,7 @@ class Known:
     def confirm(self, detection: Detection, now: float) -> None:
         """Record a detection."""
         views = (detection.region, *detection.alternatives)
-        if self.is_doubtful or self.looks.glimpse is not None:
+        if self.is_doubtful or self.looks.glimpsed_at == self.settled_at:  # or another face is elsewhere in the crop
             self.tries = views
         alike = min(views, key=partial(_unlike, self.region))
         if abs(_turn(self.region, alike)) <= STRAY_ROLL or self.is_doubtful:
