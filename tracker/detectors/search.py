@@ -35,11 +35,12 @@ GIANT_SHARE, USUAL_GIANT_SHARE, GIANT_SCORE = 0.25, 0.5, 0.8
 first share holds for a thorough search, because a cover would hide much of the picture; the second one otherwise."""
 CONFIRMED_SCORE, DOUBTED_SCORE = 0.6, 0.4
 """A giant that scores less than the first number in the second look keeps at most the second."""
-FOUND_SCORE = 0.5
-"""A faint detection counts if it scores this in the second look."""
-FAINT_PX, MOST_FAINT = 20, 400
+FAINT_PX, MOST_FAINT = 20, 800
 """Smallest side of a faint detection that is looked at again, frame px (8 px between the eyes: smaller ones are mostly
-grain), and how many are, the best first.  A picture of 1920x1080 has some 150, enlarged noise ten thousand."""
+grain), and how many are, the best first.  A picture of 1920x1080 has 200 to 2,000, enlarged noise ten thousand."""
+FIRST_WEIGHT, LIKELY, MOST_LIKELY = 2, 0.35, 24
+"""A faint detection may be a face if this many times its score and the score of the second look are this together, and
+how many may be.  A false cover of 30 px costs less than a bare face."""
 CERTAIN = 0.6
 """Score of a detection that makes other light unnecessary."""
 ENLARGED = 0.5
@@ -104,21 +105,27 @@ class Search:
         found = self._turned(image, smallest, turns, light) if part is None or part < 0 else []
         if part is not None:
             found += self._parted(image, (0,) if part == EVERY_PART else turns, part, light)
-        found = self._candidates(found, faint_too=self._thorough and part is not None)
-        doubtful = [each for each in found if self._is_doubtful(each, image)]
-        again = scores_again(self._detector, image, [each.region for each in doubtful])
-        found = [each for each in found if each not in doubtful]
-        found += [self._judged(*each) for each in zip(doubtful, again, strict=True)]
-        return sorted((each for each in found if each.score >= self._least), key=_weakness)
-
-    def _candidates(self, found: Sequence[Detection], *, faint_too: bool) -> list[Detection]:
-        """One detection per face, and then the best of the faint ones elsewhere."""
         certain = _one_per_face(each for each in found if each.score >= self._least)
-        if not faint_too:
-            return certain
+        faint = self._faint(image, found, certain) if self._thorough and part is not None else []
+        return sorted([*(self._checked(image, each) for each in certain), *faint], key=_weakness)
+
+    def _checked(self, image: Image, seen: Detection) -> Detection:
+        """A detection; the score of a giant is lowered if a second look does not confirm it."""
+        giant = (GIANT_SHARE if self._thorough else USUAL_GIANT_SHARE) * min(image.shape[:2])
+        if seen.score >= GIANT_SCORE or seen.region.side <= giant:
+            return seen
+        (again,) = scores_again(self._detector, image, [seen.region])
+        return seen if again >= CONFIRMED_SCORE else replace(seen, score=min(seen.score, DOUBTED_SCORE))
+
+    def _faint(self, image: Image, found: Sequence[Detection], certain: Sequence[Detection]) -> list[Detection]:
+        """Detections below the least score, beside the certain ones, that may be faces after a second look."""
         faint = [each for each in found if each.score < self._least and each.region.side >= FAINT_PX]
         best = _one_per_face(sorted(faint, key=_weakness)[:MOST_FAINT])
-        return certain + [each for each in best if not any(_is_same(each.region, other.region) for other in certain)]
+        new = [each for each in best if not any(_is_same(each.region, other.region) for other in certain)]
+        again = scores_again(self._detector, image, [each.region for each in new])
+        rated = [(FIRST_WEIGHT * seen.score + score, seen, score) for seen, score in zip(new, again, strict=True)]
+        likely = sorted((each for each in rated if each[0] >= LIKELY), key=lambda each: -each[0])[:MOST_LIKELY]
+        return [replace(seen, score=max(score, self._least)) for _, seen, score in likely]
 
     def _parted(self, image: Image, turns: Sequence[int], part: int, light: Light | None) -> list[Detection]:
         """The faces in one part of the picture, or in all of them."""
@@ -131,17 +138,6 @@ class Search:
                 seen = self._detector(np.ascontiguousarray(np.rot90(piece, turn)), size=PART_PX)
                 found += [_moved(_turned_back(each, turn, piece.shape), left, top) for each in seen]
         return [each for each in found if _is_inside(each.region, image)] if self._thorough else found
-
-    def _is_doubtful(self, seen: Detection, image: Image) -> bool:
-        """Whether it is faint or an uncertain giant."""
-        giant = (GIANT_SHARE if self._thorough else USUAL_GIANT_SHARE) * min(image.shape[:2])
-        return seen.score < self._least or (seen.score < GIANT_SCORE and seen.region.side > giant)
-
-    def _judged(self, seen: Detection, again: float) -> Detection:
-        """A doubtful detection after its second look: a faint one may gain, a giant may lose."""
-        if seen.score < self._least:
-            return replace(seen, score=again if again >= FOUND_SCORE else 0.0)
-        return seen if again >= CONFIRMED_SCORE else replace(seen, score=min(seen.score, DOUBTED_SCORE))
 
     def _turned(
         self, image: Image, smallest: float | None, turns: Sequence[int], light: Light | None
