@@ -255,6 +255,8 @@ def test_weights_are_judged_by_the_data_of_their_run(
     (run / "places.json").write_text("[1]")
     assert fkp_train(*judge) == 7
     assert "does not say where its data lies; add --data PATH" in message(capsys)
+    assert fkp_train("evaluate", "--weights", tmp_path / "nowhere") == WeightsError.exit_code
+    assert "nowhere: No such file" in message(capsys)
     assert fkp_train("evaluate") == 2
     assert "give --data PATH, or --weights" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 

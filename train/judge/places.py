@@ -6,6 +6,7 @@ The card travels with the weights and names files only by their names; this note
 import json
 from pathlib import Path
 
+from tracker.backends.weights import load
 from tracker.errors import DataError
 from tracker.support.atomic import write_whole
 
@@ -26,6 +27,7 @@ def found_places(weights: Path | None, data: Path | None, index: Path | None) ->
     noted = _noted(weights)
     found = data or noted.get("data")
     if found is None:
+        load(weights)  # weights that are not there are the first thing to say
         raise DataError(f"{weights} does not say where its data lies; add --data PATH")
     if index is None and found.resolve() == noted.get("data"):
         index = noted.get("index")
