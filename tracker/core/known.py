@@ -32,7 +32,7 @@ turns has four times as many chances to be wrong.  It costs 3 of 575 turned face
 TURNS_OVER_S = 0.3
 """Somebody who was seen well less than this ago is hidden by something rather than turned over."""
 SURE = 0.03
-"""Up to this, a face is believed although the detector hardly sees it or misses it: it may lie, or be half hidden."""
+"""Up to this, a face is believed without the detector: it may lie, or be half hidden."""
 STEEP = math.radians(45)
 """Detectors see a face that is rolled further only in a turned picture."""
 LONGEST_UNSEEN_S = 10.0
