@@ -156,7 +156,8 @@ class Identity:
                 turns.add(round(known.region.roll / QUARTER_TURN) % 4)
         smallest = min((known.region.side for known in self._known), default=0.0)
         self._may_be_cut = self._cuts(frame, smallest)
-        if last is not None and (self._may_be_cut or self._cuts.has_jumped or self._period_s >= SLOW_S):
+        deceives = self._cuts.has_jumped or (self._cuts.may_replace and self._period_s >= SLOW_S)
+        if last is not None and (self._may_be_cut or deceives):
             self._doubt_all(last)
         return Followed(
             regions=tuple([known.region for known in self._known]),

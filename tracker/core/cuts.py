@@ -111,8 +111,8 @@ class Cuts:
         """Of the last frame."""
         self.is_gradual = False
         """Whether the last cut was a dissolve or a wipe, so that the frame before it shows both shots."""
-        self.has_jumped = False
-        """Whether so much more has changed than between the frames before that a face may be another one."""
+        self.may_replace = self.has_jumped = False
+        """Whether so much has changed that a face may be another one, and much more than in the frames before."""
         self._usual = 0.0
         """The largest change of late."""
         self._last: NDArray[np.uint8] | None = None
@@ -137,7 +137,8 @@ class Cuts:
             return False
         apart, self.is_gradual = cv2.norm(now, last), False
         another = OTHER_FACE * self._contrast * smallest / (self.thumbnail.step * math.sqrt(now.size))
-        self.has_jumped = apart > max(JUMP * self._usual, another)
+        self.may_replace = apart > another
+        self.has_jumped = self.may_replace and apart > JUMP * self._usual
         self._usual = max(apart, JUMP_FADES * self._usual)
         if apart <= LITTLE * self._contrast:
             self._last, self._contrast, self._flashes = now, self._contrast - apart, 0
