@@ -131,8 +131,7 @@ def test_what_nobody_can_see_teaches_sigma_alone() -> None:
 
 def test_what_is_drawn_before_a_face_hides_the_landmarks_that_are_said_to_be_covered() -> None:
     gray, landmarks = np.full((180, 160), 150, np.uint8), np.repeat(face()[None], 80, 0).astype(np.float32)
-    landmarks[-1, 5] = np.nan
-    crops = Crops68([gray] * 80, landmarks, ["a"] * 80)
+    crops = Crops68([gray] * 81, np.concatenate([landmarks, landmarks[:1] * np.nan]), ["a"] * 81)
     drawn = covered(crops, np.random.default_rng(0))
     told = trust_of_seen(drawn.placed_by)
     eyes, mouth = (told[:, :2] == -1).sum(1), told[:, 2] == -1
@@ -147,7 +146,7 @@ def test_what_is_drawn_before_a_face_hides_the_landmarks_that_are_said_to_be_cov
     changed = np.array([image[y, x] != 150 for image in drawn.images])
     assert changed[drawn.placed_by == COVERED].mean() > 0.95
     assert changed[drawn.placed_by == HUMAN].mean() < 0.2  # the rims of glasses, soft edges
-    assert (drawn.images[-1] == gray).all()  # without all landmarks nobody can tell where to draw
+    assert len(drawn.names) == 80  # without all landmarks nobody can tell where to draw
     np.testing.assert_array_equal(gray, 150)  # what was given is not changed
 
 

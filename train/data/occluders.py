@@ -26,10 +26,11 @@ Pixels = NDArray[np.floating]
 
 
 def covered(crops: Crops68, random: np.random.Generator) -> Crops68:
-    """The same faces with something before them, and with `COVERED` where it hides what people labelled."""
+    """The faces of which all landmarks are known, with something before them, and with `COVERED` where it hides what
+    people labelled."""
+    crops = crops.only(np.asarray(np.isfinite(crops.landmarks).all((1, 2))))
     images, seen = list(crops.images), crops.placed_by.copy()
-    for i in np.flatnonzero(np.isfinite(crops.landmarks).all((1, 2))):
-        face = crops.landmarks[i]
+    for i, face in enumerate(crops.landmarks):
         kind = random.choice(list(SHARES), p=list(SHARES.values()))
         if kind in ("sunglasses", "glasses"):
             images[i], cover = with_glasses(images[i], face, random, dark=kind == "sunglasses")
@@ -50,7 +51,7 @@ def with_glasses(image: Gray, face: Pixels, random: np.random.Generator, *, dark
     eyes, apart = _eyes(face)
     half, power = apart * random.uniform(*LENS_HALF), random.uniform(*LENS_POWER)
     tall, drop = half * random.uniform(*LENS_TALL), random.uniform(0, 0.2)
-    shade, fade, solid = random.uniform(0, 70), random.uniform(-40, 40), random.uniform(*SOLID)
+    shade, fade, solid = random.uniform(0, 70), random.uniform(-40, 40), random.uniform(*SOLID) * dark
     rim, width = random.uniform(0, 90), random.uniform(0.03, 0.15)
     glare = float(random.random() < GLARE_SHARE)
     (x, y), wide, strength = random.uniform(-0.7, 0.7, 2), random.uniform(0.1, 0.5), random.uniform(0.3, 1.0)
@@ -63,8 +64,8 @@ def with_glasses(image: Gray, face: Pixels, random: np.random.Generator, *, dark
         v = v - drop
         radius = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power)
         lens = np.clip((1 - radius) * half / 1.5, 0, 1)
-        dimmed = np.maximum(dimmed, lens * (solid if dark else 0.0))
-        drawn = _laid(drawn, shade + fade * v, lens * (solid if dark else 0.0))
+        dimmed = np.maximum(dimmed, lens * solid)
+        drawn = _laid(drawn, shade + fade * v, lens * solid)
         drawn = _laid(drawn, 250, lens * glare * strength * np.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * wide**2)))
         drawn = _laid(drawn, rim, lens * (radius > 1 - width))
     return drawn.clip(0, 255).astype(np.uint8), dimmed

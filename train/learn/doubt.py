@@ -11,9 +11,8 @@ the errors lay within one sigma.
 """
 
 import copy
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +34,7 @@ from train.learn.targets import faceless_bank, framed, head_targets
 SHARES = {"kaggle": 3.0, "photographs": 3.0, "seen": 2.0, "hidden": 2.0, "beside": 3.0, "covered": 2.0}
 """Weight of each kind of point: Kaggle's rows; faces whose table does not say what is visible; where it does, those
 seen, and those hidden; of faces before which something is drawn, those beside and those behind it."""
-DRAWN_OVER = ("beside", "covered")
+DRAWN_OVER = {"beside": HUMAN, "covered": COVERED}
 FACELESS_SHARE = 0.15
 """Weight of crops without a face, over all others."""
 STAY = 0.1
@@ -72,9 +71,9 @@ class Fitted(NamedTuple):
 
 def with_doubt_fitted(net: Net, faces: Faces, crops: Sequence[Crops68]) -> Fitted:
     """A copy of `net`, by rows and faces that it learned from."""
-    drawn_over = (covered(each, np.random.default_rng(0)) for each in crops)
-    samples = [_of_rows(net, faces)]
-    samples += (sample for each in itertools.chain(crops, drawn_over) for sample in _of_crops(net, each))
+    samples = [_of_rows(net, faces), *(sample for each in crops for sample in _of_crops(net, each))]
+    for each in crops:
+        samples += _of_crops(net, covered(each, np.random.default_rng(0)), DRAWN_OVER)
     points = {kind: sum(int(each.counts.sum()) for each in samples if each.kind == kind) for kind in SHARES}
     if 2 * (points["photographs"] + points["seen"] + points["hidden"]) < FEWEST:
         return Fitted(net, {})
@@ -103,17 +102,20 @@ def _of_rows(net: Net, faces: Faces) -> Sample:
     return Sample("kaggle", features, log_spread, points - targets, trust == 1)
 
 
-def _of_crops(net: Net, crops: Crops68) -> Iterator[Sample]:
-    """What people labelled, and what they could not see of faces that they labelled, each look as a sample."""
+def _of_crops(net: Net, crops: Crops68, kinds: Mapping[str, int] | None = None) -> Iterator[Sample]:
+    """What people labelled, and what they could not see of faces that they labelled, each look as a sample.
+
+    `kinds`: which points are a sample of their own.
+    """
+    if not crops.names:
+        return
+    kinds = kinds or {"photographs" if crops.seen is None else "seen": HUMAN, "hidden": HIDDEN}
     faces, random = list(framed([crops])), np.random.default_rng(0)
     regions = [_shaken(face.region, random) for face in faces]
     seen = torch.from_numpy(np.array([face.seen for face in faces]))
     by_people = ((seen == HUMAN) | (seen == COVERED)).any(1)
     if not by_people.any():
         return
-    kinds = {"photographs" if crops.seen is None else "seen": HUMAN, "hidden": HIDDEN}
-    if (seen == COVERED).any():
-        kinds = {"beside": HUMAN, "covered": COVERED}
     for look in range(1, max(LOOKS) + 1):
         images = np.array([cut(face.image, [region])[0] for face, region in zip(faces, regions, strict=True)])
         points, log_spread, features = _read(net, torch.from_numpy(images))
