@@ -111,8 +111,10 @@ class Cuts:
         """Of the last frame."""
         self.is_gradual = False
         """Whether the last cut was a dissolve or a wipe, so that the frame before it shows both shots."""
-        self.may_replace = self.has_jumped = False
-        """Whether so much has changed that a face may be another one, and much more than in the frames before."""
+        self.may_replace = False
+        """Whether so much has changed that a face may be another one."""
+        self.has_jumped = False
+        """Whether that is much more than between the frames before."""
         self._usual = 0.0
         """The largest change of late."""
         self._last: NDArray[np.uint8] | None = None

@@ -189,7 +189,7 @@ class OnDemand:
     def __init__(self, looks: LookPlan | None = None) -> None:
         self._looks = LookPlan() if looks is None else looks
         self._seen: Thumbnail | None = None
-        """Timestamp of the last look."""
+        """Of the frame of the last look."""
 
     def __call__(self, frame: Frame, faces: Followed) -> Look | None:
         now = faces.thumbnail
