@@ -63,10 +63,11 @@ class Report:
         }
         told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         time = f"; {self._frames} frames in {perf_counter() - self._began:.0f} s" if self._frames else ""
-        log.info("of %d films %s%s -> %s", self._total, told, time, records)
+        films = "1 film" if self._total == 1 else f"{self._total} films"
+        log.info("%s: %s%s -> %s", films, told, time, records)
         if self._empty:
             more = f" and {len(self._empty) - LISTED} more" if len(self._empty) > LISTED else ""
-            log.warning("no face in %d of them: %s%s", len(self._empty), ", ".join(self._empty[:LISTED]), more)
+            log.warning("no face in %s%s", ", ".join(self._empty[:LISTED]), more)
         for task, failure in self.failures[:LISTED]:
             log.error("failed: %s: %s", task.name, failure)
         if self.failures[LISTED:]:
