@@ -190,6 +190,15 @@ def test_where_a_face_was_lost_in_the_picture_or_doubtful_is_told_at_the_end() -
     assert not left
 
 
+def test_a_lost_face_is_told_until_a_face_is_seen_at_its_place() -> None:
+    stretches, here = Stretches(), region_at(320, 240)
+    frames = [
+        result(index, **({"id0": here} if index < 10 else {"id1": here} if index >= 20 else {})) for index in range(40)
+    ]
+    list(concealed(frames, "blur", stretches=stretches))
+    assert str(stretches) == "0:01.0-0:01.9"
+
+
 def test_nothing_is_drawn_on_covered_heads_unless_asked_for() -> None:
     assert Options().drawn_style == Options(privacy="hide").drawn_style == "classic"
     assert Options(privacy="blur").drawn_style == Options(privacy="pixelate").drawn_style == "none"

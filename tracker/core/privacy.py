@@ -141,14 +141,16 @@ def _covered(
         for each in (*known, *(other for other in coming if other.shot == shot)):
             growth = min(1 + GROWTH_PER_S * abs(now - each.timestamp), MOST_GROWTH)
             _cover(image, replace(each.head, side=growth * each.head.side), upscaling)
-        if any(each.id is not None and _is_inside(each.head, image) for each in held) or _is_doubtful(tracked):
+        if any(_is_lost(each, seen, image) for each in held) or _is_doubtful(tracked):
             stretches.add(tracked.frame)
         yield _showing(image, tracked)
 
 
-def _is_inside(head: Region, image: Image) -> bool:
-    """Whether a head was last seen away from the picture's edge, so that it cannot simply have left."""
-    height, width = image.shape[:2]
+def _is_lost(held: _Sighting, seen: list[_Sighting], image: Image) -> bool:
+    """Whether no face is seen where one was last, away from the picture's edge, so that it cannot simply have left."""
+    if held.id is None or any(each.id is not None and _is_near(each, held) for each in seen):
+        return False
+    (height, width), head = image.shape[:2], held.head
     reach = head.side / 2
     return reach < head.x < width - reach and reach < head.y < height - reach
 
@@ -213,6 +215,10 @@ def _supersedes(seen: _Sighting, known: _Sighting) -> bool:
 def _is_same(one: _Sighting, other: _Sighting) -> bool:
     if one.id is not None and other.id is not None:
         return one.id == other.id
+    return _is_near(one, other)
+
+
+def _is_near(one: _Sighting, other: _Sighting) -> bool:
     apart = hypot(one.head.x - other.head.x, one.head.y - other.head.y)
     return apart < SAME_PLACE_SIDES * min(one.head.side, other.head.side)
 
