@@ -38,9 +38,11 @@ CONFIRMED_SCORE, DOUBTED_SCORE = 0.6, 0.4
 FAINT_PX, MOST_FAINT = 20, 800
 """Smallest side of a faint detection that is looked at again, frame px (8 px between the eyes: smaller ones are mostly
 grain), and how many are, the best first.  A picture of 1920x1080 has 200 to 2,000, enlarged noise ten thousand."""
-FIRST_WEIGHT, LIKELY, MOST_LIKELY = 2, 0.35, 24
-"""A faint detection may be a face if this many times its score and the score of the second look are this together, and
-how many may be.  A false cover of 30 px costs less than a bare face."""
+FIRST_WEIGHT, LIKELY, LIKELY_LARGE, MOST_LIKELY = 2, 0.35, 1.1, 24
+"""A faint detection may be a face if this many times its score and the score of the second look are this together, for
+small and for large ones, and how many may be.  A false cover of 30 px costs less than a bare face."""
+LARGE_SHARE = 0.1
+"""Smallest side of a large one, in short sides of the picture."""
 CERTAIN = 0.6
 """Score of a detection that makes other light unnecessary."""
 ENLARGED = 0.5
@@ -123,9 +125,13 @@ class Search:
         best = _one_per_face(sorted(faint, key=_weakness)[:MOST_FAINT])
         new = [each for each in best if not any(_is_same(each.region, other.region) for other in certain)]
         again = scores_again(self._detector, image, [each.region for each in new])
-        rated = [(FIRST_WEIGHT * seen.score + score, seen, score) for seen, score in zip(new, again, strict=True)]
-        likely = sorted((each for each in rated if each[0] >= LIKELY), key=lambda each: -each[0])[:MOST_LIKELY]
-        return [replace(seen, score=max(score, self._least)) for _, seen, score in likely]
+        large = LARGE_SHARE * min(image.shape[:2])
+        likely = [
+            (FIRST_WEIGHT * seen.score + score, replace(seen, score=max(score, self._least)))
+            for seen, score in zip(new, again, strict=True)
+            if FIRST_WEIGHT * seen.score + score >= (LIKELY if seen.region.side < large else LIKELY_LARGE)
+        ]
+        return [seen for _, seen in sorted(likely, key=lambda each: -each[0])[:MOST_LIKELY]]
 
     def _parted(self, image: Image, turns: Sequence[int], part: int, light: Light | None) -> list[Detection]:
         """The faces in one part of the picture, or in all of them."""
