@@ -41,8 +41,8 @@ grain), and how many are, the best first.  A picture of 1920x1080 has 200 to 2,0
 FIRST_WEIGHT, LIKELY, LIKELY_LARGE, MOST_LIKELY = 2, 0.35, 1.1, 24
 """A faint detection may be a face if this many times its score and the score of the second look are this together, for
 small and for large ones, and how many may be.  A false cover of 30 px costs less than a bare face."""
-LARGE_SHARE = 0.1
-"""Smallest side of a large one, in short sides of the picture."""
+LARGE_SHARE, LARGE_PX = 0.1, 60
+"""The least side of a large one, in short sides of the picture and in px."""
 CERTAIN = 0.6
 """Score of a detection that makes other light unnecessary."""
 ENLARGED = 0.5
@@ -125,7 +125,7 @@ class Search:
         best = _one_per_face(sorted(faint, key=_weakness)[:MOST_FAINT])
         new = [each for each in best if not any(_is_same(each.region, other.region) for other in certain)]
         again = scores_again(self._detector, image, [each.region for each in new])
-        large = LARGE_SHARE * min(image.shape[:2])
+        large = max(LARGE_SHARE * min(image.shape[:2]), LARGE_PX)
         likely = [
             (FIRST_WEIGHT * seen.score + score, replace(seen, score=max(score, self._least)))
             for seen, score in zip(new, again, strict=True)
