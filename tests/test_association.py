@@ -515,6 +515,16 @@ def test_a_face_followed_onto_another_is_dropped() -> None:
     assert ids == [0]
 
 
+def test_what_the_network_refuses_replaces_no_face() -> None:
+    """A look at another roll finds an upright face once more, rolled and beside its place."""
+    face = Region(320.0, 240.0, 300.0, 0.0)
+    wrong = seen(shifted(face, 65, grow=0.6, roll=math.pi / 2), 0.79)
+    scene = Scene()
+    assert scene.ids([seen(face)], [face]) == [0]
+    for detections in (None, [wrong], None, None, [seen(face)], [wrong], None):
+        assert scene.ids(detections, [face]) == [0]
+
+
 def test_a_face_whose_size_the_detector_misjudges_is_one_face() -> None:
     """In crowds it gives small faces 0.6 to 3 times their size."""
     scene, tiny = Scene(), replace(HERE, side=30.0)

@@ -539,8 +539,11 @@ def _may_be(one: Known, other: Known) -> bool:
 
 
 def _twins(known: Sequence[Known]) -> list[tuple[Known, Known]]:
-    """Faces that have become one: the one detected last (then best, then oldest), and one that is superfluous."""
-    ranked = sorted(known, key=lambda face: (face.followed, -face.detected_at, -face.score))
+    """Faces that have become one: the one detected last (then best, then oldest), and one that is superfluous.
+
+    What the network has refused never replaces a face.
+    """
+    ranked = sorted(known, key=lambda face: (face.refused > 0, face.followed, -face.detected_at, -face.score))
     twins = []
     for i, face in enumerate(ranked):
         near = (better for better in ranked[:i] if _distance(face.region, better.region, ONE_FACE_SIDES) is not None)
