@@ -124,7 +124,7 @@ def test_an_option_may_stand_alone_where_its_value_goes_without_saying(typed: st
         (("--udp", "9000"), 2, "HOST:PORT"),
         (("--serve", "99999"), 2, "expected 0 to 65535"),
         (("--rerun=talk.txt",), 2, "HOST:PORT"),
-        (("--rerun", "here.rrd", "--keypoints", "x.jsonl", "--keypoints", "./x.jsonl"), 2, "same name"),
+        (("--rerun", "here.rrd", "--keypoints", "x.jsonl", "--keypoints", "./x.jsonl"), 2, "its own name"),
         (("--rerun", "nowhere/x.rrd"), 6, "nowhere"),
         (("--serve", "192.0.2.1:8010"), 6, "192.0.2.1:8010"),
         (("--osc", "127.0.0.1:0"), 2, "expected 1 to 65535"),

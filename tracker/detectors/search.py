@@ -40,8 +40,9 @@ FAINT_PX, MOST_FAINT = 20, 800
 grain), and how many are, the best first.  A picture of 1920x1080 has 200 to 2,000, enlarged noise ten thousand."""
 FIRST_WEIGHT, LIKELY, LIKELY_LARGE, MOST_LIKELY = 2, 0.35, 1.1, 24
 """A faint detection may be a face if this many times its score and the score of the second look are this together, for
-small and for large ones, and how many may be.  A false cover of 30 px costs less than a bare face."""
-LARGE_SHARE, LARGE_PX = 0.1, 60
+small and for large ones, and how many may be.  A false cover of 30 px costs less than a bare face.  Their score is then
+the least that counts, so that a large one is covered only if the network is sure of it (`core.association`)."""
+LARGE_SHARE, LARGE_PX = 0.05, 48
 """The least side of a large one, in short sides of the picture and in px."""
 CERTAIN = 0.6
 """Score of a detection that makes other light unnecessary."""
@@ -127,7 +128,7 @@ class Search:
         again = scores_again(self._detector, image, [each.region for each in new])
         large = max(LARGE_SHARE * min(image.shape[:2]), LARGE_PX)
         likely = [
-            (FIRST_WEIGHT * seen.score + score, replace(seen, score=max(score, self._least)))
+            (FIRST_WEIGHT * seen.score + score, replace(seen, score=self._least))
             for seen, score in zip(new, again, strict=True)
             if FIRST_WEIGHT * seen.score + score >= (LIKELY if seen.region.side < large else LIKELY_LARGE)
         ]
