@@ -22,7 +22,7 @@ from tracker.types import Box, Detection, Region
 
 BELIEVED = 0.065
 """Mean sigma, sides, for each unit of score: up to this, a detection is a face, and a face that the detector misses is
-followed as long as patience lasts.  14 of 449 faces at 30 to 105 degrees of yaw are then not found, and in 598 pictures
+followed as long as patience lasts.  15 of 449 faces at 30 to 105 degrees of yaw are then not shown, and in 598 pictures
 without people, two detections that are not even drawings of faces are shown."""
 DISBELIEVED = 0.08
 """Mean sigma, sides, above which a face is no longer shown."""
