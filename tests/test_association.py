@@ -734,21 +734,21 @@ def test_another_face_in_the_same_head_of_hair_is_somebody_else() -> None:
 
 
 def test_who_comes_back_later_and_elsewhere_is_known_by_looks() -> None:
-    scene, ids = Scene(), []
-    for people in ([(HERE, 1)], [], [(THERE, 1)], [], [(HERE, 2)]):
-        scene.image = with_people(*people)
-        for _ in range(100):
-            ids += scene.ids([seen(at) for at, _ in people], [at for at, _ in people])
-    assert ids == [0] * 200 + [1] * 100
+    assert ids_of(100, [(HERE, 1)], [], [(THERE, 1)], [], [(HERE, 2)]) == [0] * 200 + [1] * 100
 
 
 def test_who_comes_where_somebody_left_a_moment_ago_is_somebody_else() -> None:
+    assert ids_of(20, [(HERE, 1)], [], [(HERE, 1)], [], [(HERE, 2)]) == [0] * 40 + [1] * 20
+
+
+def ids_of(frames: int, *scenes: list[tuple[Region, int]]) -> list[int]:
+    """The ids in a film that shows the places and looks of people in each of `scenes` for that many frames."""
     scene, ids = Scene(), []
-    for people in ([(HERE, 1)], [], [(HERE, 1)], [], [(HERE, 2)]):
+    for people in scenes:
         scene.image = with_people(*people)
-        for _ in range(20):
+        for _ in range(frames):
             ids += scene.ids([seen(at) for at, _ in people], [at for at, _ in people])
-    assert ids == [0] * 40 + [1] * 20
+    return ids
 
 
 def test_of_two_views_of_a_detection_the_nearer_one_leads_the_crop() -> None:
