@@ -127,12 +127,14 @@ class Search:
         new = [each for each in best if not any(_is_same(each.region, other.region) for other in certain)]
         again = scores_again(self._detector, image, [each.region for each in new])
         large = max(LARGE_SHARE * min(image.shape[:2]), LARGE_PX)
+        chances = [FIRST_WEIGHT * seen.score + score for seen, score in zip(new, again, strict=True)]
         likely = [
-            (FIRST_WEIGHT * seen.score + score, replace(seen, score=self._least))
-            for seen, score in zip(new, again, strict=True)
-            if FIRST_WEIGHT * seen.score + score >= (LIKELY if seen.region.side < large else LIKELY_LARGE)
+            (chance, seen)
+            for chance, seen in zip(chances, new, strict=True)
+            if chance >= (LIKELY if seen.region.side < large else LIKELY_LARGE)
         ]
-        return [seen for _, seen in sorted(likely, key=lambda each: -each[0])[:MOST_LIKELY]]
+        likeliest = sorted(likely, key=lambda each: -each[0])[:MOST_LIKELY]
+        return [replace(seen, score=self._least) for _, seen in likeliest]
 
     def _parted(self, image: Image, turns: Sequence[int], part: int, light: Light | None) -> list[Detection]:
         """The faces in one part of the picture, or in all of them."""
