@@ -176,7 +176,7 @@ def _truths(crops: Crops68, landmarks: NDArray[np.float32], *, warped: bool) -> 
     return _Faces(
         canvases(crops.images, regions),
         signals_of(crops.landmarks, np.array([region.side for region in regions])).astype(np.float32),
-        trust_of_seen(crops.placed_by).astype(np.float32),
+        trust_of_seen(seen).astype(np.float32),
         own_ratios(crops.landmarks).astype(np.float32),
         np.array([zlib.crc32(_picture(name).encode()) % JUDGING == 0 for name in crops.names], bool),
         (seen == HUMAN).all(1),
