@@ -93,9 +93,9 @@ def test_a_network_learns_and_says_that_it_finished(faces: Faces) -> None:
     complete = labels.complete(faces)
     net = plain_cnn((4, 8, 8), 16)
     before = np.abs(predicted(net, complete.images) - complete.points).mean()
-    fitted = fit_network(net, complete, within(60), Course(epochs=30, batch=3, learning_rate=3e-3))
+    fitted = fit_network(net, complete, within(60), Course(30, patience=None, batch=3, learning_rate=3e-3))
     assert fitted.finished
-    assert fitted.notes == ("30 of 30 epochs (our choice)",)
+    assert fitted.notes == ("30 of 30 epochs (published)",)
     after = np.abs(fitted.predict(complete.images, complete.scheme) - complete.points).mean()
     assert after < before / 3
 
@@ -137,6 +137,30 @@ def test_a_published_network_does_not_fall_silent_in_its_first_steps(faces: Face
     assert (hidden > 0).any(0).sum() > 30  # 14 of them with labels in -1..1 and torch's start
 
 
+def test_a_network_ends_some_epochs_after_its_best_and_keeps_that_one(faces: Faces, tmp_path: Path) -> None:
+    """The face set aside is labelled where an untaught network points, so each epoch is worse than the one before."""
+    points = np.full_like(faces.points, 90)
+    points[np.random.default_rng(0).permutation(len(points)) == 0] = SIZE / 2
+
+    def taught(epochs: int, seconds: float = 60, **more: object) -> tuple[dict[str, torch.Tensor], Learned]:
+        torch.manual_seed(0)
+        net = plain_cnn((2, 2, 2), 4)
+        course = Course(epochs, patience=3, batch=5)
+        learned = learn(net, replace(faces, points=points), within(seconds, **more), course)
+        return net.state_dict(), learned
+
+    best, _ = taught(1)
+    whole, learned = taught(30)
+    assert (learned.epochs, learned.finished) == (4, True)
+    for _ in range(3):
+        taught(30, 0, kept=tmp_path / "net")
+    resumed, learned = taught(30, kept=tmp_path / "net")
+    assert (learned.epochs, learned.finished) == (4, True)
+    for name, wanted in best.items():
+        assert torch.equal(whole[name], wanted)
+        assert torch.equal(resumed[name], wanted)
+
+
 def test_a_missing_label_teaches_nothing(faces: Faces) -> None:
     net = plain_cnn((4, 4, 4), 8)
     head = net[-1]
@@ -153,7 +177,7 @@ def test_the_augmentation_of_a_course_is_drawn_anew_each_time(faces: Faces) -> N
         seen.append(int(random.integers(1 << 40)))
         return image, points
 
-    learn(plain_cnn((2, 2, 2), 4), faces, within(60), Course(epochs=2, batch=5, augment=noted))
+    learn(plain_cnn((2, 2, 2), 4), faces, within(60), Course(epochs=2, patience=None, batch=5, augment=noted))
     assert len(set(seen)) == 2 * len(faces.images)
 
 

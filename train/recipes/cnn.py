@@ -16,7 +16,7 @@ from train.data.kaggle import Faces
 from train.recipes.augment import augmented
 from train.recipes.contract import Fitted, Recipe, Terms
 from train.recipes.labels import complete
-from train.recipes.layers import InPx, convolution, start_as_keras
+from train.recipes.layers import Flattened, InPx, convolution, start_as_keras
 from train.recipes.learn import OUTPUTS, Course, fit_network
 
 DROPOUT = 0.2
@@ -30,7 +30,7 @@ def cnn0() -> nn.Sequential:
         convolution(32, 64, 3),
         nn.MaxPool2d(2),
         nn.Dropout(DROPOUT),
-        nn.Flatten(),
+        Flattened(),
         nn.Linear(64 * 48 * 48, 96),
         nn.ReLU(),
         nn.Linear(96, OUTPUTS),
@@ -47,7 +47,7 @@ def cnn1() -> nn.Sequential:
         nn.MaxPool2d(2),
         convolution(64, 96, 3),
         nn.BatchNorm2d(96),
-        nn.Flatten(),
+        Flattened(),
         nn.Linear(96 * 48 * 48, 32),
         nn.ReLU(),
         nn.Dropout(DROPOUT),
@@ -63,7 +63,7 @@ def cnn2() -> nn.Sequential:
         *_pooled(16, 32, 3),
         *_pooled(32, 64, 3),
         *_pooled(64, 128, 3),
-        nn.Flatten(),
+        Flattened(),
         nn.Linear(128 * 6 * 6, 96),
         nn.ReLU(),
         nn.Dropout(DROPOUT),
@@ -84,7 +84,7 @@ def cnn3() -> nn.Sequential:
         *_pooled(48, 64, 3),
         nn.Dropout(DROPOUT),
         *_pooled(64, 64, 3),
-        nn.Flatten(),
+        Flattened(),
         nn.Linear(64 * 3 * 3, 128),
         nn.ReLU(),
         nn.Linear(128, 96),

@@ -12,6 +12,13 @@ def convolution(before: int, after: int, side: int, activation: Callable[[], nn.
     return nn.Sequential(nn.Conv2d(before, after, side, padding=side // 2), activation())
 
 
+class Flattened(nn.Module):
+    """Maps (N, C, H, W) -> (N, H * W * C), in the order in which channels-last maps lie: nothing is copied."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+
 class InPx(nn.Module):
     """The end of a network whose outputs are crop px, as the labels stand in Kaggle's file: px -> unit space."""
 
@@ -39,5 +46,5 @@ def plain_cnn(
             before = width
         layers.append(nn.MaxPool2d(2))
     map_side = SIZE >> len(widths)
-    layers += [nn.Flatten(), nn.Linear(before * map_side**2, dense), activation(), nn.Linear(dense, OUTPUTS)]
+    layers += [Flattened(), nn.Linear(before * map_side**2, dense), activation(), nn.Linear(dense, OUTPUTS)]
     return nn.Sequential(*layers)

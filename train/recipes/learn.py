@@ -3,7 +3,9 @@
 In: a network from crops (N, 1, 96, 96) float 0..1 to 30 numbers in unit space, and `Faces`.  Out: `Fitted`.
 """
 
+import copy
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +22,9 @@ from tracker.errors import DataError
 from tracker.spec import COLUMNS, KEYPOINTS, crop_from_unit, unit_from_crop
 from tracker.support.process import undisturbed
 from train.data.kaggle import Faces
-from train.learn.loop import load_state, read_checkpoint, state_of, write_checkpoint
+from train.learn.loop import Part, load_state, read_checkpoint, state_of, write_checkpoint
 from train.learn.model import layer_macs
+from train.metrics import rmse
 from train.recipes.contract import Fitted, Terms
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,9 @@ OUTPUTS = len(COLUMNS)
 
 KEEP_EVERY_S = 60.0
 """What a kill can cost."""
+
+ASIDE = 10
+"""One in so many faces says when to end early, and does not teach."""
 
 Augment = Callable[
     [NDArray[np.uint8], NDArray[np.float32], np.random.Generator], tuple[NDArray[np.uint8], NDArray[np.float32]]
@@ -42,7 +48,10 @@ class Course:
     """How long and how a network learns.  The defaults are the ordinary ones, for publications that do not say."""
 
     epochs: int = 100
-    epochs_published: bool = False
+    """At most, if `patience` is not None."""
+    patience: int | None = 10
+    """It ends so many epochs after the one that was best on faces set aside, and keeps the weights of that one.  None:
+    all faces teach, in all epochs."""
     batch: int = 32
     learning_rate: float = 1e-3
     augment: Augment | None = None
@@ -52,6 +61,7 @@ class Learned(NamedTuple):
     """How far a network was taught."""
 
     epochs: float
+    finished: bool
     seconds_before: float
     """Spent in runs that were stopped."""
 
@@ -73,7 +83,7 @@ def learn(net: nn.Module, faces: Faces, terms: Terms, course: Course, stage: str
     before = run.restore(path) if path and path.exists() else 0.0
     first, started, told = run.step, time.monotonic(), time.monotonic()
     try:
-        while run.step < run.steps and (run.step == first or terms.seconds_left() > 0):
+        while not run.is_over and (run.step == first or terms.seconds_left() > 0):
             with undisturbed(partial(_tell_stop, path)):
                 run.take_step()
             if time.monotonic() - told > KEEP_EVERY_S:
@@ -84,7 +94,9 @@ def learn(net: nn.Module, faces: Faces, terms: Terms, course: Course, stage: str
     finally:
         if path:
             run.keep(path, before + time.monotonic() - started)
-    return Learned(run.epochs, before)
+    if run.best_epoch:
+        net.load_state_dict(run.best.state_dict())
+    return Learned(run.epochs, run.is_over, before)
 
 
 def _tell_stop(path: Path | None) -> None:
@@ -95,15 +107,24 @@ class _Run:
     """A network that learns."""
 
     def __init__(self, net: nn.Module, optimizer: torch.optim.Adam, faces: Faces, terms: Terms, course: Course) -> None:
-        self.net, self.optimizer, self.faces, self.terms, self.course = net, optimizer, faces, terms, course
-        self.size = min(course.batch, len(faces.images))
-        self.per_epoch = len(faces.images) // self.size
-        self.steps = course.epochs * self.per_epoch
+        self.net, self.optimizer, self.terms, self.course = net, optimizer, terms, course
+        place = np.random.default_rng(terms.seed).permutation(len(faces.images))
+        aside = place < (0 if course.patience is None else len(place) // ASIDE)
+        self.faces, self.aside = faces.only(~aside), faces.only(aside)
+        self.size = min(course.batch, len(self.faces.images))
+        self.per_epoch = len(self.faces.images) // self.size
         self.step = 0
+        self.best = copy.deepcopy(net) if aside.any() else net
+        self.best_error, self.best_epoch = math.inf, 0
 
     @property
     def epochs(self) -> float:
         return self.step / self.per_epoch
+
+    @property
+    def is_over(self) -> bool:
+        waited = 0 if self.best is self.net else int(self.epochs) - self.best_epoch
+        return self.epochs >= self.course.epochs or waited >= (self.course.patience or math.inf)
 
     def take_step(self) -> None:
         epoch, i = divmod(self.step, self.per_epoch)
@@ -119,17 +140,33 @@ class _Run:
         error.square().mean().backward()
         self.optimizer.step()
         self.step += 1
+        if self.step % self.per_epoch == 0 and self.best is not self.net:
+            self._judge()
+
+    def _judge(self) -> None:
+        error = rmse(predicted(self.net, self.aside.images), self.aside.points)
+        self.net.train()
+        if error < self.best_error:
+            self.best.load_state_dict(self.net.state_dict())
+            self.best_error, self.best_epoch = error, int(self.epochs)
+
+    def _parts(self) -> dict[str, Part]:
+        best = {} if self.best is self.net else {"best": self.best}
+        return {"net": self.net, "adam": self.optimizer, **best}
 
     def keep(self, path: Path, seconds: float) -> None:
-        state = state_of({"net": self.net, "adam": self.optimizer}) | {"step": torch.tensor(self.step)}
+        state = state_of(self._parts())
+        state["step"], state["best_epoch"] = torch.tensor(self.step), torch.tensor(self.best_epoch)
+        state["best_error"] = torch.tensor(self.best_error, dtype=torch.float64)
         write_checkpoint(path, state, self._settings(), seconds)
 
     def restore(self, path: Path) -> float:
         """Go on from a kept run; returns its seconds.  Raises DataError when it is not one of the same learning."""
         state, seconds = read_checkpoint(path, self._settings())
         try:
-            load_state({"net": self.net, "adam": self.optimizer}, state)
-            self.step = int(state["step"])
+            load_state(self._parts(), state)
+            self.step, self.best_epoch = int(state["step"]), int(state["best_epoch"])
+            self.best_error = float(state["best_error"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise DataError(f"{path} does not fit this recipe ({error}); start again with --overwrite") from error
         return seconds
@@ -137,9 +174,10 @@ class _Run:
     def _settings(self) -> dict[str, object]:
         course = self.course
         return {
-            "rows": len(self.faces.images),
+            "rows": len(self.faces.images) + len(self.aside.images),
             "data": self.faces.sha256,
             "epochs": course.epochs,
+            "patience": course.patience,
             "batch": course.batch,
             "learning_rate": course.learning_rate,
             "augmented": course.augment is not None,
@@ -151,13 +189,13 @@ class _Run:
 def fitted(net: nn.Module, rows: int, learned: Learned, course: Course, notes: tuple[str, ...] = ()) -> Fitted:
     """A taught network as a recipe's result."""
     net.eval()
-    whose = "published" if course.epochs_published else "our choice"
+    whose = "published" if course.patience is None else f"our choice; the end is {course.patience} after the best"
     return Fitted(
         predict=lambda images, _scheme: predicted(net, images),
         rows=rows,
         parameters=parameter_count(net),
         macs=layer_macs(net),
-        finished=learned.epochs >= course.epochs,
+        finished=learned.finished,
         seconds_before=learned.seconds_before,
         notes=(f"{learned.epochs:.3g} of {course.epochs} epochs ({whose})", *notes),
     )

@@ -29,7 +29,7 @@ def fit(faces: Faces, terms: Terms) -> Fitted:
     half_time = replace(terms, ends_at=time.monotonic() + terms.seconds_left() / 2)
     first = learn(net, complete(faces), half_time, HALF, "complete")
     second = learn(net, _filled(faces, net), terms, HALF, "filled")
-    both = Learned(first.epochs + second.epochs, first.seconds_before + second.seconds_before)
+    both = Learned(first.epochs + second.epochs, second.finished, first.seconds_before + second.seconds_before)
     return fitted(net, len(faces.images), both, replace(HALF, epochs=2 * HALF.epochs))
 
 

@@ -10,7 +10,7 @@ from train.recipes.labels import complete
 from train.recipes.layers import plain_cnn
 from train.recipes.learn import Course, fit_network
 
-COURSE = Course(epochs=60, epochs_published=True, batch=32)
+COURSE = Course(epochs=60, patience=None, batch=32)
 
 
 def fit(faces: Faces, terms: Terms) -> Fitted:
