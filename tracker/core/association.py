@@ -132,7 +132,9 @@ class Identity:
         self._cuts = Cuts()
         self._may_be_cut = False
         self._shot = 0
-        self._frame: Frame | None = None
+        self._last: Frame | None = None
+        self._frame: Frame
+        """From the first `expect` on."""
         self._period_s = 0.0
         self._looked_at: float | None = None
         self._looked_closely_at: float | None = None
@@ -145,7 +147,7 @@ class Identity:
 
     def expect(self, frame: Frame) -> Followed:
         """Start a new frame: the expected places of the faces, and how certain they are."""
-        last, self._frame, now = self._frame, frame, frame.timestamp
+        last, self._last, self._frame, now = self._last, frame, frame, frame.timestamp
         self._period_s = 0.0 if last is None else now - last.timestamp
         self._suspected, self._overlooks = (), False
         in_doubt, turns = self._unsure, set()
@@ -183,7 +185,6 @@ class Identity:
 
     def settle(self, faces: tuple[Face, ...], points: Points) -> Settled:
         """Update each face from the raw points, and return those that are believed to be faces."""
-        assert self._frame is not None
         now, shape = self._frame.timestamp, self._frame.image.shape
         chosen = _learn(self._sought, faces, points, shape, now)
         self._unsure, gone = False, []
@@ -223,7 +224,6 @@ class Identity:
 
     def _is_visible(self, known: Known) -> bool:
         """Whether a look at the whole picture can show it."""
-        assert self._frame is not None
         return self._seen_whole_from is None or known.region.side >= self._seen_whole_from(self._frame.image.shape)
 
     def _look(self, seen: Seen, frame: Frame) -> None:
@@ -256,7 +256,6 @@ class Identity:
 
     def _lost_of_late(self) -> list[Known]:
         """Those who may come back to their place; all others are known by their looks, and forgotten in the end."""
-        assert self._frame is not None
         now = self._frame.timestamp
         self._lost = [known for known in self._lost if now - known.detected_at <= REMEMBERED_S]
         return [known for known in self._lost if now - known.detected_at <= self._memory_s]
@@ -276,15 +275,15 @@ class Identity:
 
     def _name(self, known: Known) -> None:
         """Give a new face an id once it is certain: that of a face lost nearby in this frame, or the next number."""
-        assert self._frame is not None
         weak, first = known.score < self._least_score, self._first_look_at == self._frame.timestamp
         certain = known.score >= self._certain_score or first or not self._is_visible(known)
         if (known.detections == 1 and (weak or not certain)) or (weak and known.sigma > SURE):
             return
         others = [other for other in self._known if other.id is not None and other.followed]
-        others = [other for other in others if other.sigma > DISBELIEVED or _is_on(other, known)]
+        place = known.last_region
+        others = [each for each in others if each.sigma > DISBELIEVED or _is_at(each.last_region, place)]
         gone = [other for other in self._lost if other.settled_at == self._frame.timestamp]
-        near = [other for other in (*gone, *others) if _may_be(other, known)]
+        near = [each for each in (*gone, *others) if _is_at(each.region, place, REPLACES_SIDES, REPLACES_RATIO)]
         if len(near) == 1 and not self._is_stranger(known, near[0]):
             known.id, known.looks = near[0].id, near[0].looks
             self._known = [other for other in self._known if other is not near[0]]
@@ -303,7 +302,6 @@ class Identity:
 
     def _doubt_all(self, last: Frame) -> None:
         """Anybody may be somebody else in this frame: remember how they looked in the last one."""
-        assert self._frame is not None
         for known in self._known:
             known.doubted = True
         at_first = last.timestamp == self._first_look_at  # its places are rough
@@ -315,7 +313,6 @@ class Identity:
 
     def _tell_apart(self) -> None:
         """Let looks decide about ids where places may deceive, and remember how people look."""
-        assert self._frame is not None
         clear = DOUBTFUL if self._cuts.has_jumped else HALF_HIDDEN
         doubted = [known for known in self._known if known.doubted and known.shown]
         whole = [known for known in doubted if known.sigma <= clear and self._is_whole(known)]
@@ -333,7 +330,6 @@ class Identity:
 
     def _recognise(self, people: Sequence[Known]) -> None:
         """Give everybody the id of the one they look like: their own if nothing speaks against it, or none."""
-        assert self._frame is not None
         mine = [row for row, known in enumerate(people) if known.id is not None]
         elsewhere_at = self._frame.timestamp - self._memory_s  # who was here a moment ago is not sought here
         refused = (replace(people[row], detected_at=elsewhere_at, settled_at=elsewhere_at) for row in mine)
@@ -356,23 +352,20 @@ class Identity:
 
     def _stranger_below(self, looks: Looks) -> float:
         """Likeness below which somebody is not who was there before."""
-        assert self._frame is not None
         is_usual = looks.glimpse is not None and not self._cuts.has_jumped
         return SURELY_STRANGER if is_usual else looks.stranger_below(self._frame.timestamp)
 
     def _may_be_portrayed(self, known: Known) -> bool:
-        assert self._frame is not None
         due = self._frame.timestamp - known.looks.portrayed_at >= PORTRAIT_S
         return due and not (known.followed or known.doubted) and self._is_whole(known)
 
     def _is_whole(self, known: Known) -> bool:
         """Whether it is seen well, and neither somebody else nor the picture's edge may hide a part of it."""
-        assert self._frame is not None
         at, (height, width) = known.last_region, self._frame.image.shape[:2]
         if not known.is_clear or min(at.x, at.y, width - at.x, height - at.y) < INSIDE_SIDES * at.side:
             return False
         places = (other.region for other in self._known if other is not known)
-        return all(_distance(at, place, FREE_SIDES, math.inf) is None for place in places)
+        return not any(_is_at(at, place, FREE_SIDES, math.inf) for place in places)
 
     def _is_stranger(self, known: Known, other: Known) -> bool:
         """Whether `known` looks like somebody else than `other` did.  Half hidden, people look like nobody."""
@@ -382,9 +375,7 @@ class Identity:
         return other.looks.likeness(self._picture(known.last_region)) < limit
 
     def _picture(self, region: Region) -> Picture:
-        assert self._frame is not None
-        picture: Picture = pictures(self._frame, [region])[0]
-        return picture
+        return pictures(self._frame, [region])[0]
 
     def _drop(self, gone: Iterable[Known]) -> None:
         """Stop following these faces; those with an id may come back."""
@@ -530,12 +521,8 @@ def _distance(a: Region, b: Region, reach_sides: float, ratio: float = SAME_FACE
     return apart + growth if apart <= reach_sides and growth <= math.log(ratio) else None
 
 
-def _is_on(one: Known, other: Known) -> bool:
-    return _distance(one.last_region, other.last_region, ONE_FACE_SIDES) is not None
-
-
-def _may_be(one: Known, other: Known) -> bool:
-    return _distance(one.region, other.last_region, REPLACES_SIDES, REPLACES_RATIO) is not None
+def _is_at(a: Region, b: Region, reach_sides: float = ONE_FACE_SIDES, ratio: float = SAME_FACE_RATIO) -> bool:
+    return _distance(a, b, reach_sides, ratio) is not None
 
 
 def _twins(known: Sequence[Known]) -> list[tuple[Known, Known]]:
@@ -546,7 +533,7 @@ def _twins(known: Sequence[Known]) -> list[tuple[Known, Known]]:
     ranked = sorted(known, key=lambda face: (face.refused > 0, face.followed, -face.detected_at, -face.score))
     twins = []
     for i, face in enumerate(ranked):
-        near = (better for better in ranked[:i] if _distance(face.region, better.region, ONE_FACE_SIDES) is not None)
+        near = (better for better in ranked[:i] if _is_at(face.region, better.region))
         if face.followed and (better := next(near, None)) is not None:
             twins.append((better, face))
     return twins
