@@ -6,7 +6,7 @@ The map is a similarity: frame = centre + side/2 * R(roll) @ unit.
 
 import cmath
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -22,6 +22,8 @@ SIDE_IOD = 2.64
 EYE_MIDPOINT = (0.0, -0.22)
 """Where the middle between the eye centres lies in unit space: (0.50, 0.39) of the side."""
 
+ONE_PLACE_SIDES = 0.6
+"""Two faces are at least this far from each other, in sides of the smaller one."""
 
 BLEND = 0.25
 """Relative difference of a region's two columns below which both determine its side.  Frontal faces differ from the
@@ -119,9 +121,17 @@ def _longer(a: float, b: float) -> float:
     return (max(a, b) + excess**2 / (4 * max(blend, 1e-9))) / (1 + BLEND / 4)
 
 
-def _symmetric_shape() -> NDArray[np.float64]:
-    """(15, 2) unit space: the mean of Kaggle's scheme A faces and their mirror images."""
-    one_side = {
+def symmetric(one_side: Mapping[str, Sequence[float]]) -> NDArray[np.float64]:
+    """(15, D): the given values; points on the subject's right have those of the left, the first with another sign."""
+    values = np.zeros((len(INDEX), max(map(len, one_side.values()))))
+    for name, (across, *others) in one_side.items():
+        values[MIRROR[INDEX[name]]] = -across, *others
+        values[INDEX[name]] = across, *others
+    return values
+
+
+MEAN_SHAPE = symmetric(
+    {
         "left_eye_center": (0.385, -0.230),
         "left_eye_inner_corner": (0.244, -0.214),
         "left_eye_outer_corner": (0.531, -0.211),
@@ -132,14 +142,7 @@ def _symmetric_shape() -> NDArray[np.float64]:
         "mouth_center_top_lip": (0.0, 0.481),
         "mouth_center_bottom_lip": (0.0, 0.742),
     }
-    shape = np.zeros((len(INDEX), 2))
-    for name, (x, y) in one_side.items():
-        shape[MIRROR[INDEX[name]]] = -x, y
-        shape[INDEX[name]] = x, y
-    return shape
-
-
-MEAN_SHAPE = _symmetric_shape()
+)
 """Where Kaggle's keypoints lie in Kaggle's crops, (15, 2) unit space: 1413 complete rows of scheme A, made symmetric.
 
 The region of a face's true points spreads around Kaggle's own square by 0.02 across, 0.04 down, 7 % in side (scheme A;
@@ -152,6 +155,11 @@ _BELIEF[INDEX["nose_tip"]] = 0  # it leaves the plane of the face as the head tu
 
 region_from_keypoints = Framing(MEAN_SHAPE, _BELIEF)
 """Keypoints (15, 2), frame px -> the region a tracker should cut around this face next."""
+
+
+def in_one_place(one: Region, other: Region) -> bool:
+    """Whether two regions are so near that only one face can be there."""
+    return math.hypot(one.x - other.x, one.y - other.y) < ONE_PLACE_SIDES * min(one.side, other.side)
 
 
 def cut(image: NDArray[np.uint8], regions: Sequence[Region], size: int = SIZE) -> NDArray[np.uint8]:

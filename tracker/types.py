@@ -45,6 +45,11 @@ class Box:
     right: float
     bottom: float
 
+    def mapped(self, at: Callable[[float, float], tuple[float, float]]) -> "Box":
+        """The box between its corners, each where `at` maps it to."""
+        xs, ys = zip(at(self.left, self.top), at(self.right, self.bottom), strict=True)
+        return Box(min(xs), min(ys), max(xs), max(ys))
+
 
 @dataclass(frozen=True, slots=True)
 class Region:

@@ -24,43 +24,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.square import shown_scale, shown_size
-from tracker.geometry import MEAN_SHAPE
-from tracker.spec import INDEX, MIRROR
+from tracker.geometry import MEAN_SHAPE, symmetric
+from tracker.spec import INDEX
 from tracker.types import Pose, Poses, Tracked
 
 EYE_DISTANCE_MM = 63.6
 """Between the eye centres, of the canonical face below; adults have 63 on average, 52 to 78 (Dodgson 2004)."""
 
 
-def _depth() -> NDArray[np.float64]:
-    """(15,) mm behind the eye centres, of the vertices of MediaPipe's canonical face where our keypoints lie.
+DEPTH_MM = {
+    "left_eye_center": 0.0,  # 362, 385, 387, 263, 373, 380
+    "left_eye_inner_corner": -1.0,  # 362
+    "left_eye_outer_corner": 4.8,  # 263
+    "left_eyebrow_inner_end": -14.5,  # 285
+    "left_eyebrow_outer_end": 2.9,  # 276
+    "nose_tip": -39.3,  # 4
+    "mouth_left_corner": -6.3,  # 291
+    "mouth_center_top_lip": -23.2,  # 0
+    "mouth_center_bottom_lip": -18.8,  # 17
+}
+"""Behind the eye centres, of the vertices of MediaPipe's canonical face where our keypoints lie.
 
-    Source: google-ai-edge/mediapipe, mediapipe/modules/face_geometry/data/canonical_face_model.obj, Apache-2.0; an eye
-    centre is the mean of six vertices of its lids.
-    """
-    one_side = {
-        "left_eye_center": 0.0,  # 362, 385, 387, 263, 373, 380
-        "left_eye_inner_corner": -1.0,  # 362
-        "left_eye_outer_corner": 4.8,  # 263
-        "left_eyebrow_inner_end": -14.5,  # 285
-        "left_eyebrow_outer_end": 2.9,  # 276
-        "nose_tip": -39.3,  # 4
-        "mouth_left_corner": -6.3,  # 291
-        "mouth_center_top_lip": -23.2,  # 0
-        "mouth_center_bottom_lip": -18.8,  # 17
-    }
-    depth = np.zeros(len(INDEX))
-    for name, mm in one_side.items():
-        depth[[INDEX[name], MIRROR[INDEX[name]]]] = mm
-    return depth
+Source: google-ai-edge/mediapipe, mediapipe/modules/face_geometry/data/canonical_face_model.obj, Apache-2.0; an eye
+centre is the mean of six vertices of its lids.
+"""
 
 
 def _mean_head() -> NDArray[np.float64]:
-    eyes = MEAN_SHAPE[[INDEX["left_eye_center"], INDEX["right_eye_center"]]]
+    eyes = MEAN_SHAPE[[LEFT_EYE, RIGHT_EYE]]
     across = (MEAN_SHAPE - eyes.mean(0)) * EYE_DISTANCE_MM / np.ptp(eyes[:, 0])
-    return np.column_stack([across, _depth()])
+    return np.column_stack([across, symmetric({name: (0, mm) for name, mm in DEPTH_MM.items()})[:, 1]])
 
 
+LEFT_EYE, RIGHT_EYE = INDEX["left_eye_center"], INDEX["right_eye_center"]
 MEAN_HEAD = _mean_head()
 """(15, 3) mm, the head's own axes: our mean shape as seen from the front, with the canonical face's depth.
 
@@ -83,11 +79,7 @@ class Mode(NamedTuple):
 
 def _mode(spread_mm: float, **one_side: tuple[float, float, float]) -> Mode:
     """Movements of the points on the subject's left and in the middle; the right ones move mirrored."""
-    moves = np.zeros((len(INDEX), 3))
-    for name, (x, y, z) in one_side.items():
-        moves[MIRROR[INDEX[name]]] = -x, y, z
-        moves[INDEX[name]] = x, y, z
-    return Mode(moves, spread_mm)
+    return Mode(symmetric(one_side), spread_mm)
 
 
 MODES = (
@@ -141,7 +133,6 @@ def _fitted(
     return axes.dot(cv2.Rodrigues(step[:3])[0]), position + axes.dot(step[3:6, 0])
 
 
-LEFT_EYE, RIGHT_EYE = INDEX["left_eye_center"], INDEX["right_eye_center"]
 _HEAD_AND_MOVES = (
     np.concatenate(
         [

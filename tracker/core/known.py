@@ -78,18 +78,10 @@ FRESH_STRAY = 1.6
 """How many times as far they may lie from a detector's crop."""
 
 
-class Slack(NamedTuple):
-    """How far one region may lie from another that pulls it along."""
-
-    sides: float
-    """Each coordinate of the centre, in sides."""
-    log_side: float
-    roll: float
-    """Radians."""
-
-
-FROM_DETECTION = Slack(0.06, 0.16, math.radians(60))
-"""Two to three times the noise of the detector's region; its roll is hardly known (see `detectors.yunet.FRAMING`)."""
+SLACK_SIDES, SLACK_LOG_SIDE, SLACK_ROLL = 0.06, 0.16, math.radians(60)
+"""How far a face's region may lie from its detection, which pulls it along: in each coordinate of the centre, in the
+logarithm of the side, in radians.  Two to three times the noise of the detector's region; its roll is hardly known (see
+`detectors.yunet.FRAMING`)."""
 TURN_DOUBLING_SLACK = math.radians(15)
 """A detector that misjudges the roll by this much misjudges the place twice as far."""
 
@@ -191,7 +183,7 @@ class Known:
             self.tries = views
         alike = min(views, key=partial(_unlike, self.region))
         if abs(_turn(self.region, alike)) <= STRAY_ROLL or self.is_doubtful:
-            self.region = leashed(self.region, alike, FROM_DETECTION)
+            self.region = _leashed(self.region, alike)
         self.box, self.box_region = detection.box, alike
         self.detections += now > self.detected_at
         self.score, self.detected_at, self.missed_at, self.followed = detection.score, now, None, False
@@ -205,12 +197,9 @@ class Known:
 
     def crops(self) -> list[tuple[Region, bool]]:
         """The regions to look at in this frame, and whether only the detector gave them; the usual one first."""
-        larger = [(replace(self.region, side=GROW * self.region.side), False)] if self._may_have_shrunk else []
+        may_have_shrunk = self.is_doubtful and not self.fresh and math.isfinite(self.sigma)
+        larger = [(replace(self.region, side=GROW * self.region.side), False)] if may_have_shrunk else []
         return [(self.region, self.fresh), *((each, True) for each in self.tries), *larger]
-
-    @property
-    def _may_have_shrunk(self) -> bool:
-        return self.is_doubtful and not self.fresh and math.isfinite(self.sigma)
 
     def learn(self, answers: Sequence[Answer], shape: tuple[int, ...], now: float) -> int:
         """Record the network's answers for `crops`; returns the index of the chosen one."""
@@ -224,17 +213,15 @@ class Known:
         resizable = seen and sigma_sides <= SURE and (self.fresh or region.side < crop.side)
         resized = resizable and _is_concentric(region, crop)
         sensible = (resized or _is_near(region, crop, reach)) and _is_inside(region, shape)
-        usual = sigma_sides if self.usual_sigma is None else self.usual_sigma
-        if not sensible:
-            self.motion, self.settled_at = Motion(place_of(self.region)), now
-        elif chosen:
-            self.motion, self.settled_at = Motion(place_of(region)), now
-        else:
+        if sensible and not chosen:
             self._settle(region, now)
+        else:
+            self.motion, self.settled_at = Motion(place_of(region if sensible else self.region)), now
         self.sigma = sigma_sides if sensible or (seen and math.isfinite(sigma_sides)) else math.inf
         self.fresh = False
         self.clear_at = self.clear_at if self.is_doubtful else now
         if sensible and seen:
+            usual = sigma_sides if self.usual_sigma is None else self.usual_sigma
             self.usual_sigma = usual + SIGMA_SHARE * (sigma_sides - usual)
         return chosen
 
@@ -253,9 +240,8 @@ class Known:
 
     def has_left(self, now: float, patience_s: float) -> bool:
         """Whether the detector has missed it for too long; longer if the network is certain."""
-        if self.missed_at is None:
-            return False
-        return now - self.missed_at >= (LONGEST_UNSEEN_S if self.sigma <= SURE else patience_s)
+        longest_s = LONGEST_UNSEEN_S if self.sigma <= SURE else patience_s
+        return self.missed_at is not None and now - self.missed_at >= longest_s
 
     def believe(self) -> None:
         """Decide whether it is shown."""
@@ -273,14 +259,9 @@ class Known:
         """The detector's box; if it did not see the face, its last box, moved and scaled with the face's region."""
         if not self.followed:
             return self.box
-        box, old, new = self.box, self.box_region, self.region
+        old, new = self.box_region, self.region
         growth = new.side / old.side
-        return Box(
-            new.x + (box.left - old.x) * growth,
-            new.y + (box.top - old.y) * growth,
-            new.x + (box.right - old.x) * growth,
-            new.y + (box.bottom - old.y) * growth,
-        )
+        return self.box.mapped(lambda x, y: (new.x + (x - old.x) * growth, new.y + (y - old.y) * growth))
 
     def _trust(self, now: float) -> float:
         """How much of its velocity to believe, 0..1.
@@ -318,11 +299,11 @@ def region_of(place: Place) -> Region:
     return Region(place.centre.real, place.centre.imag, math.exp(place.turn.real), place.turn.imag)
 
 
-def leashed(region: Region, holder: Region, slack: Slack) -> Region:
+def _leashed(region: Region, holder: Region) -> Region:
     """`region`, pulled just far enough towards `holder`: steady while they agree, unable to drift away."""
-    turn = _clip(_turn(region, holder), slack.roll)
-    growth = _clip(math.log(region.side / holder.side), slack.log_side)
-    reach = slack.sides * holder.side * (1 + abs(turn) / TURN_DOUBLING_SLACK)
+    turn = _clip(_turn(region, holder), SLACK_ROLL)
+    growth = _clip(math.log(region.side / holder.side), SLACK_LOG_SIDE)
+    reach = SLACK_SIDES * holder.side * (1 + abs(turn) / TURN_DOUBLING_SLACK)
     return Region(
         holder.x + _clip(region.x - holder.x, reach),
         holder.y + _clip(region.y - holder.y, reach),

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
+from tracker.geometry import in_one_place
 from tracker.types import Box, Frame, Image, Region, Tracked
 
 CELLS = 2.0
@@ -51,9 +52,6 @@ AHEAD_S = 0.5
 """How long before a face is first seen its place is covered, if the results may come that late."""
 MOST_AHEAD = 15
 """Frames held back for that at most: 93 MB at 1080p."""
-SAME_PLACE_SIDES = 0.6
-"""Sightings this near are one face if there is no id."""
-
 
 DOUBTFUL_SIDES = 0.045
 """Mean sigma of a face's keypoints, sides of its region, above which a person should check the result."""
@@ -148,7 +146,7 @@ def _covered(
 
 def _is_lost(held: _Sighting, seen: list[_Sighting], image: Image) -> bool:
     """Whether no face is seen where one was last, away from the picture's edge, so that it cannot simply have left."""
-    if held.id is None or any(each.id is not None and _is_near(each, held) for each in seen):
+    if held.id is None or any(each.id is not None and in_one_place(each.head, held.head) for each in seen):
         return False
     (height, width), head = image.shape[:2], held.head
     reach = head.side / 2
@@ -215,12 +213,7 @@ def _supersedes(seen: _Sighting, known: _Sighting) -> bool:
 def _is_same(one: _Sighting, other: _Sighting) -> bool:
     if one.id is not None and other.id is not None:
         return one.id == other.id
-    return _is_near(one, other)
-
-
-def _is_near(one: _Sighting, other: _Sighting) -> bool:
-    apart = hypot(one.head.x - other.head.x, one.head.y - other.head.y)
-    return apart < SAME_PLACE_SIDES * min(one.head.side, other.head.side)
+    return in_one_place(one.head, other.head)
 
 
 def _cover(image: Image, head: Region, upscaling: int) -> None:

@@ -17,14 +17,12 @@ import cv2
 import numpy as np
 
 from tracker.core.association import Followed
-from tracker.core.cuts import Thumbnail
+from tracker.core.cuts import CLOCK_TOLERANCE_S, Thumbnail
 from tracker.detectors.search import PART_PX, parts_of
 from tracker.types import ALL_TURNS, CLOSE, EVERY_PART, EVERY_PART_TURNED, Frame, Look, Region
 
 LONGEST_REST_S = 0.5
 """The detector looks again after this time, however certain the faces are."""
-CLOCK_TOLERANCE_S = 0.002
-"""Films round their timestamps to milliseconds."""
 GLANCES = 2
 """Glances between two close looks, while every face is followed with certainty: a small newcomer is then found two
 looks late."""
@@ -144,14 +142,18 @@ class LookPlan:
         """A glance if that is enough and `closely` does not forbid it."""
         if faces.begins_shot:
             self._searched_at = -math.inf
+        parts = self._all_parts_due(faces)
         enough = self._glanced < self._glances and faces.close_rested_s < CLOSE_AGAIN_S and faces.is_sure
-        if enough and not closely and not self._all_parts_due(faces):
+        if enough and not closely and not parts:
             self._glanced += 1
             return Look(min(region.side for region in faces.regions), faces.turns)
         self._glanced = 0
-        part = self._parts(faces)
-        upright = part == EVERY_PART and not faces.begins_shot  # the turned ones are for another frame
-        return Look(turns=faces.turns if upright else self._turns(faces), part=part)
+        if not parts:
+            return Look(turns=self._turns(faces))
+        self._part_at = self._now
+        if not faces.begins_shot:
+            return Look(turns=faces.turns, part=EVERY_PART)  # the turned ones are for another frame
+        return Look(turns=self._turns(faces), part=EVERY_PART if self._all_turns_s is None else EVERY_PART_TURNED)
 
     def closer(self, look: Look | None) -> Look | None:
         """A close look after a glance, then a search, unless the last one was a moment ago."""
@@ -175,12 +177,6 @@ class LookPlan:
             return False
         due = self._now - self._part_at >= self._all_parts_s - CLOCK_TOLERANCE_S
         return due or (faces.begins_shot and not self._thorough)
-
-    def _parts(self, faces: Followed) -> int | None:
-        if not self._all_parts_due(faces):
-            return None
-        self._part_at = self._now
-        return EVERY_PART_TURNED if faces.begins_shot and self._all_turns_s is not None else EVERY_PART
 
 
 class OnDemand:

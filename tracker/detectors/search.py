@@ -8,7 +8,7 @@ and looks again at what is faint.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -17,10 +17,9 @@ import numpy as np
 from tracker.detectors.contract import Detector
 from tracker.detectors.light import Light, is_bad, lights
 from tracker.detectors.second_look import GRAY, scores_again
-from tracker.types import ALL_TURNS, EVERY_PART, EVERY_PART_TURNED, Box, Detection, Image, Region
+from tracker.geometry import in_one_place
+from tracker.types import ALL_TURNS, EVERY_PART, EVERY_PART_TURNED, Detection, Image, Region
 
-SAME_FACE_SIDES = 0.6
-"""Detections of different views this near, in sides, are of one face."""
 PART_PX = 640
 """Side of the parts that are searched one by one.  One takes as long as four looks at the whole with 320."""
 OVERLAP_PX = 128
@@ -38,12 +37,12 @@ CONFIRMED_SCORE, DOUBTED_SCORE = 0.6, 0.4
 FAINT_PX, MOST_FAINT = 20, 800
 """Smallest side of a faint detection that is looked at again, frame px (8 px between the eyes: smaller ones are mostly
 grain), and how many are, the best first.  A picture of 1920x1080 has 200 to 2,000, enlarged noise ten thousand."""
-FIRST_WEIGHT, LIKELY, LIKELY_LARGE, MOST_LIKELY = 2, 0.35, 1.1, 24
+FIRST_WEIGHT, LIKELY_SMALL, LIKELY, MOST_LIKELY = 2, 0.35, 1.1, 24
 """A faint detection may be a face if this many times its score and the score of the second look are this together, for
-small and for large ones, and how many may be.  A false cover of 30 px costs less than a bare face.  Their score is then
-the least that counts, so that a large one is covered only if the network is sure of it (`core.association`)."""
-LARGE_SHARE, LARGE_PX = 0.05, 48
-"""The least side of a large one, in short sides of the picture and in px."""
+small ones and for others, and how many may be.  A false cover of 30 px costs less than a bare face.  Their score is
+then the least that counts, so that a large one is covered only if the network is sure of it (`core.association`)."""
+SMALL_SHARE, SMALL_PX = 0.05, 48
+"""A side below one of these, in short sides of the picture and in px, is that of a small one."""
 CERTAIN = 0.6
 """Score of a detection that makes other light unnecessary."""
 ENLARGED = 0.5
@@ -124,15 +123,11 @@ class Search:
         """Detections below the least score, beside the certain ones, that may be faces after a second look."""
         faint = [each for each in found if each.score < self._least and each.region.side >= FAINT_PX]
         best = _one_per_face(sorted(faint, key=_weakness)[:MOST_FAINT])
-        new = [each for each in best if not any(_is_same(each.region, other.region) for other in certain)]
+        new = [each for each in best if not any(in_one_place(each.region, other.region) for other in certain)]
         again = scores_again(self._detector, image, [each.region for each in new])
-        large = max(LARGE_SHARE * min(image.shape[:2]), LARGE_PX)
-        chances = [FIRST_WEIGHT * seen.score + score for seen, score in zip(new, again, strict=True)]
-        likely = [
-            (chance, seen)
-            for chance, seen in zip(chances, new, strict=True)
-            if chance >= (LIKELY if seen.region.side < large else LIKELY_LARGE)
-        ]
+        small = max(SMALL_SHARE * min(image.shape[:2]), SMALL_PX)
+        chances = [(FIRST_WEIGHT * seen.score + score, seen) for seen, score in zip(new, again, strict=True)]
+        likely = [each for each in chances if each[0] >= (LIKELY_SMALL if each[1].region.side < small else LIKELY)]
         likeliest = sorted(likely, key=lambda each: -each[0])[:MOST_LIKELY]
         return [replace(seen, score=self._least) for _, seen in likeliest]
 
@@ -260,7 +255,7 @@ def _one_per_face(found: Iterable[Detection]) -> list[Detection]:
     kept: list[Detection] = []
     for each in sorted(found, key=_weakness):
         for i, better in enumerate(kept):
-            if _is_same(each.region, better.region):
+            if in_one_place(each.region, better.region):
                 kept[i] = replace(better, alternatives=(*better.alternatives, each.region))
                 break
         else:
@@ -268,38 +263,25 @@ def _one_per_face(found: Iterable[Detection]) -> list[Detection]:
     return kept
 
 
-def _is_same(one: Region, other: Region) -> bool:
-    apart = math.hypot(one.x - other.x, one.y - other.y)
-    return apart < SAME_FACE_SIDES * min(one.side, other.side)
-
-
 def _is_certain(found: Sequence[Detection]) -> bool:
     return bool(found) and found[0].score >= CERTAIN
 
 
-def _moved(seen: Detection, x: float, y: float) -> Detection:
-    box, region = seen.box, seen.region
-    return replace(
-        seen,
-        box=Box(box.left + x, box.top + y, box.right + x, box.bottom + y),
-        region=replace(region, x=region.x + x, y=region.y + y),
-    )
+def _mapped(seen: Detection, at: Callable[[float, float], tuple[float, float]], size: float, turn: int) -> Detection:
+    """Where a detection lies if `at` maps its points, and the picture grows by `size` and turns by quarter turns."""
+    x, y = at(seen.region.x, seen.region.y)
+    roll = math.remainder(seen.region.roll + turn * math.pi / 2, math.tau)
+    return replace(seen, box=seen.box.mapped(at), region=Region(x, y, seen.region.side * size, roll))
+
+
+def _moved(seen: Detection, right: float, down: float) -> Detection:
+    return _mapped(seen, lambda x, y: (x + right, y + down), size=1.0, turn=0)
 
 
 def _scaled(seen: Detection, across: float, down: float) -> Detection:
     """From a shrunk picture to the frame; a pixel's centre stays its centre."""
-    box, region = seen.box, seen.region
-    x, y = ((at + 0.5) * by - 0.5 for at, by in ((region.x, across), (region.y, down)))
-    return replace(
-        seen,
-        box=Box(
-            (box.left + 0.5) * across - 0.5,
-            (box.top + 0.5) * down - 0.5,
-            (box.right + 0.5) * across - 0.5,
-            (box.bottom + 0.5) * down - 0.5,
-        ),
-        region=Region(x, y, region.side * math.sqrt(across * down), region.roll),
-    )
+    size = math.sqrt(across * down)
+    return _mapped(seen, lambda x, y: ((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5), size, turn=0)
 
 
 def _turned_back(seen: Detection, turn: int, shape: tuple[int, ...]) -> Detection:
@@ -309,8 +291,4 @@ def _turned_back(seen: Detection, turn: int, shape: tuple[int, ...]) -> Detectio
     def back(x: float, y: float) -> tuple[float, float]:
         return [(x, y), (width - 1 - y, x), (width - 1 - x, height - 1 - y), (y, height - 1 - x)][turn % 4]
 
-    box, region = seen.box, seen.region
-    xs, ys = zip(back(box.left, box.top), back(box.right, box.bottom), strict=True)
-    x, y = back(region.x, region.y)
-    roll = math.remainder(region.roll + turn * math.pi / 2, math.tau)
-    return replace(seen, box=Box(min(xs), min(ys), max(xs), max(ys)), region=Region(x, y, region.side, roll))
+    return _mapped(seen, back, 1.0, turn)
