@@ -326,13 +326,15 @@ def test_unreadable_pictures_are_skipped_counted_and_warned_of(
 ):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     (tmp_path / "c.png").write_bytes(b"")
+    (tmp_path / "d.jpg").mkdir()
     cv2.imwrite(str(tmp_path / "b.png"), frames[0])
     with open_images(tmp_path) as images:
         read_back = list(images)
-        assert images.skipped == 2
+        assert images.skipped == 3
     assert [(frame.index, frame.name) for frame in read_back] == [(0, "b.png")]
     assert "a.jpg: it is no picture" in caplog.text
     assert "c.png: it is empty" in caplog.text
+    assert "d.jpg: it is a folder" in caplog.text
 
 
 def test_one_picture_with_a_name_from_anywhere(tmp_path: Path, portrait: Image):

@@ -112,7 +112,7 @@ def _decode(path: Path) -> Picture:
     """Raises SourceError with the reason only.  Not cv2.imread: on Windows it fails for names beyond the code page."""
     suffix = path.suffix.lower()
     if os.path.exists(path) and not os.path.isfile(path):
-        raise SourceError("it is a pipe or a device, not a file")
+        raise SourceError("it is a folder, a pipe or a device, not a file")
     try:
         content = np.fromfile(path, np.uint8)
         if suffix in HEIF and content[4:8].tobytes() == b"ftyp":
