@@ -16,7 +16,7 @@ import pytest
 
 from tracker.backends.selfcheck import FACES, PORTRAIT
 from tracker.backends.tensorrt import crops as gpu
-from tracker.geometry import cut
+from tracker.geometry import cut, patch_of
 from tracker.spec import SIZE
 from tracker.types import Image, Region
 
@@ -65,7 +65,8 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
 
     def run(image: Image, regions: list[Region], batch: int) -> Image:
         faces, pixels = np.zeros(batch, gpu.FACE), np.zeros(image.nbytes, np.uint8)
-        used = gpu.stage(image, gpu.patches_of(image, regions), faces, pixels)
+        patches = [patch_of(region, *image.shape[:2]) for region in regions]
+        used = gpu.stage(image, patches, faces, pixels)
         pixels = pixels[:used].copy()  # the GPU never gets the rest
         crops = np.zeros((batch, SIZE, SIZE), np.uint8)
         addresses = [array.ctypes.data_as(ctypes.c_void_p) for array in (faces, pixels, crops)]
@@ -117,7 +118,7 @@ def test_no_more_is_staged_than_the_faces_or_the_frame() -> None:
         ([REGIONS[0]] * 2, 2 * 96 * 96 * 3, 2 * 102 * 102 * 3),
         (REGIONS, image.nbytes, image.nbytes),
     ):
-        patches = gpu.patches_of(image, regions)
+        patches = [patch_of(region, *image.shape[:2]) for region in regions]
         used = gpu.stage(image, patches, faces, pixels)
         assert used == gpu.bytes_of(image, patches)
         assert least <= used <= most

@@ -49,9 +49,8 @@ class OnnxRuntime:
         """Raises WeightsError when ONNX Runtime cannot load the model, or it is not the network of the contract."""
         session = open_session(weights.path, weights.for_cpu(), threads, bounded=True)
         _check_contract(session, weights)
-        backend = cls(session, f"onnxruntime-cpu {ort.__version__}")
-        _probe(backend, weights)
-        return backend
+        _probe(session, weights)
+        return cls(session, f"onnxruntime-cpu {ort.__version__}")
 
     def __call__(self, faces: NDArray[np.uint8]) -> Answer:
         if self._session is None:
@@ -114,28 +113,18 @@ def _described(name: str, dtype: str, shape: list[Any]) -> str:
     return f"{name} {dtype} ({', '.join(sizes)})"
 
 
-def _probe(backend: OnnxRuntime, weights: Weights) -> None:
+def _probe(session: ort.InferenceSession, weights: Weights) -> None:
     """Run the network on two gray crops, 1 ms.  Raises WeightsError if the answer is not valid."""
     try:
-        answer = backend(np.full((2, 1, SIZE, SIZE), 128, np.uint8))
+        answer = session.run(None, {"faces": np.full((2, 1, SIZE, SIZE), 128, np.uint8)})
     except Exception as error:  # as in `open_session`
         told = str(error).partition("\n")[0]
         raise WeightsError(f"{weights.path} cannot be run ({told}); restore it or run fkp-train again") from error
-    values, sigmas = _values_and_sigmas(answer)
-    shapes = [each.shape for each in (values[0], sigmas[0], *values[1:], *sigmas[1:])]
-    wanted = [(2, *shape) for shape in weights.outputs.values()]
-    numbers = (*values, *sigmas)
-    if shapes != wanted or not all(np.isfinite(each).all() for each in numbers) or any((s <= 0).any() for s in sigmas):
+    shapes, wanted = [each.shape for each in answer], [(2, *shape) for shape in weights.outputs.values()]
+    sigmas = answer[1::2]
+    if shapes != wanted or not all(np.isfinite(each).all() for each in answer) or any((s <= 0).any() for s in sigmas):
         raise WeightsError(
             f"{weights.path} answers {' and '.join(map(str, shapes))} numbers, or numbers that are not finite, or a "
             f"sigma that is not positive; expected {' and '.join(map(str, wanted))} finite ones; restore it or run "
             "fkp-train again"
         )
-
-
-def _values_and_sigmas(answer: Answer) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    points, sigma = answer
-    if answer.signals is None:
-        return [points], [sigma]
-    signals, signals_sigma = np.hsplit(answer.signals, 2)
-    return [points, signals], [sigma, signals_sigma]

@@ -120,7 +120,8 @@ def load(path: Path | None = None) -> Weights:
     Raises WeightsError when a file is missing, cannot be read, does not match its card's sha256, when the card's
     keypoints, crop geometry or contract are not this tracker's, or when its training was not finished.
     """
-    onnx_path = _onnx_path(DEFAULT_DIR if path is None else path)
+    path = DEFAULT_DIR if path is None else path
+    onnx_path = path / "fkp.onnx" if path.is_dir() else path
     card_path = onnx_path.with_suffix(".json")
     onnx = _read_network(onnx_path)
     card = read_card(card_path)
@@ -148,10 +149,6 @@ def read_card(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} holds a JSON {type(card).__name__}, expected an object; restore the model card")
     _expect(path, "fkp_card", CARD_VERSION, card.get("fkp_card"))
     return card
-
-
-def _onnx_path(path: Path) -> Path:
-    return path / "fkp.onnx" if path.is_dir() else path
 
 
 def _read_network(path: Path) -> bytes:

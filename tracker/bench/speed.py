@@ -33,7 +33,7 @@ from rich.table import Table
 from tracker.app.follow import open_detector_for, stages_of
 from tracker.app.progress import FIRST_KEYPOINTS
 from tracker.backends.choice import open_backend
-from tracker.backends.contract import Backend, FrameBackend
+from tracker.backends.contract import Backend
 from tracker.backends.weights import load
 from tracker.bench.mediapipe_baseline import Peer, followed_by_peer, open_peer
 from tracker.bench.peers import PeerName
@@ -225,7 +225,7 @@ def run_stages(settings: Settings, frames: Sequence[Frame], peer: Peer | None) -
         search, identity, looks = stages_of(detector, "camera", options)
         detect, identify, schedule = Timed("detect", search), Timed("identify", identity), Timed("schedule", looks)
         infer = Timed("infer", backend)
-        if isinstance(backend, FrameBackend):  # it cuts the crops itself
+        if hasattr(backend, "infer_frame"):  # it cuts the crops itself
             locate, located = Timed("crop and infer", Locate(backend)), []
         else:
             locate, located = Timed("crop", Locate(cast(Backend, infer)), without=infer), [infer]

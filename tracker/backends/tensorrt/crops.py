@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.geometry import Patch, patch_of
-from tracker.types import Region
+from tracker.geometry import Patch
 
 SOURCE = Path(__file__).with_name("crop.cu")
 COMPILED = SOURCE.with_suffix(".ptx")
@@ -25,11 +24,6 @@ FACE = np.dtype(
     [("axes", np.float32, (2, 3)), *((name, np.int32) for name in ("offset", "stride", "width", "height", "shrink"))]
 )
 """`struct Face` of crop.cu."""
-
-
-def patches_of(image: NDArray[np.uint8], regions: Sequence[Region]) -> list[Patch]:
-    """The part of a frame (H, W, 3) that each region's crop is cut from."""
-    return [patch_of(region, *image.shape[:2]) for region in regions]
 
 
 def bytes_of(image: NDArray[np.uint8], patches: Sequence[Patch]) -> int:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tracker.backends.contract import (
     BATCHES,
     OTHERS_INSTEAD,
-    WITHOUT_SIGNALS,
     Answer,
     Outputs,
     answer_of,
@@ -31,6 +30,7 @@ from tracker.backends.tensorrt.cache import Cache, Facts
 from tracker.backends.tensorrt.device import Device, aligned
 from tracker.backends.tensorrt.guard import Gpu, dotted
 from tracker.errors import BackendError, BackendUnavailable
+from tracker.geometry import patch_of
 from tracker.spec import SIZE
 from tracker.types import Region
 
@@ -72,12 +72,7 @@ class TensorRT:
     """Backend over an engine of either flavour; see `tracker.backends.contract` for the contract."""
 
     def __init__(
-        self,
-        device: Device,
-        loaded: Any,
-        name: str,
-        batches: Sequence[int] = BATCHES,
-        shapes: Outputs = WITHOUT_SIGNALS,
+        self, device: Device, loaded: Any, name: str, shapes: Outputs, batches: Sequence[int] = BATCHES
     ) -> None:
         """`loaded` is the `Engine`, with outputs of these `shapes`; it lives on `device`, which is in use and closed
         with this."""
@@ -187,7 +182,7 @@ class TensorRT:
 
     def _stage(self, device: Device, lane: Lane, image: NDArray[np.uint8], regions: Sequence[Region]) -> int:
         """Write faces and pixels where the next upload begins; returns its size, bytes."""
-        patches = crops.patches_of(image, regions)
+        patches = [patch_of(region, *image.shape[:2]) for region in regions]
         needed = crops.bytes_of(image, patches)
         if needed > self._room or self._room > max(4 * image.nbytes, ROOM_BYTES):
             self._make_room(device, max(1 << (needed - 1).bit_length(), ROOM_BYTES))
@@ -299,7 +294,7 @@ def open_runtime(recipe: Recipe, shapes: Outputs, gpu: Gpu, device: int, cache: 
         there = Device(device)
         try:
             with there:
-                return TensorRT(there, Engine(recipe, cache, gpu), name, recipe.batches, shapes)
+                return TensorRT(there, Engine(recipe, cache, gpu), name, shapes, recipe.batches)
         except BaseException:
             there.close()
             raise
