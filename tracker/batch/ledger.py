@@ -85,7 +85,10 @@ def open_ledger(folder: Path) -> Ledger:
         file = path.open("a+b", buffering=0)
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror}; choose a place you may write to") from error
-    if not _lock(file):
+    locked = try_lock(file.fileno())
+    if locked is None:
+        log.warning("%s cannot be locked here; make sure that no other batch writes to it", path)
+    if locked is False:
         file.close()
         raise SinkError(f"another batch is writing to {folder}; wait for it, or choose another folder")
     file.seek(0)
@@ -145,11 +148,3 @@ def _entries(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
 def _take(entries: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
     if entry.get("status") in ("done", "replacing"):
         entries.update(dict.fromkeys(entry["outputs"], entry))
-
-
-def _lock(file: FileIO) -> bool:
-    """Whether no other batch has this file; without locks nobody knows, and a warning says so."""
-    locked = try_lock(file.fileno())
-    if locked is None:
-        log.warning("%s cannot be locked here; make sure that no other batch writes to it", file.name)
-    return locked is not False

@@ -199,7 +199,7 @@ def _refuse_among_films(folder: Path, outputs: Collection[Path]) -> None:
 
 
 def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
-    """The films in `folder` and below, by name; hidden and unfinished files and linked folders are left out.
+    """The films in `folder` and below, by name; hidden and unfinished files, pipes and linked folders are left out.
 
     A folder below that cannot be listed comes as itself: it will be a failure of its own.  Raises SourceError for
     `folder` itself.
@@ -217,7 +217,7 @@ def _below(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
                     yield from _below(item, outputs)
                 except SourceError:
                     yield item
-        elif item.suffix.lower() in FILMS and not PARTIAL_STEM.fullmatch(item.stem) and not is_special(item):
+        elif item.suffix.lower() in FILMS and not PARTIAL_STEM.fullmatch(item.stem) and not flows(item):
             yield item
 
 
@@ -227,11 +227,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
-
-
-def is_special(path: Path) -> bool:
-    """Whether `path` is a pipe, a socket or a device: to open it may take for ever."""
-    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def _matches(pattern: Path, outputs: Collection[Path]) -> list[tuple[Path, str]]:

@@ -100,8 +100,7 @@ def overlay_text(image: Image, lines: Sequence[str]) -> Image:
     image = image.copy()
     height_px = float(np.clip(image.shape[0] / 40, 9, 36))
     for row, line in enumerate(lines):
-        baseline = (height_px, height_px * (2.1 + 1.9 * row))
-        _text(image, line, baseline, height_px, WHITE)
+        _text(image, line, (height_px, height_px * (2.1 + 1.9 * row)), height_px)
     return image
 
 
@@ -283,11 +282,11 @@ def _draw_id(image: Image, face: Face, pen: _Pen) -> None:
     cv2.putText(image, text, (round(x0 + pad), round(y1 - pad)), _FONT, scale, pen.color, thickness, cv2.LINE_AA)
 
 
-def _text(image: Image, text: str, baseline: tuple[float, float], height: float, ink: Color) -> None:
-    """Write into `image` from `baseline` (x, y) px, capitals `height` px tall, on a dark rim."""
+def _text(image: Image, text: str, baseline: tuple[float, float], height: float) -> None:
+    """Write into `image` from `baseline` (x, y) px, capitals `height` px tall, white on a dark rim."""
     scale, thickness, rim = height / _FONT_HEIGHT_PX, max(1, round(height / 7)), max(1, round(height / 12))
     x, y = round(baseline[0]), round(baseline[1])
     # Not one thick dark text below: with OpenCV 5's fonts that is bolder, not wider.
     around = [(dx, dy) for dx in (-rim, 0, rim) for dy in (-rim, 0, rim) if (dx, dy) != (0, 0)]
-    for (dx, dy), color in [*((offset, DARK) for offset in around), ((0, 0), ink)]:
+    for (dx, dy), color in [*((offset, DARK) for offset in around), ((0, 0), WHITE)]:
         cv2.putText(image, text, (x + dx, y + dy), _FONT, scale, color, thickness, cv2.LINE_AA)

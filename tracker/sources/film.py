@@ -93,7 +93,7 @@ def film_of(name: str, container: Any, number: int | None, path: Path | None = N
         sample_aspect=decoder.upright.aspect,
         started=_made(container),
     )
-    ahead = Background(_with_first(first, frames), depth=AHEAD)
+    ahead = Background((frame for frame in itertools.chain([first], frames)), depth=AHEAD)
 
     def close() -> None:
         if ahead.close():  # never free the decoder under a thread that is still inside it
@@ -109,10 +109,6 @@ def _made(container: Any) -> datetime | None:
     except ValueError:
         return None
     return made if made.tzinfo is not None and made.year > 1970 else None  # cameras without a clock write 1904 or 1970
-
-
-def _with_first(first: Frame, rest: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
-    yield from itertools.chain([first], rest)
 
 
 class Orientation(NamedTuple):

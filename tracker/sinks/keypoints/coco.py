@@ -9,13 +9,12 @@ Annotations are written first, as they arrive; images wait in memory, about 150 
 
 import dataclasses
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 from tracker.drawing.skeleton import PAIRS
 from tracker.sinks.contract import Sink, Writer
-from tracker.sinks.keypoints.record import Header, open_output, record_of
+from tracker.sinks.keypoints.record import Header, as_json, open_output, record_of
 from tracker.spec import KEYPOINTS
 from tracker.types import Tracked
 
@@ -30,7 +29,7 @@ def open_coco(path: Path, header: Header, overwrite: bool) -> Sink:
     skeleton = [[start + 1, end + 1] for start, end in PAIRS]
     kind = {"id": CATEGORY_ID, "name": "face", "supercategory": "person", "keypoints": KEYPOINTS, "skeleton": skeleton}
     info = {"description": "facial keypoints by fkp", **dataclasses.asdict(header)}
-    output.write(f'{{"info": {_json(info)},\n"categories": {_json([kind])},\n"annotations": [')
+    output.write(f'{{"info": {as_json(info)},\n"categories": {as_json([kind])},\n"annotations": [')
     images: list[str] = []
     ids = itertools.count(1)  # pycocotools takes 0 for none
 
@@ -40,10 +39,10 @@ def open_coco(path: Path, header: Header, overwrite: bool) -> Sink:
         height, width = tracked.frame.image.shape[:2]
         name = record.get("image", f"frame_{record['frame']:06}.png")
         image = {"id": record["frame"], "file_name": name, "width": width, "height": height}
-        images.append(_json(image | {"frame": record["frame"], "time": record["time"]}))
+        images.append(as_json(image | {"frame": record["frame"], "time": record["time"]}))
         for face, number in zip(record["faces"], ids, strict=False):
             before = "," if number > 1 else ""
-            output.write(f"{before}\n{_json({'id': number, 'image_id': record['frame'], **_annotation(face)})}")
+            output.write(f"{before}\n{as_json({'id': number, 'image_id': record['frame'], **_annotation(face)})}")
 
     def close() -> None:
         if not output.closed:
@@ -71,7 +70,3 @@ def _annotation(face: dict[str, Any]) -> dict[str, Any]:
         "pose": face["pose"],
         **{name: face[name] for name in ("signals",) if name in face},
     }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -10,12 +10,10 @@ Frames of a folder of pictures also say which one: `"image": "name.jpg"`.  ASCII
 """
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import Any
 
 from tracker.sinks.contract import Sink, Writer
-from tracker.sinks.keypoints.record import Header, open_output, record_of
+from tracker.sinks.keypoints.record import Header, as_json, open_output, record_of
 from tracker.spec import KEYPOINTS
 from tracker.types import Tracked
 
@@ -28,14 +26,10 @@ def open_jsonl(path: Path, header: Header, overwrite: bool) -> Sink:
     output = open_output(path, overwrite=overwrite)
     origin = dataclasses.asdict(header)
     size = {name: origin.pop(name) for name in ("source", "width", "height")}
-    output.write(_line({"fkp": VERSION, **size, "keypoints": KEYPOINTS, "space": "frame px", **origin}))
+    output.write(as_json({"fkp": VERSION, **size, "keypoints": KEYPOINTS, "space": "frame px", **origin}) + "\n")
 
     def write(tracked: Tracked) -> None:
         output.has_frames = True
-        output.write(_line(record_of(tracked)))
+        output.write(as_json(record_of(tracked)) + "\n")
 
     return Writer(write, output.close)
-
-
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""Keypoints as Parquet: the table of `records.TABLE` for pandas, R, DuckDB and Spark.
+"""Keypoints as Parquet: the table of `record.TABLE` for pandas, R, DuckDB and Spark.
 
 One row per face and frame; `image` is null for films.  The file's metadata has a key `fkp`, a JSON object that says
 where the keypoints come from.  Rows are written in groups as they arrive, but a Parquet file can only be read when it

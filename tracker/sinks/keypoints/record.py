@@ -4,6 +4,7 @@ In: `Tracked`, frame px.  Out: plain Python values, rounded to a useful precisio
 rows of one table; and complete lines on the disk or in a pipe.
 """
 
+import json
 import os
 import sys
 from contextlib import suppress
@@ -125,6 +126,11 @@ def _signals(signals: Signals) -> dict[str, float]:
 def _rounded(px: ArrayLike) -> Any:
     """Nested lists; rounded in float64, because a rounded float32 still prints all its digits."""
     return np.round(np.asarray(px, np.float64), PX_DECIMALS).tolist()
+
+
+def as_json(value: Any) -> str:
+    """On one line, without spaces."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 class Output:

@@ -27,7 +27,6 @@ LEDGER = "fkp-batch.ndjson"
 
 POSE_PARTS = ("yaw", "pitch", "roll", "x", "y", "z")
 BOX = tuple(f"box_{side}" for side in ("left", "top", "right", "bottom"))
-SIGMAS = tuple(f"{name}_sigma" for name in KEYPOINTS)
 MAY_LACK = frozenset({"image", *(f"pose_{part}" for part in POSE_PARTS), *Signals._fields})
 """Columns of ours in which a value may be missing."""
 MAY_BE_ABSENT = frozenset({"image", *Signals._fields})

@@ -4,13 +4,12 @@ r"""Keypoints as UDP datagrams of JSON: for each frame the line a JSONL file wou
 is sent as several datagrams with the same `frame`, all but the last with `"more": true`.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from tracker.sinks.contract import Sink
 from tracker.sinks.keypoints.datagrams import LARGEST_BYTES, open_datagrams
-from tracker.sinks.keypoints.record import record_of
+from tracker.sinks.keypoints.record import as_json, record_of
 from tracker.support.address import Address
 
 
@@ -21,7 +20,7 @@ def open_udp(address: Address) -> Sink:
 
 def payloads(record: dict[str, Any]) -> Iterator[bytes]:
     """The JSON of one frame, its faces divided evenly among as many datagrams as they need."""
-    content = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    content = as_json(record).encode() + b"\n"
     faces = record["faces"]
     if len(content) <= LARGEST_BYTES or len(faces) < 2:
         yield content
