@@ -54,3 +54,13 @@ class DataError(FkpError):
     """Training or test data, or a keypoint file that is read back, is not what it should be."""
 
     exit_code = 7
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says, without the file's name, which our messages have anyway."""
+    return error.strerror or str(error)
+
+
+def first_line(error: Exception) -> str:
+    """What a library says that says too much."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tracker.backends.contract import NOBODY, Answer, answer_of
 from tracker.backends.weights import Weights
-from tracker.errors import WeightsError
+from tracker.errors import WeightsError, first_line
 from tracker.spec import SIZE
 
 UNBOUNDED = ["ConstantFolding"]
@@ -79,8 +79,9 @@ def open_session(
             onnx, options, providers=["CPUExecutionProvider"], disabled_optimizers=UNBOUNDED if bounded else None
         )
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a model it cannot load
-        told = str(error).partition("\n")[0]
-        raise WeightsError(f"ONNX Runtime {ort.__version__} cannot load {path} ({told}); {remedy}") from error
+        raise WeightsError(
+            f"ONNX Runtime {ort.__version__} cannot load {path} ({first_line(error)}); {remedy}"
+        ) from error
 
 
 @cache
@@ -118,8 +119,9 @@ def _probe(session: ort.InferenceSession, weights: Weights) -> None:
     try:
         answer = session.run(None, {"faces": np.full((2, 1, SIZE, SIZE), 128, np.uint8)})
     except Exception as error:  # as in `open_session`
-        told = str(error).partition("\n")[0]
-        raise WeightsError(f"{weights.path} cannot be run ({told}); restore it or run fkp-train again") from error
+        raise WeightsError(
+            f"{weights.path} cannot be run ({first_line(error)}); restore it or run fkp-train again"
+        ) from error
     shapes, wanted = [each.shape for each in answer], [(2, *shape) for shape in weights.outputs.values()]
     sigmas = answer[1::2]
     if shapes != wanted or not all(np.isfinite(each).all() for each in answer) or any((s <= 0).any() for s in sigmas):

@@ -19,7 +19,7 @@ from tracker.backends.onnxruntime import quiet_session_options
 from tracker.backends.selfcheck import checked
 from tracker.backends.settings import Settings
 from tracker.backends.weights import Weights
-from tracker.errors import BackendError, BackendUnavailable
+from tracker.errors import BackendError, BackendUnavailable, first_line
 from tracker.spec import SIZE
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class OnnxRuntimeCuda:
         try:
             return in_batches(len(faces), infer)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated types
-            raise BackendError(f"{self.name} fails ({_first_line(error)}); use --backend cpu") from error
+            raise BackendError(f"{self.name} fails ({first_line(error)}); use --backend cpu") from error
 
     def close(self) -> None:
         self._lanes.clear()
@@ -117,7 +117,7 @@ def _session(onnx: bytes, options: dict[str, str]) -> Any:
             )
         except Exception as error:  # a dozen unrelated types, for a missing GPU as for a missing library
             raise BackendUnavailable(
-                f"ONNX Runtime's CUDA does not start ({_first_line(error)})", "check --device and nvidia-smi"
+                f"ONNX Runtime's CUDA does not start ({first_line(error)})", "check --device and nvidia-smi"
             ) from error
     if PROVIDER in session.get_providers():
         return session
@@ -161,7 +161,3 @@ def _why_not() -> tuple[str, str]:
     except metadata.PackageNotFoundError:
         return "onnxruntime-gpu is not installed", f'pip install "fkp[cuda]", then {INSTALL}'
     return f"onnxruntime's files lie over those of onnxruntime-gpu {version}, which has the same module", INSTALL
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker.backends.settings import Precision
-from tracker.errors import WeightsError
+from tracker.errors import WeightsError, reason_of
 from tracker.geometry import EYE_MIDPOINT, SIDE_IOD
 from tracker.spec import KEYPOINTS, SIGNALS, SIZE
 
@@ -166,9 +166,8 @@ def _read_bytes(path: Path) -> bytes:
             raise WeightsError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, expected a few, like networks of fkp")
         return path.read_bytes()
     except OSError as error:
-        reason = error.strerror or str(error)
         raise WeightsError(
-            f"cannot read {path}: {reason}; expected an ONNX file with its .json card beside it"
+            f"cannot read {path}: {reason_of(error)}; expected an ONNX file with its .json card beside it"
         ) from error
 
 

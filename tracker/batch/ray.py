@@ -18,7 +18,7 @@ from tracker.app.progress import Tally
 from tracker.backends.registry import BACKENDS
 from tracker.batch.plan import Task
 from tracker.batch.work import Outcome, perform, speak_of
-from tracker.errors import BackendUnavailable
+from tracker.errors import BackendUnavailable, first_line
 from tracker.options import Options
 
 RETRIES = 3
@@ -98,7 +98,7 @@ def _connect(address: str, *, verbose: bool) -> Any:
         _knock(address)
         ray.init(address=address, log_to_driver=verbose, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = f"there is no Ray cluster at {address}: {str(error).splitlines()[0]}"
+        reason = f"there is no Ray cluster at {address}: {first_line(error)}"
         raise BackendUnavailable(reason, "start one with `ray start --head`, and give the address it says") from error
     finally:
         for number, handler in ours.items():

@@ -98,7 +98,6 @@ def throughput(backend: Backend, crops: NDArray[np.uint8], count: int, repeats: 
 
 
 def print_runtimes(results: dict[str, Any]) -> None:
-    """Print the results as a table on stdout."""
     table = Table("runtime", *(f"{count} faces, us p50 p95 p99" for count in FACES), "faces/s")
     refused = []
     for name, result in results.items():

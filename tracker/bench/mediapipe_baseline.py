@@ -4,7 +4,6 @@ MediaPipe's face mesh in its intended use: on a film, where it detects, follows 
 unrelated pictures.  The installed release decides which of its two programs runs: up to 0.10.21 the wheels include
 FaceMesh and its models; from 0.10.30 on they include neither, and FaceLandmarker needs a model file from the user
 (`face_landmarker.task`).
-
 """
 
 from collections.abc import Callable, Iterable, Iterator

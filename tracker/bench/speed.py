@@ -443,7 +443,6 @@ def _settings(settings: Settings, recording: Recording, stages: StageTimes) -> d
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """Print the results as tables on stdout."""
     machine, settings = results["machine"], results["settings"]
     table = Table("ms", "p50", "p95", "p99", title=f"{settings['source']} {settings['width']}x{settings['height']}")
     rows = {"frame to keypoints": results["frame_to_keypoints_ms"], **results["stages_ms"]}

@@ -17,14 +17,12 @@ from tracker.support.timing import WARM_UP
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
-
 EXAMPLES = """\b
 Examples:
   fkp-bench                          the demo
   fkp-bench talk.mp4 --json          your film; output for a program to read
   fkp-bench --steadiness             jitter and lag against known positions
 """
-
 
 SOURCE = typer.Argument(
     metavar="SOURCE", help="A film, or a picture for --steadiness; without it, the demo.", rich_help_panel=INPUT
@@ -91,7 +89,6 @@ def _measured(options: Options, words: Mapping[str, Any]) -> tuple[dict[str, Any
 
 
 def main() -> None:
-    """The program."""
     run_program(partial(app, windows_expand_args=False), "fkp-bench")
 
 

@@ -26,7 +26,6 @@ FIRST_COLUMN = 26
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 """`context_settings` of every command."""
 
-
 SELF_EVIDENT = re.compile(r"  \[[\d.<=]*x[<>=]+[\d.]+\]|; [\d.<=]*x[<>=]+[\d.]+(?=\])| <(path|list\[Path\])>$")
 """Parts of typer's help that we drop: the range of a number (errors state it) and the type of a SOURCE."""
 
@@ -35,12 +34,10 @@ class PlainCommand(TyperCommand):
     """A command whose --help puts each option under its `rich_help_panel`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words of the command line."""
         with _plain_words():
             return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the panels."""
         _write_panels(self, ctx, formatter)
 
 
@@ -48,12 +45,10 @@ class PlainGroup(TyperGroup):
     """The same for a program with commands, which come last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words before the command."""
         with _plain_words():
             return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the panels, then the commands."""
         _write_panels(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 

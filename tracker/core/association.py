@@ -150,12 +150,10 @@ class Identity:
         last, self._last, self._frame, now = self._last, frame, frame, frame.timestamp
         self._period_s = 0.0 if last is None else now - last.timestamp
         self._suspected, self._overlooks = (), False
-        in_doubt, turns = self._unsure, set()
         for known in self._known:
             known.foresee(now)
-            in_doubt = in_doubt or self._needs_look(known)
-            if known.shown:
-                turns.add(round(known.region.roll / QUARTER_TURN) % 4)
+        in_doubt = self._unsure or any(map(self._needs_look, self._known))
+        turns = {round(known.region.roll / QUARTER_TURN) % 4 for known in self._known if known.shown}
         smallest = min((known.region.side for known in self._known), default=0.0)
         self._may_be_cut = self._cuts(frame, smallest)
         deceives = self._cuts.has_jumped or (self._cuts.may_replace and self._period_s >= SLOW_S)
@@ -187,11 +185,8 @@ class Identity:
         """Update each face from the raw points, and return those that are believed to be faces."""
         now, shape = self._frame.timestamp, self._frame.image.shape
         chosen = _learn(self._sought, faces, points, shape, now)
-        self._unsure, gone = False, []
-        for known in self._known:
-            self._unsure = self._unsure or (known.is_unsure() and self._is_visible(known))
-            if known.is_lost(self._max_doubt):
-                gone.append(known)
+        self._unsure = any(known.is_unsure() and self._is_visible(known) for known in self._known)
+        gone = [known for known in self._known if known.is_lost(self._max_doubt)]
         self._drop(gone)
         for known in self._known:
             known.believe()
@@ -216,10 +211,8 @@ class Identity:
         return Settled(faces, points, tuple(suspected), self._shot, self._overlooks or unseen or may_be_turned)
 
     def _needs_look(self, known: Known) -> bool:
-        if known.id is None:
-            needed = known.score >= self._least_score or known.sigma <= SURE
-        else:
-            needed = known.missed_at is not None or not known.shown
+        may_be_new = known.score >= self._least_score or known.sigma <= SURE
+        needed = may_be_new if known.id is None else known.missed_at is not None or not known.shown
         return needed and known.refused < REFUSED_OFTEN and self._is_visible(known)
 
     def _is_visible(self, known: Known) -> bool:

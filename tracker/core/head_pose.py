@@ -31,7 +31,6 @@ from tracker.types import Pose, Poses, Tracked
 EYE_DISTANCE_MM = 63.6
 """Between the eye centres, of the canonical face below; adults have 63 on average, 52 to 78 (Dodgson 2004)."""
 
-
 DEPTH_MM = {
     "left_eye_center": 0.0,  # 362, 385, 387, 263, 373, 380
     "left_eye_inner_corner": -1.0,  # 362

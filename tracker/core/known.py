@@ -3,7 +3,6 @@
 In: detections and the network's points for its crops.  Out: its region for the next frame, frame px.  The network's
 sigma separates faces from false detections; it is measured in sides of the face's region, so that near and far faces
 are treated alike.
-
 """
 
 import math
@@ -76,8 +75,6 @@ STRAY_ROLL = math.radians(60)
 """If the region of keypoints is further than this from their crop, they belong to no face."""
 FRESH_STRAY = 1.6
 """How many times as far they may lie from a detector's crop."""
-
-
 SLACK_SIDES, SLACK_LOG_SIDE, SLACK_ROLL = 0.06, 0.16, math.radians(60)
 """How far a face's region may lie from its detection, which pulls it along: in each coordinate of the centre, in the
 logarithm of the side, in radians.  Two to three times the noise of the detector's region; its roll is hardly known (see
@@ -177,7 +174,6 @@ class Known:
         self.followed, self.tries = True, ()
 
     def confirm(self, detection: Detection, now: float) -> None:
-        """Record a detection."""
         views = (detection.region, *detection.alternatives)
         if self.is_doubtful or self.looks.glimpsed_at == self.settled_at:  # or another face is elsewhere in the crop
             self.tries = views

@@ -4,7 +4,6 @@ No face may show in any frame, so more is covered than the tracked faces: the wh
 the last place of a lost face, in a patch that grows until the face must be elsewhere; and, if the results can come
 late, the place where a newcomer will first be seen.  Covered pixels are not filtered but discarded: only a few averages
 per head remain, so no filter can restore them.
-
 """
 
 from collections import deque

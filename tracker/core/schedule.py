@@ -11,6 +11,7 @@ faces, so a close look follows after a few glances, and anything unusual trigger
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import cv2
@@ -36,8 +37,6 @@ SHORTEST_REST_S = 0.1
 """A picture that changes all the time, because the camera moves, triggers the detector no more often than this."""
 ABOVE_SIDES, BESIDE_SIDES = 1.0, 1.5
 """How far a person's hair and body reach from the centre of the face's region; their motion is no change."""
-
-
 SEARCH_REST_S = 0.5
 """Time between two searches: looks at all quarter turns, if a close look leaves doubt.  They cost a fifth more on an
 empty scene, where the detector runs on every frame."""
@@ -84,35 +83,27 @@ class Stills:
         return None if look == search else search
 
 
+@dataclass(slots=True, eq=False)
 class LookPlan:
-    """The looks at a film or camera: glances while the faces are certain, searches in doubt.
+    """The looks at a film or camera: glances while the faces are certain, searches in doubt."""
 
-    glances: how many glances may follow each other.
-    in_parts: whether large pictures are also looked at part by part, one each `PART_REST_S`.
-    thorough: whether that holds for pictures of every size, with the parts of a thorough search.
-    all_parts_s: time between looks at all parts together, besides the start of a shot (if `thorough`, of the first
-        one only); None for never.
-    all_turns_s: time between searches at all quarter turns, independent of known faces; None for only in doubt.
-    """
-
-    def __init__(
-        self,
-        glances: int = GLANCES,
-        *,
-        in_parts: bool = False,
-        thorough: bool = False,
-        all_parts_s: float | None = None,
-        all_turns_s: float | None = None,
-    ) -> None:
-        self._glances = glances
-        self._glanced = glances
-        self._in_parts = in_parts
-        self._thorough = thorough
-        self._all_parts_s = all_parts_s
-        self._all_turns_s = all_turns_s
-        self._parts_seen = 0
-        self._saw_part = True
-        self._now = self._searched_at = self._part_at = -math.inf
+    glances: int = GLANCES
+    """How many may follow each other."""
+    in_parts: bool = False
+    """Whether large pictures are also looked at part by part, one each `PART_REST_S`."""
+    thorough: bool = False
+    """Whether that holds for pictures of every size, with the parts of a thorough search."""
+    all_parts_s: float | None = None
+    """Time between looks at all parts together, besides the start of a shot (if `thorough`, of the first one); None for
+    never."""
+    all_turns_s: float | None = None
+    """Time between searches at all quarter turns, independent of known faces; None for only in doubt."""
+    _glanced: float = math.inf
+    _parts_seen: int = 0
+    _saw_part: bool = True
+    _now: float = -math.inf
+    _searched_at: float = -math.inf
+    _part_at: float = -math.inf
 
     def next(self, frame: Frame, faces: Followed, *, needed: bool, closely: bool = False) -> Look | None:
         """A look at the whole frame if that is `needed`, at one part of a large frame if that is due, or None.
@@ -127,13 +118,13 @@ class LookPlan:
         return self._whole(faces, closely) if needed else None
 
     def _is_part_due(self, frame: Frame) -> bool:
-        rest_s = THOROUGH_REST_S if self._thorough else PART_REST_S
-        is_large = self._thorough or max(frame.image.shape) > PART_PX
-        return self._in_parts and is_large and self._now - self._part_at >= rest_s - CLOCK_TOLERANCE_S
+        rest_s = THOROUGH_REST_S if self.thorough else PART_REST_S
+        is_large = self.thorough or max(frame.image.shape) > PART_PX
+        return self.in_parts and is_large and self._now - self._part_at >= rest_s - CLOCK_TOLERANCE_S
 
     def _next_part(self, frame: Frame, faces: Followed) -> Look:
         height, width = frame.image.shape[:2]
-        lap, part = divmod(self._parts_seen, len(parts_of(width, height, thorough=self._thorough)))
+        lap, part = divmod(self._parts_seen, len(parts_of(width, height, thorough=self.thorough)))
         self._parts_seen, self._part_at = self._parts_seen + 1, self._now
         turn = PART_TURNS[lap % len(PART_TURNS)]
         return Look(turns=(turn,) if turn else _with_upright(faces.turns), part=part)
@@ -143,7 +134,7 @@ class LookPlan:
         if faces.begins_shot:
             self._searched_at = -math.inf
         parts = self._all_parts_due(faces)
-        enough = self._glanced < self._glances and faces.close_rested_s < CLOSE_AGAIN_S and faces.is_sure
+        enough = self._glanced < self.glances and faces.close_rested_s < CLOSE_AGAIN_S and faces.is_sure
         if enough and not closely and not parts:
             self._glanced += 1
             return Look(min(region.side for region in faces.regions), faces.turns)
@@ -153,7 +144,7 @@ class LookPlan:
         self._part_at = self._now
         if not faces.begins_shot:
             return Look(turns=faces.turns, part=EVERY_PART)  # the turned ones are for another frame
-        return Look(turns=self._turns(faces), part=EVERY_PART if self._all_turns_s is None else EVERY_PART_TURNED)
+        return Look(turns=self._turns(faces), part=EVERY_PART if self.all_turns_s is None else EVERY_PART_TURNED)
 
     def closer(self, look: Look | None) -> Look | None:
         """A close look after a glance, then a search, unless the last one was a moment ago."""
@@ -167,16 +158,16 @@ class LookPlan:
         return look._replace(turns=ALL_TURNS)
 
     def _turns(self, faces: Followed) -> tuple[int, ...]:
-        if self._all_turns_s is None or self._now - self._searched_at < self._all_turns_s - CLOCK_TOLERANCE_S:
+        if self.all_turns_s is None or self._now - self._searched_at < self.all_turns_s - CLOCK_TOLERANCE_S:
             return _with_upright(faces.turns)
         self._searched_at = self._now
         return ALL_TURNS
 
     def _all_parts_due(self, faces: Followed) -> bool:
-        if self._all_parts_s is None:
+        if self.all_parts_s is None:
             return False
-        due = self._now - self._part_at >= self._all_parts_s - CLOCK_TOLERANCE_S
-        return due or (faces.begins_shot and not self._thorough)
+        due = self._now - self._part_at >= self.all_parts_s - CLOCK_TOLERANCE_S
+        return due or (faces.begins_shot and not self.thorough)
 
 
 class OnDemand:

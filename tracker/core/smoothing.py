@@ -25,7 +25,6 @@ LONGEST_GAP_S = 0.5
 UNSURE_SIDES = 0.02
 """A point whose sigma is above this, in sides of its face's region, follows the face more than its own wobble."""
 
-
 SIGNALS_CUTOFFS = (2.0, 10.0, 10.0)
 """Of signals: min_cutoff_hz, beta, derivative_cutoff_hz of `OneEuro`, with 1 in place of a face width.  At 30 frames a
 second a blink of 0.1 s keeps nine tenths of its depth."""
@@ -74,8 +73,6 @@ class OneEuro:
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """The state of one face."""
-
     timestamp: float
     """s"""
     pose: Motion

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from tracker.errors import WeightsError
+from tracker.errors import WeightsError, reason_of
 
 
 def read_model(path: Path, sha256: str) -> bytes:
@@ -11,9 +11,9 @@ def read_model(path: Path, sha256: str) -> bytes:
     try:
         model = path.read_bytes()
     except OSError as error:
-        reason = error.strerror or str(error)
         raise WeightsError(
-            f"cannot read the face detector {path}: {reason}; restore it with: pip install --force-reinstall fkp"
+            f"cannot read the face detector {path}: {reason_of(error)}; "
+            "restore it with: pip install --force-reinstall fkp"
         ) from error
     seen = hashlib.sha256(model).hexdigest()
     if seen != sha256:

@@ -50,10 +50,8 @@ ENLARGED = 0.5
 BEYOND_PX = 48
 """How far beyond the picture's edge its mirror image is shown then, px of a part: half a face becomes a whole one."""
 
-
 LEAST_PX, MOST_PX = 320, 640
 """Long sides of the picture that the detector sees as a whole, for frames up to 960 px and from 1920 px on."""
-
 
 WHOLE_SHOWS_PX = 34
 """Side, px of the detector's input, of a face's region that is found in nine of ten; see `yunet.SURELY_SEEN`."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from tracker.errors import SinkError
 from tracker.sinks.contract import Sink
-from tracker.sinks.film_sound import Sound, is_text_for, open_sound, silence
+from tracker.sinks.film_sound import Sound, is_text_for, open_sound
 from tracker.sources.contract import SourceInfo
 from tracker.sources.film import open_container
 from tracker.sources.fit import fitted
@@ -177,7 +177,7 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
     container = av.open(f"file:{file.path}", "w", format=name, options=options)
     rate = info.rate or Fraction(30)
     stream = _add_picture(container, encoder, (width, height), rate, info.sample_aspect)
-    sound = silence()
+    sound = Sound()
     if info.stream is not None and info.path is None and not mute:
         log.warning("%s can be read only once: %s gets its picture without sound", info.name, path.name)
     if info.kind == "film" and info.path is not None:
@@ -190,7 +190,7 @@ def open_video(path: Path, info: SourceInfo, *, overwrite: bool, anonymous: bool
                 container.set_chapters(_chapters(film))
             _tell_of_the_rest(film, suffix, texts=texts)
             picture = int(source.index)
-        sound = silence() if mute else open_sound(info.path, picture, container, suffix, texts=texts)
+        sound = Sound() if mute else open_sound(info.path, picture, container, suffix, texts=texts)
     return Video(container, stream, sound, file, period_s=float(1 / rate))
 
 

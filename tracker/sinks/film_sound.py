@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -86,27 +87,27 @@ class _Carried:
             log.warning(told, self.name, self._track.lost, self.seen)
 
 
+@dataclass(slots=True, eq=False)
 class Sound:
-    """Puts the film's audio packets and subtitles between the picture's, as far as the picture has come."""
+    """Puts the film's audio packets and subtitles between the picture's, as far as the picture has come.
 
-    def __init__(
-        self,
-        reader: Reader | None,
-        tracks: dict[int, _Carried],
-        texts: dict[int, Any],
-        picture: int,
-        mux: Callable[[Any], None],
-    ) -> None:
-        """`tracks` and the output's `texts` by the source's stream numbers; `picture` is that of the picture."""
-        self._reader = reader
-        self._tracks = tracks
-        self._texts = texts
-        self._picture = picture
-        self._mux = mux
-        self._picture_s = -math.inf
-        """How far the source's picture has come that was passed over."""
+    Without arguments it is silent, for sources without sound.
+    """
+
+    mux: Callable[[Any], None] = lambda packet: None
+    reader: Reader | None = None
+    picture: int = -1
+    """The source's number of its picture's stream."""
+    tracks: dict[int, _Carried] = field(default_factory=dict)
+    """By the source's number of their streams, like the output's `texts`."""
+    texts: dict[int, Any] = field(default_factory=dict)
+    _picture_s: float = -math.inf
+    """How far the source's picture has come that was passed over."""
+    _reached_s: float = -math.inf
+    _packets: Iterator[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
         self._packets = self._read()
-        self._reached_s = -math.inf
 
     def write_until(self, time_s: float) -> None:
         """Write packets until one lies past `time_s`.  Raises FFmpeg's errors when the output cannot be written."""
@@ -133,36 +134,31 @@ class Sound:
 
     def close(self) -> None:
         """Free the source, and say what was lost of it."""
-        for track in self._tracks.values():
+        for track in self.tracks.values():
             track.tell_loss()
-        if self._reader is not None:
-            self._reader.container.close()
+        if self.reader is not None:
+            self.reader.container.close()
 
     def _write(self, packet: Any) -> None:
         if packet.stream.type == "audio":
             self._reached_s = float(packet.dts * packet.time_base)
-        self._mux(packet)
+        self.mux(packet)
 
     def _read(self) -> Iterator[Any]:
         try:
-            for packet in self._reader or ():
-                if packet.stream_index == self._picture:
+            for packet in self.reader or ():
+                if packet.stream_index == self.picture:
                     if packet.dts is not None:
                         self._picture_s = max(self._picture_s, float(packet.dts * packet.time_base))
-                elif packet.size and packet.stream_index in self._tracks:
-                    yield from self._tracks[packet.stream_index].take(packet)
-                elif packet.stream_index in self._texts and packet.size and (packet.pts or 0) >= 0:
-                    packet.stream = self._texts[packet.stream_index]
+                elif packet.size and packet.stream_index in self.tracks:
+                    yield from self.tracks[packet.stream_index].take(packet)
+                elif packet.stream_index in self.texts and packet.size and (packet.pts or 0) >= 0:
+                    packet.stream = self.texts[packet.stream_index]
                     yield packet
         except SourceError as error:
             log.warning("the sound ends: %s", error)
-        for track in self._tracks.values():
+        for track in self.tracks.values():
             yield from track.take(None)
-
-
-def silence() -> Sound:
-    """For sources without sound."""
-    return Sound(None, {}, {}, -1, lambda packet: None)
 
 
 def open_sound(film: Path, picture: int, output: Any, suffix: str, *, texts: bool) -> Sound:
@@ -175,7 +171,7 @@ def open_sound(film: Path, picture: int, output: Any, suffix: str, *, texts: boo
         source = open_container(film)
     except SourceError as error:
         log.warning("no sound: %s", error)
-        return silence()
+        return Sound()
     streams = clocked(source, source.streams[picture])
     unknown = [stream for stream in source.streams.audio if stream.codec_context is None]
     if unknown:
@@ -189,7 +185,7 @@ def open_sound(film: Path, picture: int, output: Any, suffix: str, *, texts: boo
     held = [stream for stream in source.streams.subtitles if texts and is_text_for(suffix, stream)]
     copies = {stream.index: _name_alike(stream, output.add_stream_from_template(stream)) for stream in held}
     reader = open_reader(source, str(film), streams, tell=False, texts=held)
-    return Sound(reader, tracks, copies, picture, output.mux)
+    return Sound(output.mux, reader, picture, tracks, copies)
 
 
 def is_text_for(suffix: str, stream: Any) -> bool:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from tracker.drawing.draw import PALETTE
 from tracker.drawing.skeleton import PAIRS
-from tracker.errors import SinkError
+from tracker.errors import SinkError, reason_of
 from tracker.sinks.contract import Sink
 from tracker.spec import INDEX, KEYPOINTS, SIGNALS
 from tracker.support.address import Address
@@ -59,7 +59,6 @@ class Recording:
         self._there: set[int] = set()
 
     def log(self, tracked: Tracked) -> None:
-        """Log one frame."""
         frame = tracked.frame
         self._stream.set_time("frame", sequence=frame.index)
         self._stream.set_time("time", duration=frame.timestamp)
@@ -204,8 +203,7 @@ def open_rerun(where: Path | Address, name: str, *, overwrite: bool) -> Sink:
     try:
         socket.create_connection(where, timeout=ANSWER_S).close()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SinkError(f"no Rerun viewer answers at {where}: {reason}; start one there: rerun") from error
+        raise SinkError(f"no Rerun viewer answers at {where}: {reason_of(error)}; start one there: rerun") from error
     stream = rr.RecordingStream("fkp")
     stream.connect_grpc(f"rerun+http://{where}/proxy", default_blueprint=_layout())
     _introduce(stream, name)

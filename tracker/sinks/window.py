@@ -61,7 +61,6 @@ class Window:
             self._pause(image)
 
     def close(self) -> None:
-        """Close the window; a second call does nothing."""
         if _is_open(self._title):
             cv2.destroyWindow(self._title)
             cv2.waitKey(1)  # Qt closes it while it handles events

@@ -303,7 +303,6 @@ class _Decoder:
         return None if duration is None or rate is None else max(1, round(duration / av.time_base * float(rate)))
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Decode the film."""
         rising = Rising(1 / float(self.rate or 30))
         for index, picture in enumerate(self._pictures()):
             time = rising(picture.time)

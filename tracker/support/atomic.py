@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from tracker.errors import PipeClosed, SinkError
+from tracker.errors import PipeClosed, SinkError, reason_of
 from tracker.support.lock import try_lock
 from tracker.support.same_file import real
 
@@ -74,7 +74,7 @@ class PartialFile:
         try:
             move_patiently(self.path, target)
         except OSError as error:
-            told = f"cannot move the finished {self.path} to {target}: {_reason(error)}; rename it yourself"
+            told = f"cannot move the finished {self.path} to {target}: {reason_of(error)}; rename it yourself"
             if not self.path.exists():
                 told = f"cannot finish {target}: {self.path} is gone; it or its folder was deleted or renamed"
             raise SinkError(told) from error
@@ -157,7 +157,7 @@ def open_partial(target: Path, *, overwrite: bool) -> PartialFile:
     except FileNotFoundError as error:
         raise SinkError(f"cannot write {target}: there is no folder {target.parent}; create it first") from error
     except OSError as error:
-        raise SinkError(f"cannot write {target}: {_reason(error)}; choose a place you may write to") from error
+        raise SinkError(f"cannot write {target}: {reason_of(error)}; choose a place you may write to") from error
     file = PartialFile(path, target, held, overwrite=overwrite)
     files = _begun.get()
     if files is not None:
@@ -219,7 +219,7 @@ def _clear(path: Path, *, keep: bool) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        log.warning("%s is left over from a killed run and cannot be deleted: %s", path, _reason(error))
+        log.warning("%s is left over from a killed run and cannot be deleted: %s", path, reason_of(error))
         return
     if free is None:
         log.warning("%s may be left over from a killed run; delete it if no program is writing it", path)
@@ -249,7 +249,7 @@ def write_whole(target: Path, content: bytes | Callable[[Path], object], *, over
         with suppress(OSError):
             partial.discard()
         if isinstance(error, OSError):
-            raise SinkError(f"cannot write {target}: {_reason(error)}") from error
+            raise SinkError(f"cannot write {target}: {reason_of(error)}") from error
         raise
     return partial.move_into_place()
 
@@ -275,7 +275,3 @@ def free_name(path: Path) -> Path:
 
 def _numbered(path: Path) -> Iterator[Path]:
     return itertools.chain([path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2)))
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)

@@ -22,6 +22,5 @@ class PrintableFormatter(logging.Formatter):
     """Formats records for a terminal; a traceback keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the name is logging's
-        """The record's one line."""
         record.message = printable(record.message)
         return super().formatMessage(record)

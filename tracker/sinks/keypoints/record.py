@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tracker.errors import PipeClosed, SinkError
+from tracker.errors import PipeClosed, SinkError, reason_of
 from tracker.spec import COLUMNS, KEYPOINTS
 from tracker.support.address import STDOUT, flows
 from tracker.support.atomic import PartialFile, open_partial
@@ -193,10 +193,9 @@ class Output:
 
     def _given_up(self, error: OSError) -> SinkError:
         """Close the file after the last complete piece; returns the error to raise."""
-        reason = error.strerror or str(error)
         if self._partial is None:
             self._file.close()
-            return SinkError(f"cannot write {self._name}: {reason}")
+            return SinkError(f"cannot write {self._name}: {reason_of(error)}")
         with suppress(OSError):
             self._file.truncate(self._whole)
         self._file.close()
@@ -204,7 +203,7 @@ class Output:
         if not self.parts_are_readable:
             self._partial.discard()
             kept = "nothing is kept, because an unfinished file of this kind cannot be read"
-        return SinkError(f"cannot write {self._partial.target}: {reason}; {kept}")
+        return SinkError(f"cannot write {self._partial.target}: {reason_of(error)}; {kept}")
 
 
 def open_output(path: Path, *, overwrite: bool) -> Output:
