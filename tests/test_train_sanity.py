@@ -42,8 +42,12 @@ def carried_forward(points: Labels) -> Labels:
     return points
 
 
-def a_third(spoil: Callable[[Labels], Labels]) -> Callable[[Labels], Labels]:
-    return lambda points: np.concatenate([spoil(points[:20]), points[20:]])
+def in_part(rows: int, spoil: Callable[[Labels], Labels]) -> Callable[[Labels], Labels]:
+    return lambda points: np.concatenate([spoil(points[:rows]), points[rows:]])
+
+
+def swapped(points: Labels) -> Labels:
+    return points[:, list(MIRROR)]
 
 
 def written_twice(points: Labels) -> Labels:
@@ -63,15 +67,24 @@ def of_two_faces(points: Labels) -> Labels:
         (missing_as(-1), r"line 2: left_eye_inner_corner is at \(-1, -1\)"),
         (missing_as(96), r"line 2: left_eye_inner_corner is at \(96, 96\)"),
         (lambda points: points / 96, r"line 2: left_eye_center_x is 0\.\d+, .* multiply coordinates from 0 to 1 by 96"),
-        (lambda points: points / 48 - 1, r"those from -1 to 1 by 48 and add 48"),
-        (lambda points: points[:, list(MIRROR)], r"line 2: left_eye_center lies left of right_eye_center"),
-        (lambda points: points * [-1, 1] + [96, 0], r"left is the subject's own left"),
+        (lambda points: points / 48 - 1, r"those from -1 to 1 by 48, then add 48"),
+        (in_part(3, lambda points: points / 96), r"line 2: left_eye_center_x is .* in 3 rows .* from 0 to 1 by 96"),
+        (
+            in_part(1, lambda points: points / 48 - 1),
+            r"line 2: left_eye_center_x is .* in 1 rows .* from -1 to 1 by 48",
+        ),
+        (lambda points: points * [1, 1 / 96], r"line 2: left_eye_center_y is 0\.\d+, .* in 60 rows"),
+        (swapped, r"line 2: left_eye_center lies left of right_eye_center .* in 60 of 60 rows"),
+        (in_part(2, swapped), r"in 2 of 60 rows; .* exchange left and right in those rows"),
+        (in_part(4, lambda points: points * [-1, 1] + [96, 0]), r"left is the subject's own left"),
+        (in_part(8, lambda points: points[..., ::-1]), r"line \d: .* lies left of .* in \d of 60 rows"),
+        (in_part(8, lambda points: points * 1.4), r"the eyes are \d+ px apart around .* 8 of 60 rows are so"),
         (lambda points: points / 2, r"line 2: the eyes are 1\d px apart around \(2\d, \d+\), in Kaggle's"),
-        (a_third(lambda points: points / 2), r"line 2: the eyes are 1\d px apart around .* 20 of 60 rows are so"),
+        (in_part(20, lambda points: points / 2), r"line 2: the eyes are 1\d px apart around .* 20 of 60 rows are so"),
         (lambda points: points * 1.4 - 4, r"the eyes are \d+ px apart"),
         (lambda points: points[..., ::-1], r"of the 96x96 image, counted from its top left corner|lies left of"),
         (lambda points: points * [1, -1] + [0, 96], r"counted from its top left corner"),
-        (a_third(lambda points: points * [1, -1] + [0, 96]), r"counted from its top left corner"),
+        (in_part(20, lambda points: points * [1, -1] + [0, 96]), r"counted from its top left corner"),
         (lambda points: points - 48, r"counted from its top left corner"),
         (filled, r"line 2: left_eye_inner_corner is at \(\d.*, as are 20 labels; .* placeholder"),
         (carried_forward, r"line 21: left_eye_inner_corner is at .* placeholder"),
@@ -86,7 +99,8 @@ def test_labels_that_are_no_keypoints_are_refused(spoil: Callable[[Labels], Labe
 
 def test_faces_of_all_sizes_with_gaps_and_a_mistake_are_taken() -> None:
     points = labels()
-    points[3] = points[3, list(MIRROR)]  # one row swapped is for the audit to find
+    points[:1] = swapped(points[:1])  # one row swapped is for the audit to find
+    points[5:10] = points[5:10] / 2
     points[4] = np.nan
     refuse_nonsense(points, "training.csv")
     refuse_nonsense(points[:0], "training.csv")
