@@ -19,7 +19,7 @@ from train.data.kaggle import read_training
 
 COLUMNS = ["image", *(f"{axis}_{i}" for i in range(68) for axis in "xy")]
 FACE = "a.pgm," + ",".join(map(str, range(136)))
-PICTURE = b"P5 8 8 255\n" + bytes(64)
+PICTURE = b"P5 136 136 255\n" + bytes(136 * 136)
 
 
 def packed(path: Path, **members: bytes) -> Path:

@@ -17,7 +17,7 @@ from tracker.spec import COLUMNS, INDEX, KEYPOINTS, crop_from_unit
 from tracker.types import Region
 from train.data import archive, duplicates, schemes
 from train.data.faces68 import IBUG, keypoints_from_68, read_faces68
-from train.data.kaggle import KNOWN_PROBLEMS, SCHEMES, Faces, read_test, read_training
+from train.data.kaggle import KNOWN_PROBLEMS, Faces, read_test, read_training
 from train.data.split import folds, hold_out
 
 Rows = list[list[str]]
@@ -101,7 +101,7 @@ def test_csv_gives_pixels_and_labels_exactly(training: Path, portrait: NDArray[n
     expected = np.array([A_FACE, B_FACE, C_FACE], np.float32)
     assert faces.points.dtype == np.float32
     assert np.array_equal(faces.points, expected, equal_nan=True)
-    assert [SCHEMES[s] for s in faces.scheme] == ["A", "B", "C"]
+    assert [schemes.SCHEMES[s] for s in faces.scheme] == ["A", "B", "C"]
     assert faces.row.tolist() == faces.group.tolist() == [0, 1, 2]
     assert not faces.problem.any()
     assert faces.name == "training.csv"
@@ -290,7 +290,7 @@ INDEX_HEADER = ("row", "kaggle_row", "duplicate_group", "scheme", "known_problem
 def test_index_has_the_last_word(tmp_path: Path, training: Path) -> None:
     entries = [["2", "6492", "1600", "C", ""], ["0", "1600", "1600", "B", ""], ["1", "2000", "2000", "A", "blurred"]]
     faces = read_training(training, index=write_rows(tmp_path / "index.csv", entries, INDEX_HEADER))
-    assert [SCHEMES[s] for s in faces.scheme] == ["B", "A", "C"]
+    assert [schemes.SCHEMES[s] for s in faces.scheme] == ["B", "A", "C"]
     assert faces.row.tolist() == [1600, 2000, 6492]
     assert faces.group.tolist() == [1600, 2000, 1600]
     assert faces.problem.tolist() == [False, True, True]
@@ -322,23 +322,23 @@ def test_whole_kaggle_file_is_recognised_and_takes_schemes_from_row_numbers() ->
     assert not schemes.is_genuine(points[1:])
     assert not schemes.is_genuine(points[::-1])
     found = schemes.of_genuine_rows(np.array([0, 1582, 1583, 2283, 2284, 7048]))
-    assert [SCHEMES[s] for s in found] == ["A", "A", "B", "B", "C", "C"]
+    assert [schemes.SCHEMES[s] for s in found] == ["A", "A", "B", "B", "C", "C"]
 
 
 def test_order_of_rows_corrects_lips_that_mislead() -> None:
     smiling_b = face_points(lips=0.3)
     points = np.array([A_FACE] * 20 + [B_FACE] * 9 + [smiling_b] + [B_FACE] * 10 + [C_FACE] * 3)
-    assert [SCHEMES[s] for s in schemes.inferred(points)] == ["A"] * 20 + ["B"] * 20 + ["C"] * 3
+    assert [schemes.SCHEMES[s] for s in schemes.inferred(points)] == ["A"] * 20 + ["B"] * 20 + ["C"] * 3
 
 
 def test_without_order_each_row_is_judged_by_its_own_lips() -> None:
     points = np.array([A_FACE, B_FACE, C_FACE] * 10)
-    assert [SCHEMES[s] for s in schemes.inferred(points)] == ["A", "B", "C"] * 10
+    assert [schemes.SCHEMES[s] for s in schemes.inferred(points)] == ["A", "B", "C"] * 10
 
 
 def test_scheme_is_inferred_where_a_kind_is_absent() -> None:
     for face, name in ((A_FACE, "A"), (B_FACE, "B"), (C_FACE, "C")):
-        assert [SCHEMES[s] for s in schemes.inferred(np.array([face] * 5))] == [name] * 5
+        assert [schemes.SCHEMES[s] for s in schemes.inferred(np.array([face] * 5))] == [name] * 5
 
 
 def test_same_picture_is_grouped_whatever_its_compression(portrait: NDArray[np.uint8]) -> None:

@@ -13,7 +13,7 @@ from tracker.errors import DataError
 from tracker.geometry import MEAN_SHAPE
 from tracker.spec import INDEX, MIRROR
 from train.data.kaggle import read_training
-from train.data.sanity import refuse_nonsense
+from train.data.sanity import refuse_no_faces, refuse_nonsense
 
 Labels = NDArray[np.float64]
 
@@ -123,3 +123,44 @@ def test_a_training_on_such_labels_ends_before_its_first_step(
 def test_given_cases_are_refused(shared: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"training\.csv, line \d+: "):
         read_training(shared / "cases" / "training" / f"{name}.zip")
+
+
+def landmarks(count: int = 30) -> Labels:
+    """(N, 68, 2) px of pictures of 200 by 100 pixels."""
+    random = np.random.default_rng(0)
+    points = random.uniform((60, 20), (140, 80), (count, 68, 2))
+    points[:, 36, 0], points[:, 45, 0] = 70, 130
+    points[::3, :17] = np.nan
+    return points
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (missing_as(0), r"line 2: 17 landmarks are at \(0, 0\); .* leave both fields empty"),
+        (in_part(1, missing_as(-1)), r"line 2: 17 landmarks are at \(-1, -1\)"),
+        (lambda points: points * 0 + 50, r"line 2: 51 landmarks are at \(50, 50\)"),
+        (
+            lambda points: points / [200, 100],
+            r"line 2: the face reaches from \(0\.3\d*, .* in a picture of 200x100 pixels",
+        ),
+        (in_part(1, lambda points: points / 100 - 1), r"line 2: the face reaches from \(-0\.\d+, "),
+        (lambda points: points * 3, r"line 2: the face reaches from .* expected pixels of that picture"),
+        (lambda points: points - [200, 0], r"line 2: the face reaches from \(-1\d\d, "),
+        (lambda points: points * [-1, 1] + [200, 0], r"line 2: the subject's left eye lies left .* in 30 of 30 faces"),
+    ],
+)
+def test_landmarks_that_are_no_faces_are_refused(spoil: Callable[[Labels], Labels], said: str) -> None:
+    lines = [f"landmarks68.csv, line {i + 2}" for i in range(30)]
+    with pytest.raises(DataError, match=said):
+        refuse_no_faces(spoil(landmarks()), [(200, 100)] * 30, lines)
+
+
+def test_landmarks_of_turned_faces_with_gaps_are_taken() -> None:
+    points = landmarks()
+    points[:4] = points[:4] * [-1, 1] + [200, 0]
+    points[4] = np.nan
+    points[5, 6:] = np.nan
+    points[6, 42:48] = points[6, 42]  # all that is known of an eye is where it is
+    refuse_no_faces(points, [(200, 100)] * 30, ["here"] * 30)
+    refuse_no_faces(points[:0], [], [])

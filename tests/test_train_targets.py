@@ -12,7 +12,8 @@ from tracker.errors import DataError
 from tracker.geometry import MEAN_SHAPE
 from tracker.spec import INDEX, KEYPOINTS
 from train.data.faces68 import HIDDEN, IBUG, MACHINE, Crops68
-from train.data.kaggle import SCHEMES, Faces
+from train.data.kaggle import Faces
+from train.data.schemes import SCHEMES
 from train.data.schemes import BEYOND_C, C_KEYPOINTS
 from train.data.split import hold_out
 from train.learn.model import HEADS

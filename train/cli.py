@@ -340,14 +340,14 @@ def submit(
     from train.data.kaggle import read_test
     from train.data.schemes import C
     from train.judge.evaluate import predicted_labels
-    from train.judge.submit import asked_scheme, write_submission
+    from train.judge.submit import asked_scheme, read_lookup, write_submission
 
     refuse_existing(out, overwrite=overwrite)
     images, image_ids = read_test(test)
-    schemes = asked_scheme(lookup)
+    table = read_lookup(lookup)
+    schemes = asked_scheme(table)
     scheme = np.array([schemes.get(image_id, C) for image_id in image_ids.tolist()], np.uint8)
-    points = predicted_labels(images, scheme, weights)
-    write_submission(points, image_ids, lookup, out, overwrite=overwrite)
+    write_submission(predicted_labels(images, scheme, weights), image_ids, table, out, overwrite=overwrite)
     log.info("%d faces -> %s", len(images), out)
 
 

@@ -8,9 +8,10 @@ import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import compress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from tracker.geometry import SIDE_IOD, region_from_keypoints
 from tracker.sources.contract import TOO_LARGE
 from tracker.spec import INDEX, KEYPOINTS, MIRROR
 from train.data import archive
+from train.data.sanity import refuse_no_faces
 from train.data.schemes import BEYOND_C
 
 LANDMARKS = 68
@@ -98,15 +100,12 @@ class Crops68:
 
     def only(self, chosen: NDArray[np.bool_]) -> "Crops68":
         """The faces where `chosen` (N,) is true."""
-        kept = np.flatnonzero(chosen)
-        return Crops68(
-            [self.images[i] for i in kept],
-            self.landmarks[chosen],
-            [self.names[i] for i in kept],
-            None if self.seen is None else self.seen[chosen],
-            None if self.yaw is None else self.yaw[chosen],
-            None if self.person is None else [self.person[i] for i in kept],
-        )
+        columns: Any = (getattr(self, each.name) for each in fields(self))
+        return Crops68(*(column if column is None else _rows(column, chosen) for column in columns))
+
+
+def _rows(column: list[Any] | NDArray[Any], chosen: NDArray[np.bool_]) -> list[Any] | NDArray[Any]:
+    return column[chosen] if isinstance(column, np.ndarray) else list(compress(column, chosen))
 
 
 def read_faces68(path: Path) -> Crops68:
@@ -115,18 +114,19 @@ def read_faces68(path: Path) -> Crops68:
     Raises DataError naming the line that is wrong or the image that is missing.
     """
     with _open_files(path) as read:
-        entries = list(_entries(read(TABLE), f"{path}: {TABLE}"))
-        pictures = {name: _decoded(read(name), f"{path}: {name}") for name in {entry.image: None for entry in entries}}
-    images = [pictures[entry.image] for entry in entries]
-    landmarks = np.array([entry.points for entry in entries], np.float32)
-    told = bool(entries) and entries[0].seen is not None
+        lines = list(archive.lines(read(TABLE), f"{path}: {TABLE}", ("image", *_COLUMNS)))
+        faces = [_face(*line) for line in lines]
+        names, points, seen, yaw, person = (list(column) for column in zip(*faces, strict=True)) if faces else ([],) * 5
+        pictures = {name: _decoded(read(name), f"{path}: {name}") for name in dict.fromkeys(names)}
+    images, landmarks = [pictures[name] for name in names], np.array(points, np.float32).reshape(-1, LANDMARKS, 2)
+    refuse_no_faces(landmarks, [image.shape[::-1] for image in images], [where for where, _ in lines])
     return Crops68(
         images,
-        landmarks.reshape(-1, LANDMARKS, 2),
-        [entry.image for entry in entries],
-        np.array([entry.seen for entry in entries], np.uint8) if told else None,
-        np.array([entry.yaw for entry in entries], np.float32),
-        [entry.person for entry in entries],
+        landmarks,
+        names,
+        np.array(seen, np.uint8) if faces and seen[0] is not None else None,
+        np.array(yaw, np.float32),
+        person,
     )
 
 
@@ -244,28 +244,15 @@ def _plain(name: str, path: Path) -> str:
     return name
 
 
-class _Entry(NamedTuple):
-    """One line of the table."""
-
-    image: str
-    points: NDArray[np.float32]
-    """136 numbers."""
-    seen: list[int] | None
-    """68 of `HIDDEN`, `MACHINE`, `HUMAN`."""
-    yaw: float
-    person: str
-
-
-def _entries(content: bytes, place: str) -> Iterator[_Entry]:
-    """Each line."""
-    for where, entry in archive.lines(content, place, ("image", *_COLUMNS)):
-        yield _Entry(
-            entry["image"],
-            np.array([_coordinate(entry[name], name, where) for name in _COLUMNS], np.float32),
-            _seen(entry["visible"], where) if "visible" in entry else None,
-            _coordinate(entry.get("yaw", ""), "yaw", where),
-            entry.get("person", ""),
-        )
+def _face(where: str, entry: Mapping[str, str]) -> tuple[str, NDArray[np.float32], list[int] | None, float, str]:
+    """One line of the table: image, landmarks (136,), what is visible, yaw and person."""
+    return (
+        entry["image"],
+        np.array([_coordinate(entry[name], name, where) for name in _COLUMNS], np.float32),
+        _seen(entry["visible"], where) if "visible" in entry else None,
+        _coordinate(entry.get("yaw", ""), "yaw", where),
+        entry.get("person", ""),
+    )
 
 
 def _seen(text: str, where: str) -> list[int]:

@@ -17,10 +17,8 @@ from tracker.spec import COLUMNS, KEYPOINTS, SIZE
 from train.data import archive, duplicates, schemes
 from train.data.kaggle_csv import Table, read_table
 from train.data.sanity import refuse_nonsense
+from train.data.schemes import SCHEMES
 from train.data.split import hold_out
-
-SCHEMES = schemes.SCHEMES
-"""Names of the label conventions; `Faces.scheme` is an index into them."""
 
 KNOWN_PROBLEMS: dict[int, str] = {
     1747: "mislabelled",
@@ -123,7 +121,7 @@ def read_test(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     table = read_table(archive.read_csv(source, "test.csv"), _place(source, "test.csv"), ("ImageId",))
     ids = table.values[:, 0]
     for i, image_id in enumerate(ids):
-        if not image_id.is_integer():
+        if not image_id.is_integer() or abs(image_id) >= 2**53:  # beyond, floats are not exact
             raise DataError(f"{source}, line {i + 2}: ImageId is {image_id:g}, expected a whole number")
     if len(np.unique(ids)) != len(ids):
         raise DataError(f"{source}: an ImageId occurs twice among {len(ids)} rows; download it again")

@@ -4,6 +4,7 @@ In: labels (N, 15, 2) crop px, NaN where unlabelled, and the name of the file th
 i + 2.  Out: nothing, or one DataError that names file, line and value and says what to do.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -28,6 +29,12 @@ ELSEWHERE_ROWS, ELSEWHERE_SHARE = 5, 0.04
 """So many rows and this share of all; 1.3 % of Kaggle's have their eyes elsewhere, 2.3 % of scheme B's."""
 COINCIDE_PX = 0.5
 """A left and a right keypoint nearer than this are one; Kaggle's are at least 2.8 px apart."""
+FEWEST, MOST_ALIKE, SMALLEST_PX = 4, 6, 8.0
+"""Of the 68 landmarks: from how many on they are judged, how many may be one point, and the size of the least face."""
+MIRRORED_SHARE = 0.2
+"""Of the faces; full profiles, 4 % of them, have their eyes the other way round."""
+EYE_CORNERS = (36, 45)
+"""iBUG's outer corners of the subject's right and left eye."""
 
 _LEFT = np.array([i for i, name in enumerate(KEYPOINTS) if name.startswith(("left_", "mouth_left"))])
 _RIGHT = np.array(MIRROR)[_LEFT]
@@ -130,3 +137,37 @@ def _refuse_other_framing(points: Labels, place: str) -> None:
             f"{int(elsewhere.sum())} of {len(points)} rows are so; are these pixels of the {SIZE}x{SIZE} image, "
             "counted from its top left corner? Scale the labels with their images"
         )
+
+
+def refuse_no_faces(landmarks: Labels, sizes: Sequence[tuple[int, ...]], places: Sequence[str]) -> None:
+    """Raises DataError for landmarks (N, 68, 2) px that cannot be faces in pictures of these sizes (width, height).
+
+    `places` say where each stands.
+    """
+    for face, size, place in zip(landmarks, sizes, places, strict=True):
+        found = face[np.isfinite(face).all(1)]
+        values, counts = np.unique(found, axis=0, return_counts=True)
+        alike = np.where(np.isin(values, PLACEHOLDERS).all(1), len(face), counts)
+        if len(found) and alike.max() > MOST_ALIKE:
+            x, y = values[alike.argmax()]
+            raise DataError(
+                f"{place}: {counts[alike.argmax()]} landmarks are at ({x:g}, {y:g}); this looks like a placeholder for "
+                "missing ones; leave both fields empty instead"
+            )
+        if len(found) >= FEWEST and (np.ptp(found, axis=0).max() < SMALLEST_PX or _is_outside(found.mean(0), size)):
+            (left, top), (right, bottom) = found.min(0), found.max(0)
+            raise DataError(
+                f"{place}: the face reaches from ({left:.3g}, {top:.3g}) to ({right:.3g}, {bottom:.3g}) in a picture "
+                f"of {size[0]}x{size[1]} pixels; expected pixels of that picture"
+            )
+    right_x, left_x = landmarks[:, EYE_CORNERS, 0].T
+    mirrored = left_x < right_x
+    if mirrored.sum() > max(1, MIRRORED_SHARE * len(landmarks)):
+        raise DataError(
+            f"{places[mirrored.argmax()]}: the subject's left eye lies left in the picture, as in "
+            f"{int(mirrored.sum())} of {len(landmarks)} faces; expected iBUG's order: 36 to 41 are the right eye"
+        )
+
+
+def _is_outside(point: Labels, size: tuple[int, ...]) -> bool:
+    return bool((point < 0).any() or (point > size).any())

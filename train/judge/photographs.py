@@ -6,7 +6,7 @@ or, for faces that turn until those corners coincide, in % of the size of the fa
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ YAW_DEG, ROLL_DEG = (0, 30, 45, 60, 75, 180), (0, 10, 20, 30, 180)
 LOST_PERCENT, BEYOND_PERCENT = 60.0, 10.0
 """Of the box's size: further off, a face was not found; and was found, but badly."""
 
+EYE_CORNERS = [INDEX["left_eye_outer_corner"], INDEX["right_eye_outer_corner"]]
 SHARED = np.array([INDEX[name] for name in IBUG])
 SHARED_IBUG = tuple(IBUG.values())
 """The 13 of our keypoints that are iBUG points too, all but the two eye centres, and which those are."""
@@ -242,7 +243,10 @@ def judge_end_to_end(told: Answers) -> Wild:
         raise DataError(
             f"none of the {len(found)} annotated faces was found; is every picture a face with its landmarks?"
         )
-    predicted, truth = told.keypoints[found], told.truth[found]
+    predicted, truth, names = told.keypoints[found], told.truth[found], list(compress(told.crops.names, found))
+    eyes = np.ptp(truth[:, EYE_CORNERS], axis=1).max(1)
+    if eyes.min() < 1:
+        raise DataError(f"{names[eyes.argmin()]}: both eyes end at one place; correct that face, or leave it out")
     ibug = truth.copy()
     ibug[:, SHARED] = told.crops.landmarks[found][:, SHARED_IBUG]
     errors, errors_13 = _errors(predicted, truth), _errors(predicted, ibug)[:, SHARED]
@@ -263,7 +267,7 @@ def _errors(predicted: NDArray[np.floating], labels: NDArray[np.floating]) -> ND
 
     In % of the distance between the outer eye corners, along and across the line through them.
     """
-    x, y = (labels[:, INDEX["left_eye_outer_corner"]] - labels[:, INDEX["right_eye_outer_corner"]]).astype(np.float64).T
+    x, y = (labels[:, EYE_CORNERS[0]] - labels[:, EYE_CORNERS[1]]).astype(np.float64).T
     along_across = np.array([[x, -y], [y, x]]).transpose(2, 0, 1) / (x**2 + y**2)[:, None, None]
     return np.asarray(100 * (predicted - labels) @ along_across)
 

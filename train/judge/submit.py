@@ -28,13 +28,14 @@ _NAME = "IdLookupTable.csv"
 _COLUMNS = ("RowId", "ImageId", "FeatureName")
 _C_COLUMNS = {f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"}
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lookup:
     """What Kaggle asks for, row by row of IdLookupTable.csv."""
 
+    source: Path
     row_id: NDArray[np.int64]
     """(R,)"""
     image_id: NDArray[np.int64]
@@ -44,41 +45,41 @@ class Lookup:
 
 
 def read_lookup(path: Path) -> Lookup:
-    """Read IdLookupTable.csv: bare, in the download's zip or in a folder.  Raises DataError with the line."""
+    """Read IdLookupTable.csv: bare, in the download's zip or in a folder.  Raises DataError."""
     source = archive.find(path, _NAME)
     found = archive.lines(archive.read_csv(source, _NAME), str(source), _COLUMNS)
     table = np.array([_asked(entry, where) for where, entry in found], np.int64).reshape(-1, 3)
+    if not len(table):
+        raise DataError(f"{source} has a header but asks for nothing; download it again")
     if len(np.unique(table[:, 0])) != len(table):
         raise DataError(f"{source}: a RowId occurs twice among {len(table)} rows; download it again")
     if len(table) != ROWS:
-        _log.warning(
+        log.warning(
             "%s asks for %d values, Kaggle's asks for %d: Kaggle will refuse the answer", source, len(table), ROWS
         )
-    return Lookup(*table.T)
+    return Lookup(source, *table.T)
 
 
-def asked_scheme(lookup: Path) -> dict[int, int]:
+def asked_scheme(table: Lookup) -> dict[int, int]:
     """Image id -> the label scheme, an index into SCHEMES, by which Kaggle will judge it, for every image in the table.
 
     An image with questions about only the four points of scheme C is a C image; the others are A or B by
-    FIRST_B_ID.  Raises DataError.
+    FIRST_B_ID.
     """
-    table = read_lookup(lookup)
     beyond_c = np.array([name not in _C_COLUMNS for name in COLUMNS])
     fifteen = set(table.image_id[beyond_c[table.column]].tolist())
     return {i: (A if i < FIRST_B_ID else B) if i in fifteen else C for i in np.unique(table.image_id).tolist()}
 
 
 def write_submission(
-    points: NDArray[np.floating], image_ids: NDArray[np.integer], lookup: Path, out: Path, *, overwrite: bool = False
+    points: NDArray[np.floating], image_ids: NDArray[np.integer], table: Lookup, out: Path, *, overwrite: bool = False
 ) -> None:
-    """Write the answer to `lookup` from points (M, 15, 2), Kaggle's crop px, of images `image_ids` (M,).
+    """Write what the table asks for from points (M, 15, 2), Kaggle's crop px, of images `image_ids` (M,).
 
     Values are clipped to 0..96.  The file appears complete or not at all.  Raises DataError when the table asks for
     images that were not predicted, SinkError when `out` exists or cannot be written.
     """
-    table = read_lookup(lookup)
-    locations = _locations(np.asarray(points), np.asarray(image_ids), table, lookup)
+    locations = _locations(points, image_ids, table)
     lines = [f"{row},{location:.4f}\n" for row, location in zip(table.row_id, locations, strict=True)]
     write_whole(out, ("RowId,Location\n" + "".join(lines)).encode(), overwrite=overwrite)
 
@@ -91,16 +92,14 @@ def _asked(entry: dict[str, str], where: str) -> tuple[int, int, int]:
     return archive.whole(entry, "RowId", where), archive.whole(entry, "ImageId", where), COLUMNS.index(feature)
 
 
-def _locations(
-    points: NDArray[np.floating], image_ids: NDArray[np.integer], table: Lookup, lookup: Path
-) -> NDArray[np.floating]:
+def _locations(points: NDArray[np.floating], image_ids: NDArray[np.integer], table: Lookup) -> NDArray[np.floating]:
     """(R,) the asked values, clipped to the image."""
     order = np.argsort(image_ids)
     at = np.searchsorted(image_ids, table.image_id, sorter=order).clip(max=len(image_ids) - 1)
     missing = np.unique(table.image_id[image_ids[order][at] != table.image_id])
     if len(missing):
         raise DataError(
-            f"{lookup} asks for {len(missing)} images that were not given, the first with id {missing[0]}; "
+            f"{table.source} asks for {len(missing)} images that were not given, the first with id {missing[0]}; "
             "give the test.csv that belongs to it"
         )
     values = points.reshape(len(points), len(COLUMNS))[order][at, table.column]

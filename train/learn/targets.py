@@ -17,7 +17,8 @@ from tracker.geometry import cut, region_from_keypoints, unit_from_frame
 from tracker.spec import HALF_PX, KEYPOINTS, SIZE, crop_from_unit, unit_from_crop
 from tracker.types import Region
 from train.data.faces68 import HIDDEN, HUMAN, MACHINE, Crops68, keypoints_from_68, seen_from_68
-from train.data.kaggle import SCHEMES, Faces
+from train.data.kaggle import Faces
+from train.data.schemes import SCHEMES
 from train.learn.augment import Bank
 from train.learn.model import HEADS
 
