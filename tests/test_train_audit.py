@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from faces import write_training_csv
+from programs import fkp_train
 
-from tracker.errors import DataError, SinkError
+from tracker.errors import DataError
 from tracker.spec import INDEX
 from train.data.kaggle import Faces, read_training
 from train.data.split import folds
-from train.judge.audit import Audit, Folds, audit_by_folds, audit_by_weights, forget_folds, refuse_audit, write_audit
+from train.judge.audit import Audit, Folds, audit_by_folds, audit_by_weights, forget_folds, write_audit
 from train.learn.loop import Fit, FitConfig
 from train.learn.model import NetConfig
 
@@ -146,8 +147,7 @@ def test_the_list_and_the_picture(faces: Faces, done: tuple[Path, Audit], tmp_pa
     assert min(height, width) > 1000
     for name in ("audit.csv", "audit.png"):
         (tmp_path / name).rename(tmp_path / "moved")
-        with pytest.raises(SinkError, match="exists already; add --overwrite"):
-            refuse_audit(tmp_path, overwrite=False)
+        assert fkp_train("audit", "--data", "x", "--out", tmp_path) == 6
         (tmp_path / "moved").rename(tmp_path / name)
 
 

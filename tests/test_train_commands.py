@@ -150,8 +150,51 @@ def test_weights_of_another_shape_are_no_start(tmp_path: Path) -> None:
     for path in DEFAULT_DIR.glob("fkp*"):
         shutil.copy(path, tmp_path)
     shutil.copy(tmp_path / "fkp.onnx", tmp_path / "fkp-schemes.onnx")  # scheme A's outputs only
+    with pytest.raises(WeightsError, match="is not the network with 34 outputs that the card"):
+        net_of(load(tmp_path))
+    card = json.loads((tmp_path / "fkp.json").read_text())
+    card["schemes"]["sha256"] = card["sha256"]
+    (tmp_path / "fkp.json").write_text(json.dumps(card))
     with pytest.raises(WeightsError, match="does not contain a network of the shape that this fkp-train trains"):
         net_of(load(tmp_path))
+
+
+def test_weights_with_a_changed_bit_are_no_start(tmp_path: Path) -> None:
+    for path in DEFAULT_DIR.glob("fkp*"):
+        shutil.copy(path, tmp_path)
+    content = bytearray((tmp_path / "fkp-schemes.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "fkp-schemes.onnx").write_bytes(content)
+    with pytest.raises(WeightsError, match="is not the network with 34 outputs that the card"):
+        net_of(load(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "command", [["evaluate", "--hold-out"], ["audit", "--weights", DEFAULT_DIR], ["report", DEFAULT_DIR]], ids=str
+)
+def test_rows_without_labels_judge_nothing(
+    command: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *rows = data.read_text().splitlines()
+    path = tmp_path / "training.csv"
+    path.write_text("\n".join([header, *("," * 30 + row.split(",")[30] for row in rows)]) + "\n")
+    out = [] if command[0] == "evaluate" else ["--out", tmp_path / "out"]
+    assert fkp_train(*command, "--data", path, *out) == 7
+    assert re.search("no face of training.csv can judge|no labelled face of training.csv is held out", message(capsys))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--data", "x", "--seed", "-1"],
+        ["signals", "--faces", "x", "--weights", "y", "--seed", "-1"],
+        ["signals", "--faces", "x", "--weights", "y", "--seed", str(2**64)],
+        ["compare", "--data", "x", "--budget", "inf"],
+    ],
+    ids=str,
+)
+def test_numbers_that_nothing_can_use_are_exit_code_2(command: list[str]) -> None:
+    assert fkp_train(*command) == 2
 
 
 @pytest.mark.slow

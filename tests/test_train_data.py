@@ -440,6 +440,7 @@ def test_faces68_reads_alike_from_folder_and_zip(tmp_path: Path, faces68: Path) 
         ("67.5", "abc", "line 2: column y_67 is 'abc'"),
         ("67.5", "inf", "line 2: column y_67 is 'inf'"),
         ("y_67", "z_67", "no column y_67"),
+        (",67.5", "", "line 2: 136 columns, expected 137 as in the header"),
     ],
 )
 def test_faulty_faces68_are_refused(tmp_path: Path, faces68: Path, old: str, new: str, message: str) -> None:

@@ -51,6 +51,15 @@ def test_errors_are_in_percent_of_the_outer_eyes_and_turn_with_the_face() -> Non
     np.testing.assert_allclose(errors, np.tile([2.0, 0.0], (2, 15, 1)), atol=1e-5)
 
 
+def test_a_face_whose_eye_corners_coincide_has_no_error_in_percent() -> None:
+    truth = np.random.default_rng(0).uniform(0, 50, (2, 15, 2)).astype(np.float32)
+    truth[1, 3] = truth[1, 5]
+    crops = Crops68([np.zeros((50, 50), np.uint8)] * 2, np.zeros((2, 68, 2), np.float32), ["a.png", "b.png"])
+    sigma, signals = np.ones((2, 15), np.float32), np.full((2, 6), np.nan, np.float32)
+    with pytest.raises(DataError, match=r"b\.png: both eyes end at one place; correct that face"):
+        judge_end_to_end(Answers(truth, np.full((2, 15), HUMAN, np.uint8), crops, truth, sigma, signals))
+
+
 def test_shares_within_sigma_are_of_the_faces_found_by_kind_of_point() -> None:
     """Labelled points are 1 sigma to the right and every second one 0.5 sigma down, hidden ones 3 sigma off."""
     truth = np.random.default_rng(0).uniform(0, 50, (4, 15, 2)).astype(np.float32)

@@ -1,5 +1,6 @@
 """The report of a training: one page that needs nothing from elsewhere and says what the figures say."""
 
+import json
 import re
 import shutil
 import sys
@@ -123,7 +124,7 @@ def test_faces_known_to_be_bad_are_not_judged(run: Path, faces: Faces, judged: J
     doubted = faces.problem.copy()
     doubted[faces.row == row] = True
     assert row not in judge_hold_out(load(run), replace(faces, problem=doubted)).faces.row
-    with pytest.raises(DataError, match=r"no face of training\.csv is held out"):
+    with pytest.raises(DataError, match=r"no face of training\.csv can judge"):
         judge_hold_out(load(run), replace(faces, problem=np.ones_like(faces.problem)))
 
 
@@ -147,6 +148,19 @@ def test_four_point_faces_alone_and_no_history_make_a_page_all_the_same(tmp_path
     assert "<b>–</b>px, Kaggle-weighted" in page
     assert "this network, hold-out" not in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "training.csv"]
+
+
+def test_a_card_with_words_for_numbers_makes_a_page_all_the_same(tmp_path: Path) -> None:
+    for path in DEFAULT_DIR.glob("fkp*"):
+        shutil.copy(path, tmp_path)
+    card = json.loads((tmp_path / "fkp.json").read_text())
+    fit = card["training"]["fit"]
+    fit["augmentation"] = dict.fromkeys(fit["augmentation"], "some")
+    (tmp_path / "fkp.json").write_text(json.dumps(card | {"parameters": "many"}))
+    faces = read_training(write_training_csv(tmp_path / "training.csv", "C" * 12))
+    page = write_report(tmp_path, faces, tmp_path, overwrite=False).read_text(encoding="utf-8")
+    assert "<b>?</b>parameters" in page
+    assert "today's default settings" in page
 
 
 def test_a_report_that_cannot_be_written_is_one_line_and_no_failure(

@@ -102,6 +102,8 @@ def test_faces_of_all_sizes_with_gaps_and_a_mistake_are_taken() -> None:
     points[:1] = swapped(points[:1])  # one row swapped is for the audit to find
     points[5:10] = points[5:10] / 2
     points[4] = np.nan
+    points[11] = np.nan
+    points[11, INDEX["right_eye_center"]] = 0.7, 1.6
     refuse_nonsense(points, "training.csv")
     refuse_nonsense(points[:0], "training.csv")
     refuse_nonsense(np.full((3, 15, 2), np.nan), "training.csv")

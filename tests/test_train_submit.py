@@ -68,7 +68,7 @@ def test_scheme_follows_from_what_is_asked(tmp_path: Path) -> None:
         ("RowId,ImageId,FeatureName,Location\n1,x,nose_tip_x,\n", "line 2: ImageId is 'x'"),
         (f"RowId,ImageId,FeatureName,Location\n1,{'9' * 23},nose_tip_x,\n", "line 2: ImageId is '999"),
         (f"RowId,ImageId,FeatureName,Location\n1,1,{'n' * 140_000},\n", "line 2: field larger than field limit"),
-        ("RowId,ImageId,FeatureName,Location\n1,1\n", "line 2: FeatureName is ''"),
+        ("RowId,ImageId,FeatureName,Location\n1,1\n", "line 2: 2 columns, expected 4"),
         ("RowId,ImageId,FeatureName,Location\n1,1,nose_tip_x,\n1,1,nose_tip_y,\n", "a RowId occurs twice"),
     ],
 )

@@ -13,8 +13,7 @@ from tracker.geometry import MEAN_SHAPE
 from tracker.spec import INDEX, KEYPOINTS
 from train.data.faces68 import HIDDEN, IBUG, MACHINE, Crops68
 from train.data.kaggle import Faces
-from train.data.schemes import SCHEMES
-from train.data.schemes import BEYOND_C, C_KEYPOINTS
+from train.data.schemes import BEYOND_C, C_KEYPOINTS, SCHEMES
 from train.data.split import hold_out
 from train.learn.model import HEADS
 from train.learn.targets import (

@@ -49,9 +49,9 @@ WIDE = 110
 """Characters that the table of all recipes needs; a narrower terminal wraps its lines, which loses nothing."""
 
 
-def _option(help: str, metavar: str | None = None, panel: str | None = None, *, least: float | None = None) -> Any:
+def _option(help: str, metavar: str | None = None, panel: str | None = None, **limits: Any) -> Any:
     """An option with a value, under a heading of --help."""
-    return typer.Option(metavar=metavar, help=help, rich_help_panel=panel, min=least)
+    return typer.Option(metavar=metavar, help=help, rich_help_panel=panel, **limits)
 
 
 def _flag(name: str, help: str, panel: str | None = None) -> Any:
@@ -69,6 +69,7 @@ JudgedWeights = Annotated[
     _option("A folder with fkp.onnx, or that file.  [default: the weights that ship with fkp]", "DIR_OR_ONNX"),
 ]
 _DEVICE = "Where to train."
+_seed = partial(_option, metavar="N", min=0, max=2**32 - 1)
 
 
 @app.callback(cls=PlainGroup, invoke_without_command=True, context_settings=CONTEXT, epilog=EXAMPLES)
@@ -96,23 +97,23 @@ def train(
             "--quick", "Usable weights in about ten minutes: --steps 1000 --teachers 1 --teacher-steps 500.", TRAINING
         ),
     ] = False,
-    steps: Annotated[int | None, _option("Train on N batches.  [default: 9000]", "N", TRAINING, least=1)] = None,
+    steps: Annotated[int | None, _option("Train on N batches.  [default: 9000]", "N", TRAINING, min=1)] = None,
     teachers: Annotated[
         int | None,
-        _option("Train N large networks first, which then teach the small one.  [default: 3]", "N", TRAINING, least=0),
+        _option("Train N large networks first, which then teach the small one.  [default: 3]", "N", TRAINING, min=0),
     ] = None,
     teacher_steps: Annotated[
         int | None,
-        _option("Train each teacher on N batches; 0 trains no teacher.  [default: 3000]", "N", TRAINING, least=0),
+        _option("Train each teacher on N batches; 0 trains no teacher.  [default: 3000]", "N", TRAINING, min=0),
     ] = None,
     finish: Annotated[
-        int, _option("Refine on the most exact labels during the last N of the steps.", "N", TRAINING, least=0)
+        int, _option("Refine on the most exact labels during the last N of the steps.", "N", TRAINING, min=0)
     ] = 0,
-    seed: Annotated[int, _option("Seed of all random choices except the hold-out.", "N", TRAINING)] = 0,
+    seed: Annotated[int, _seed("Seed of all random choices except the hold-out.", panel=TRAINING)] = 0,
     device: Annotated[DeviceName, _option(_DEVICE, panel=MACHINE)] = "auto",
     report_every: Annotated[
         int,
-        _option("Write a checkpoint and evaluate the hold-out every STEPS steps.", "STEPS", TRAINING, least=1),
+        _option("Write a checkpoint and evaluate the hold-out every STEPS steps.", "STEPS", TRAINING, min=1),
     ] = 250,
     resume: Annotated[bool, _flag("--resume", "Continue a stopped run.", OUTPUT)] = False,
     overwrite: Annotated[bool, _flag("--overwrite", "Replace a run that exists.", OUTPUT)] = False,
@@ -189,7 +190,9 @@ def compare(
     data: Annotated[Path, _option(_DATA, "PATH")],
     index: Annotated[Path | None, _option(_INDEX, "CSV")] = None,
     recipes: Annotated[str, _option("Recipes to run, separated by commas; patterns like 'cnn*' work.", "NAMES")] = "*",
-    budget: Annotated[float | None, _option("Training time of each recipe.  [default: 10]", "MINUTES", least=0)] = None,
+    budget: Annotated[
+        float | None, _option("Training time of each recipe.  [default: 10]", "MINUTES", min=0, max=525_600)
+    ] = None,
     to_the_end: Annotated[
         bool, _flag("--to-the-end", "Let each recipe take all its epochs instead, however long that is.")
     ] = False,
@@ -232,11 +235,11 @@ def report(
     overwrite: Annotated[bool, _flag("--overwrite", "Replace report.html if it exists.")] = False,
 ) -> None:
     """Write an HTML page about the quality of weights: curves, errors, calibration, worst faces."""
-    from train.judge.report import refuse_report, write_report
+    from train.judge.report import FILE, write_report
     from train.rebuild import open_folder
 
     folder = out or (weights if weights.is_dir() else weights.parent)
-    refuse_report(folder, overwrite=overwrite)
+    refuse_existing(folder / FILE, overwrite=overwrite)
     open_folder(folder)
     log.info("report in %s", write_report(weights, _judged_faces(weights, data, index), folder, overwrite=overwrite))
 
@@ -247,9 +250,9 @@ def audit(
     index: JudgedIndex = None,
     folds: Annotated[
         int | None,
-        _option("Train N nets; each judges the rows it did not learn from.  [default: 5]", "N", least=2),
+        _option("Train N nets; each judges the rows it did not learn from.  [default: 5]", "N", min=2),
     ] = None,
-    steps: Annotated[int | None, _option("Train each of them on N batches.  [default: 2000]", "N", least=1)] = None,
+    steps: Annotated[int | None, _option("Train each of them on N batches.  [default: 2000]", "N", min=1)] = None,
     weights: Annotated[
         Path | None,
         _option("Train nothing; these weights judge the hold-out, a tenth of the rows.", "DIR_OR_ONNX"),
@@ -268,7 +271,8 @@ def audit(
 
     if weights is not None and (folds or steps):
         raise typer.BadParameter("trains nothing; leave out --folds and --steps", param_hint="--weights")
-    doubt.refuse_audit(out, overwrite=overwrite)
+    for name in (doubt.TABLE, doubt.SHEET):
+        refuse_existing(out / name, overwrite=overwrite)
     open_folder(out)
     faces = _judged_faces(weights, data, index)
     if weights is None:
@@ -399,7 +403,7 @@ def calibrate(
 def signals(
     faces: Annotated[list[Path], _option("Faces with 68 landmarks (zip or folder); may be repeated.", "PATH")],
     weights: Annotated[Path, _option("A folder with fkp.onnx, or that file; the network is replaced.", "DIR_OR_ONNX")],
-    seed: Annotated[int, _option("Seed of all random choices.", "N")] = 0,
+    seed: Annotated[int, _seed("Seed of all random choices.")] = 0,
 ) -> None:
     """Fit `eye_open_left`, `eye_open_right` and `mouth_open` to finished weights; points and sigma stay as they are.
 

@@ -186,10 +186,8 @@ class Report:
         return f"{weighting}\nMean error of the 15 points: {self.nme_percent:.2f} % of the outer-eye distance."
 
 
-def report(
-    predicted: Points, labels: Points, scheme: NDArray[np.uint8], sigma: NDArray[np.floating] | None = None
-) -> Report:
-    """Judge predictions (N, 15, 2) by labels (N, 15, 2) of schemes (N,), and sigma (N, 15) if there is one; crop px."""
+def report(predicted: Points, labels: Points, scheme: NDArray[np.uint8], sigma: NDArray[np.floating]) -> Report:
+    """Judge predictions (N, 15, 2) and their sigma (N, 15) by labels (N, 15, 2) of schemes (N,); crop px."""
     keep = without_worst(predicted, labels)
     rows = {SCHEMES[s]: scheme == s for s in np.unique(scheme)}
     return Report(
@@ -202,10 +200,10 @@ def report(
         by_scheme_trimmed=rmse_by_scheme(predicted[keep], labels[keep], scheme[keep]),
         by_keypoint={name: rmse_by_keypoint(predicted[own], labels[own]) for name, own in rows.items()},
         nme_percent=nme_percent(predicted, labels),
-        calibration={} if sigma is None else calibration(predicted, labels, sigma),
-        calibration_by_scheme={}
-        if sigma is None
-        else {name: calibration(predicted[own], labels[own], sigma[own]) for name, own in rows.items()},
+        calibration=calibration(predicted, labels, sigma),
+        calibration_by_scheme={
+            name: calibration(predicted[own], labels[own], sigma[own]) for name, own in rows.items()
+        },
     )
 
 

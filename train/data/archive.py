@@ -62,12 +62,12 @@ def read_csv(path: Path, name: str) -> bytes:
 
 
 def lines(content: bytes, place: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The place and the fields of each line of a csv that has these columns; what is missing in a line is "".
+    """The place and the fields of each line of a csv that has these columns; what else is missing in a line is "".
 
     Raises DataError.
     """
     try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), restval="")
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         raise DataError(f"{place} is not a csv in UTF-8 ({error})") from error
     try:
@@ -76,7 +76,12 @@ def lines(content: bytes, place: str, columns: Sequence[str]) -> Iterator[tuple[
             named = columns if len(columns) < 8 else (*columns[:3], "...", *columns[-2:])
             raise DataError(f"{place}: no column {', '.join(missing[:4])}; expected {','.join(named)}")
         for entry in reader:
-            yield f"{place}, line {reader.line_num}", entry
+            if any(entry[name] is None for name in columns):
+                seen = sum(value is not None for value in entry.values())
+                raise DataError(
+                    f"{place}, line {reader.line_num}: {seen} columns, expected {len(entry)} as in the header"
+                )
+            yield f"{place}, line {reader.line_num}", {name: value or "" for name, value in entry.items()}
     except csv.Error as error:
         raise DataError(f"{place}, line {reader.reader.line_num}: {error}; expected a csv") from error
 

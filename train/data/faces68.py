@@ -100,8 +100,9 @@ class Crops68:
 
     def only(self, chosen: NDArray[np.bool_]) -> "Crops68":
         """The faces where `chosen` (N,) is true."""
-        columns: Any = (getattr(self, each.name) for each in fields(self))
-        return Crops68(*(column if column is None else _rows(column, chosen) for column in columns))
+        columns = (getattr(self, each.name) for each in fields(self))
+        kept: Any = (column if column is None else _rows(column, chosen) for column in columns)
+        return Crops68(*kept)
 
 
 def _rows(column: list[Any] | NDArray[Any], chosen: NDArray[np.bool_]) -> list[Any] | NDArray[Any]:

@@ -97,19 +97,10 @@ def read_training(path: Path, *, index: Path | None = None) -> Faces:
     images, points = table.images, _points(table, place)
     refuse_nonsense(points, place)
     row, group, scheme, problem = _without_index(images, points) if index is None else _with_index(index, points)
-    held = _held(images, points, group, hold_out(group, scheme))
+    # None joins the hold-out for the sake of its copies: it also judges networks from before near copies were known.
+    drawn = hold_out(group, scheme)
+    held = drawn & ~np.isin(group, group[duplicates.have_near_copy(images, points, drawn)])
     return Faces(images, points, scheme, row, group, held, problem, table.sha256, source.name)
-
-
-def _held(
-    images: NDArray[np.uint8], points: NDArray[np.float32], group: NDArray[np.int64], drawn: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """The groups `drawn` (N,) for the hold-out that have no near copy among the others.
-
-    Nothing joins the hold-out for the sake of its copies, so it can also judge networks from before near copies were
-    known.
-    """
-    return drawn & ~np.isin(group, group[duplicates.have_near_copy(images, points, drawn)])
 
 
 def read_test(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -18,7 +18,8 @@ PLACEHOLDERS = (0.0, -1.0)
 SAME_SHARE = 0.1
 """Share of a keypoint's labels that cannot be one and the same point by chance; in Kaggle's no two are."""
 FRACTIONS = 2.0
-"""If all x or all y of a face lie this near to 0, they are fractions of the picture, not pixels."""
+"""If all x or all y of a face lie this near to 0, they are fractions of the picture, not pixels.  A face with only one
+label is not judged: in Kaggle's, single points lie as near."""
 SWAPPED_SHARE = 0.01
 """Of the rows; none of Kaggle's is swapped.  A single row may be a mistake, which `audit` finds."""
 COPIED_SHARE = 0.2
@@ -76,7 +77,7 @@ def _refuse_label(points: Labels, wrong: NDArray[np.bool_], place: str) -> None:
 
 def _refuse_fractions(points: Labels, place: str) -> None:
     known = np.isfinite(points)
-    near_0 = ((np.abs(points) < FRACTIONS) | ~known).all(1) & known.any(1)
+    near_0 = np.asarray(((np.abs(points) < FRACTIONS) | ~known).all(1) & (known.sum(1) > 1))
     if near_0.any():
         row, axis = np.argwhere(near_0)[0]
         keypoint = known[row, :, axis].argmax()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tracker.backends.weights import Weights
 from tracker.errors import WeightsError
-from train.export.onnx import SCHEMES_FILE
+from train.export.onnx import SCHEMES_FILE, schemes_of
 from train.learn.model import Block, Net, NetConfig
 from train.learn.signals import SignalHead
 
@@ -34,10 +34,9 @@ def held_net(weights: Weights) -> Net:
 
     Raises WeightsError for weights of another shape.
     """
-    path = weights.path.with_name(SCHEMES_FILE)
-    net = Net(NetConfig())
+    path, content, net = weights.path.with_name(SCHEMES_FILE), schemes_of(weights), Net(NetConfig())
     try:
-        held = _numbers(path.read_bytes())
+        held = _numbers(content)
         with torch.no_grad():
             for name, parameter in net.named_parameters():
                 parameter.copy_(torch.ones(()) if name.endswith(".gain") else held[name])

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, WITH_SIGNALS, Weights, load
-from tracker.errors import SinkError
+from tracker.errors import SinkError, WeightsError
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.support.atomic import move_patiently
 from tracker.support.process import undisturbed
@@ -125,6 +125,23 @@ def schemes_entry(content: bytes) -> dict[str, Any]:
         "sha256": hashlib.sha256(content).hexdigest(),
         "heads": [[scheme, KEYPOINTS[keypoint]] for scheme, keypoint in HEADS],
     }
+
+
+def schemes_of(weights: Weights) -> bytes:
+    """The network with every scheme's outputs, checked against the card that lists it.  Raises WeightsError."""
+    path = weights.path.with_name(SCHEMES_FILE)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read {path}: {error.strerror or error}; it holds the outputs of all schemes; fkp-train writes it"
+        ) from error
+    if schemes_entry(content) != weights.card.get("schemes"):
+        raise WeightsError(
+            f"{path} is not the network with {len(HEADS)} outputs that the card of {weights.path} describes; restore "
+            "both or run fkp-train again"
+        )
+    return content
 
 
 def served(net: Net, heads: Sequence[int]) -> Net:

@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from tracker.backends.weights import load
+from tracker.errors import DataError
 from tracker.spec import KEYPOINTS, SIZE
-from tracker.support.atomic import refuse_existing, write_whole
+from tracker.support.atomic import write_whole
 from train.data.kaggle import Faces
 from train.data.schemes import SCHEMES
 from train.data.split import SPLIT_SEED, folds
@@ -96,10 +97,13 @@ class Audit(Judged):
 def audit_by_weights(faces: Faces, weights: Path | None) -> Audit:
     """Judge the hold-out, a tenth of the rows, by weights that never saw it.
 
-    Only true of the data that those weights were trained on; otherwise a warning says so.  Raises WeightsError.
+    Only true of the data that those weights were trained on; otherwise a warning says so.  Raises WeightsError, and
+    DataError if no labelled face is held out.
     """
     judge = load(weights)
-    held = held_out(faces, judge)
+    held = held_out(faces, judge) & np.isfinite(faces.points).any((1, 2))
+    if not held.any():
+        raise DataError(f"no labelled face of {faces.name} is held out from training; give more of the data")
     chosen = faces.only(held)
     return Audit(chosen, *read_by_scheme(*asking(judge)(chosen.images), chosen.scheme), np.flatnonzero(held))
 
@@ -119,12 +123,6 @@ def audit_by_folds(faces: Faces, settings: Folds) -> Audit:
     good = ~faces.problem
     sigma *= sigma_scales(points[good], sigma[good], faces.points[good], faces.scheme[good]).astype(np.float32)
     return Audit(faces, *read_by_scheme(points, sigma, faces.scheme), np.arange(len(fold_of)))
-
-
-def refuse_audit(out: Path, *, overwrite: bool) -> None:
-    """Raise SinkError when the folder `out` holds an audit without `overwrite`; call it before any work."""
-    for name in (TABLE, SHEET):
-        refuse_existing(out / name, overwrite=overwrite)
 
 
 def forget_folds(out: Path) -> None:

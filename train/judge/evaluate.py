@@ -12,18 +12,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tracker.backends.onnxruntime import open_session
 from tracker.backends.weights import Weights, load
-from tracker.errors import DataError, WeightsError
+from tracker.errors import DataError
 from tracker.geometry import cut, frame_from_units, region_from_keypoints, unit_from_frame
 from tracker.spec import SIZE
 from tracker.types import Region
 from train.data.kaggle import Faces
-from train.export.onnx import SCHEMES_FILE, schemes_entry
-from train.learn.model import HEADS, SHOWN
+from train.export.onnx import SCHEMES_FILE, schemes_of
+from train.learn.model import SHOWN
 from train.learn.targets import read_by_scheme
 from train.metrics import Report, report
 
@@ -71,16 +70,22 @@ def judged_twice(faces: Faces, ask: Ask) -> tuple[Report, Report]:
 
 
 def evaluate(faces: Faces, weights: Path | None = None) -> tuple[Report, Report]:
-    """Judge weights (a folder, its fkp.onnx, or None for our own) by all `faces` not known to be bad.
+    """Judge weights (a folder, its fkp.onnx, or None for our own) by all `faces` that can judge.
 
-    Each row is read by its own scheme's outputs, once and then with a second look.  Raises DataError when no face is
-    left, and WeightsError.
+    Each row is read by its own scheme's outputs, once and then with a second look.  Raises DataError and WeightsError.
     """
-    if faces.problem.all():
+    return judged_twice(judges(faces), asking(load(weights)))
+
+
+def judges(faces: Faces) -> Faces:
+    """Those that are labelled and not known to be bad.  Raises DataError if there are none."""
+    chosen = np.isfinite(faces.points).any((1, 2)) & ~faces.problem
+    if not chosen.any():
         raise DataError(
-            f"all {len(faces.row)} faces of {faces.name} are known to be bad; give data with faces to judge by"
+            f"no face of {faces.name} can judge: of {len(faces.row)} chosen, none is both labelled and not known to be "
+            "bad; give more of the data"
         )
-    return judged_twice(faces.only(~faces.problem), asking(load(weights)))
+    return faces.only(chosen)
 
 
 def held_out(faces: Faces, weights: Weights) -> NDArray[np.bool_]:
@@ -143,7 +148,7 @@ def second_look(images: NDArray[np.uint8], first: Outputs, ask: Ask) -> Outputs:
 
 def asking(weights: Weights, batch: int = 64) -> Ask:
     """Opens the network with every scheme's outputs."""
-    session = _open_schemes(weights)
+    session = open_session(weights.path.with_name(SCHEMES_FILE), schemes_of(weights), threads=0)
 
     def ask(images: NDArray[np.uint8]) -> Outputs:
         parts = [
@@ -154,20 +159,3 @@ def asking(weights: Weights, batch: int = 64) -> Ask:
         return points, sigma
 
     return ask
-
-
-def _open_schemes(weights: Weights) -> ort.InferenceSession:
-    """The network with every scheme's outputs, checked against the card that lists it."""
-    path = weights.path.with_name(SCHEMES_FILE)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"cannot read {path}: {error.strerror or error}; it is needed to judge the schemes; fkp-train writes it"
-        ) from error
-    if schemes_entry(content) != weights.card.get("schemes"):
-        raise WeightsError(
-            f"{path} is not the network with {len(HEADS)} outputs that the card of {weights.path} describes; restore "
-            "both or run fkp-train again"
-        )
-    return open_session(path, content, threads=0)
