@@ -138,10 +138,7 @@ class Points(_Pair):
     """(N, 6), the fields of `Signals`; None if the network has none."""
 
     def __new__(
-        cls,
-        keypoints: NDArray[np.float32],
-        sigma: NDArray[np.float32],
-        signals: NDArray[np.float32] | None = None,
+        cls, keypoints: NDArray[np.float32], sigma: NDArray[np.float32], signals: NDArray[np.float32] | None = None
     ) -> "Points":
         points = super().__new__(cls, keypoints, sigma)
         points.signals = signals

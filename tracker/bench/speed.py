@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -164,15 +164,16 @@ def measure_in_memory(settings: Settings, film: Path) -> dict[str, Any]:
         if settings.peer is not None:
             peer = stack.enter_context(closing(open_peer(settings.peer_model)))
         stages = run_stages(settings, recording.frames, peer)
-    draw = time_draw(stages.tracked)
-    encode = time_encode(film, stages.tracked, recording.info)
+    drawn = _timed("draw", draw, stages.tracked)
+    with closing(open_video(film, replace(recording.info, kind="demo"), overwrite=False)) as sink:
+        encoded = _timed("encode", sink.write, stages.tracked)  # behind a bounded queue: this is its throughput
     ours = stages.frame_to_keypoints
     return {
         "frame_to_keypoints_ms": _json(percentiles_ms(ours.wall_s)),
         "cpu_s_per_frame": {"keypoints": round(ours.cpu_s_per_turn, 6)},
         **({} if peer is None else {"peer": _compared(peer.name, stages.peer, ours)}),
         "stages_ms": {
-            stage.name: _json(stage.percentiles_ms()) for stage in (recording.decode, *stages.timed, draw, encode)
+            stage.name: _json(stage.percentiles_ms()) for stage in (recording.decode, *stages.timed, drawn, encoded)
         },
         "settings": _settings(settings, recording, stages),
     }
@@ -316,20 +317,11 @@ def in_turn(frames: Sequence[Frame], ours: Meter, peer: Peer | None, theirs: Met
             let_peer(frame)
 
 
-def time_draw(tracked: Sequence[Tracked]) -> Timed[..., Any]:
-    """Draw every frame and discard the picture."""
-    stage = Timed("draw", draw)
+def _timed(name: str, work: Callable[[Tracked], object], tracked: Sequence[Tracked]) -> Timed[..., Any]:
+    """What is done to every result, and how long it took."""
+    stage = Timed(name, work)
     for each in tracked:
         stage(each)
-    return stage
-
-
-def time_encode(film: Path, tracked: Sequence[Tracked], info: SourceInfo) -> Timed[..., Any]:
-    """Write the frames to `film`.  Encoding runs behind a bounded queue, so this times its throughput."""
-    with closing(open_video(film, replace(info, kind="demo"), overwrite=False)) as sink:
-        stage = Timed("encode", sink.write)
-        for each in tracked:
-            stage(each)
     return stage
 
 

@@ -18,7 +18,7 @@ from tracker.detectors.contract import Detector
 from tracker.detectors.light import Light, is_bad, lights
 from tracker.detectors.second_look import GRAY, scores_again
 from tracker.geometry import in_one_place
-from tracker.types import ALL_TURNS, EVERY_PART, EVERY_PART_TURNED, Detection, Image, Region
+from tracker.types import ALL_TURNS, EVERY_PART, EVERY_PART_TURNED, Detection, Image, Look, Region
 
 PART_PX = 640
 """Side of the parts that are searched one by one.  One takes as long as four looks at the whole with 320."""
@@ -73,40 +73,30 @@ class Search:
         self._thorough = thorough
 
     def __call__(
-        self,
-        image: Image,
-        smallest: float | None = None,
-        turns: Sequence[int] = (0,),
-        part: int | None = None,
+        self, image: Image, smallest: float | None = None, turns: Sequence[int] = (0,), part: int | None = None
     ) -> list[Detection]:
         """The faces in `image`, best first, one per face; see `types.Look` for the rest.
 
         If nothing is found with certainty, a picture in bad light is shown again in a better one, and by a search (all
         turns) any picture as a whole: it may be noisy.  A search of all parts always shows one in bad light again.
         """
-        found = self._look(image, smallest, turns, part)
+        look = Look(smallest, tuple(turns), part)
+        found = self._look(image, look)
         if _is_certain(found) and part != EVERY_PART_TURNED:
             return found
-        if not is_bad(image) and (tuple(turns) != ALL_TURNS or part is not None):
+        if not is_bad(image) and (look.turns != ALL_TURNS or part is not None):
             return found
         for light in lights(image):
             if part == EVERY_PART_TURNED or not _is_certain(found):
-                found = _one_per_face([*found, *self._look(image, smallest, turns, part, light)])
+                found = _one_per_face([*found, *self._look(image, look, light)])
         return found
 
-    def _look(
-        self,
-        image: Image,
-        smallest: float | None,
-        turns: Sequence[int],
-        part: int | None,
-        light: Light | None = None,
-    ) -> list[Detection]:
-        found = self._turned(image, smallest, turns, light) if part is None or part < 0 else []
-        if part is not None:
-            found += self._parted(image, (0,) if part == EVERY_PART else turns, part, light)
+    def _look(self, image: Image, look: Look, light: Light | None = None) -> list[Detection]:
+        found = self._turned(image, look, light) if look.part is None or look.part < 0 else []
+        if look.part is not None:
+            found += self._parted(image, (0,) if look.part == EVERY_PART else look.turns, look.part, light)
         certain = _one_per_face(each for each in found if each.score >= self._least)
-        faint = self._faint(image, found, certain) if self._thorough and part is not None else []
+        faint = self._faint(image, found, certain) if self._thorough and look.part is not None else []
         return sorted([*(self._checked(image, each) for each in certain), *faint], key=_weakness)
 
     def _checked(self, image: Image, seen: Detection) -> Detection:
@@ -141,15 +131,14 @@ class Search:
                 found += [_moved(_turned_back(each, turn, piece.shape), left, top) for each in seen]
         return [each for each in found if _is_inside(each.region, image)] if self._thorough else found
 
-    def _turned(
-        self, image: Image, smallest: float | None, turns: Sequence[int], light: Light | None
-    ) -> list[Detection]:
-        if tuple(turns) == (0,) and light is None:
-            return self._detector(image, smallest, size=self._whole(image))
+    def _turned(self, image: Image, look: Look, light: Light | None) -> list[Detection]:
+        """The faces in the whole picture."""
+        if look.turns == (0,) and light is None:
+            return self._detector(image, look.smallest, size=self._whole(image))
         small, across, down = self._shrunk(image)
         small = small if light is None else light(small, 1.0)
-        found = self._from_afar(image) if tuple(turns) == ALL_TURNS and light is None else []
-        for turn in turns:
+        found = self._from_afar(image) if look.turns == ALL_TURNS and light is None else []
+        for turn in look.turns:
             seen = self._detector(np.ascontiguousarray(np.rot90(small, turn)), size=self._whole(image))
             found += [_scaled(_turned_back(each, turn, small.shape), across, down) for each in seen]
         return found

@@ -157,10 +157,8 @@ class Listener:
         self.logger = Logger()
 
 
-@functools.cache
-def listener_of(trt: ModuleType) -> Listener:
-    """The one of this package, which takes the first logger of a process for all that follows."""
-    return Listener(trt)
+listener_of = functools.cache(Listener)
+"""The one of a package, which takes the first logger of a process for all that follows."""
 
 
 def parse(trt: ModuleType, builder: Any, onnx: bytes, listener: Listener) -> Any:

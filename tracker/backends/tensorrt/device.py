@@ -6,7 +6,6 @@ only inside `with device:`; afterwards the thread has its own again.
 
 import ctypes
 from collections.abc import Callable
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +47,7 @@ class Device:
     def __enter__(self) -> None:
         self._driver.call("cuCtxPushCurrent_v2", self._context)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._driver.answer("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def memory(self, size: int) -> int:
@@ -115,7 +114,7 @@ class Device:
         self._driver.answer("cuCtxPushCurrent_v2", self._context)
         self._driver.answer("cuStreamSynchronize", self.stream)
         self.free(*reversed(self._frees))
-        self.__exit__(None, None, None)
+        self.__exit__()
         self._driver.answer("cuDevicePrimaryCtxRelease_v2", self._gpu)
         self._context = None
 
