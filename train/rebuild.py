@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from tracker import __version__
 from tracker.backends.weights import Weights, load
-from tracker.errors import DataError, SinkError
+from tracker.errors import DataError, SinkError, reason_of
 from tracker.spec import HALF_PX
 from train.data.faces68 import Crops68, read_faces68
 from train.data.kaggle import Faces, read_training
@@ -473,7 +473,7 @@ def open_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
-        raise SinkError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
+        raise SinkError(f"cannot write to {path}: {reason_of(error)}; choose another --out") from error
 
 
 def fit_signals(weights: Weights, faces: Sequence[Path], config: SignalsConfig) -> Weights:

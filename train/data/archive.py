@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from tracker.errors import DataError
+from tracker.errors import DataError, reason_of
 
 MAX_CSV_BYTES = 1 << 30
 """Kaggle's training.csv has 238,064,810 bytes; a member that declares four times as much is not ours."""
@@ -54,7 +54,7 @@ def read_csv(path: Path, name: str) -> bytes:
         refuse_large(path.stat().st_size, MAX_CSV_BYTES, str(path))
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot read {path}: {reason_of(error)}") from error
     except DAMAGE as error:
         raise DataError(f"{path} is damaged or incomplete ({error}); download it again") from error
     except LOCKED as error:

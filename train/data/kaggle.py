@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import DataError
+from tracker.errors import DataError, reason_of
 from tracker.spec import COLUMNS, KEYPOINTS, SIZE
 from train.data import archive, duplicates, schemes
 from train.data.kaggle_csv import Table, read_table
@@ -155,7 +155,7 @@ def _with_index(path: Path, points: NDArray[np.float32]) -> _Extras:
     try:
         found = list(archive.lines(path.read_bytes(), str(path), _INDEX_COLUMNS))
     except OSError as error:
-        raise DataError(f"cannot read the index {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot read the index {path}: {reason_of(error)}") from error
     rows = [archive.whole(entry, "row", where) for where, entry in found]
     if sorted(rows) != list(range(len(points))):
         raise DataError(

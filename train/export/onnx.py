@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tracker.backends.weights import CARD_VERSION, CONTRACT, CROP, WITH_SIGNALS, Weights, load
-from tracker.errors import SinkError, WeightsError
+from tracker.errors import SinkError, WeightsError, reason_of
 from tracker.spec import KEYPOINTS, SIZE
 from tracker.support.atomic import move_patiently
 from tracker.support.process import undisturbed
@@ -134,7 +134,7 @@ def schemes_of(weights: Weights) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"cannot read {path}: {error.strerror or error}; it holds the outputs of all schemes; fkp-train writes it"
+            f"cannot read {path}: {reason_of(error)}; it holds the outputs of all schemes; fkp-train writes it"
         ) from error
     if schemes_entry(content) != weights.card.get("schemes"):
         raise WeightsError(
@@ -259,4 +259,4 @@ def _replace_all(contents: Mapping[Path, bytes]) -> None:
     except OSError as error:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
-        raise SinkError(f"cannot write {path}: {error.strerror or error}") from error
+        raise SinkError(f"cannot write {path}: {reason_of(error)}") from error

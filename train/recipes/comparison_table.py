@@ -13,7 +13,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from tracker.errors import DataError, SinkError
+from tracker.errors import DataError, SinkError, reason_of
 from tracker.support.atomic import write_whole
 from train.data.schemes import SCHEMES
 from train.metrics import json_ready
@@ -90,7 +90,7 @@ class Board:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SinkError(f"cannot write to {folder}: {error.strerror or error}; choose another --out") from error
+            raise SinkError(f"cannot write to {folder}: {reason_of(error)}; choose another --out") from error
         board._write()
         return board
 
