@@ -93,7 +93,8 @@ def film_of(name: str, container: Any, number: int | None, path: Path | None = N
         sample_aspect=decoder.upright.aspect,
         started=_made(container),
     )
-    ahead = Background((frame for frame in itertools.chain([first], frames)), depth=AHEAD)
+    whole = (frame for frame in itertools.chain([first], frames))  # a generator, because its thread closes it
+    ahead = Background(whole, depth=AHEAD)
 
     def close() -> None:
         if ahead.close():  # never free the decoder under a thread that is still inside it
