@@ -76,6 +76,11 @@ class Faces:
     def count_by_scheme(self) -> dict[str, int]:
         return {name: int((self.scheme == i).sum()) for i, name in enumerate(SCHEMES)}
 
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(N,) whether anything of the face is labelled."""
+        return np.asarray(np.isfinite(self.points).any((1, 2)))
+
     def only(self, chosen: NDArray[np.bool_]) -> "Faces":
         """The rows where `chosen` (N,) is true."""
         values = (getattr(self, each.name) for each in fields(self))

@@ -101,7 +101,7 @@ def audit_by_weights(faces: Faces, weights: Path | None) -> Audit:
     DataError if no labelled face is held out.
     """
     judge = load(weights)
-    held = held_out(faces, judge) & np.isfinite(faces.points).any((1, 2))
+    held = held_out(faces, judge) & faces.labelled
     if not held.any():
         raise DataError(f"no labelled face of {faces.name} is held out from training; give more of the data")
     chosen = faces.only(held)

@@ -79,7 +79,7 @@ def evaluate(faces: Faces, weights: Path | None = None) -> tuple[Report, Report]
 
 def judges(faces: Faces) -> Faces:
     """Those that are labelled and not known to be bad.  Raises DataError if there are none."""
-    chosen = np.isfinite(faces.points).any((1, 2)) & ~faces.problem
+    chosen = faces.labelled & ~faces.problem
     if not chosen.any():
         raise DataError(
             f"no face of {faces.name} can judge: of {len(faces.row)} chosen, none is both labelled and not known to be "

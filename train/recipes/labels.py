@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tracker.errors import DataError
-from tracker.spec import COLUMNS
 from train.data.kaggle import Faces
 
 NEIGHBOURS = 5
@@ -30,12 +29,12 @@ def complete(faces: Faces) -> Faces:
 
 def is_complete(faces: Faces) -> NDArray[np.bool_]:
     """(N,) which rows have all keypoints labelled."""
-    return _labels_per_face(faces) == len(COLUMNS)
+    return np.asarray(np.isfinite(faces.points).all((1, 2)))
 
 
 def labelled(faces: Faces) -> Faces:
     """Every row with at least one label; missing labels stay missing."""
-    return faces.only(_labels_per_face(faces) > 0)
+    return faces.only(faces.labelled)
 
 
 def imputed(faces: Faces) -> Faces:
@@ -56,11 +55,6 @@ def carried_forward(faces: Faces) -> Faces:
     faces = labelled(faces)
     filled = _with_labels(faces, pd.DataFrame(_table(faces)).ffill().to_numpy())
     return complete(filled)
-
-
-def _labels_per_face(faces: Faces) -> NDArray[np.int64]:
-    """(N,) labelled coordinates."""
-    return np.count_nonzero(~np.isnan(_table(faces)), axis=1)
 
 
 def _table(faces: Faces) -> NDArray[np.float32]:
