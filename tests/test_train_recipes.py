@@ -18,7 +18,7 @@ from train.data.kaggle import Faces
 from train.data.schemes import BEYOND_C, C_KEYPOINTS, A, B, C
 from train.data.split import hold_out
 from train.judge.evaluate import predicted_labels
-from train.learn.model import layer_macs
+from train.learn.model import mac_count
 from train.recipes import RECIPES, augment, cnn, labels, ours, transfer
 from train.recipes.contract import Recipe, Terms
 from train.recipes.layers import plain_cnn
@@ -63,7 +63,7 @@ def test_the_published_networks_have_their_published_size(build: Callable[[], nn
 
 def test_multiply_adds_are_counted_by_hand() -> None:
     first, second = 9 * 8 * 96 * 96, 9 * 8 * 16 * 48 * 48
-    assert layer_macs(plain_cnn((8, 16), 10)) == first + second + 16 * 24 * 24 * 10 + 10 * 30
+    assert mac_count(plain_cnn((8, 16), 10)) == first + second + 16 * 24 * 24 * 10 + 10 * 30
 
 
 def runs_in_its_own_test(recipe: Recipe) -> bool:

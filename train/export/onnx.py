@@ -82,7 +82,7 @@ def _shown(stem: str, net: Net, head: SignalHead | None) -> tuple[dict[str, Any]
     entries = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "parameters": parameter_count(telling),
-        "macs": mac_count(shown) if isinstance(telling, Net) else telling.macs,
+        "macs": mac_count(telling),
         "contract": _contract(telling),
         **{kind: entry for kind, (entry, _) in forms.items()},
     }

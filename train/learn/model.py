@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tracker.spec import INDEX, KEYPOINTS, MIRROR, SIZE
 from train.data.schemes import C_KEYPOINTS
@@ -189,28 +190,12 @@ def parameter_count(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def mac_count(net: Net) -> int:
-    """Multiply-adds of one 96x96 crop in all convolutions, linear layers and the soft-argmax."""
-    return layer_macs(net) + len(net.spread_weight) * net.moments.numel()
-
-
-def layer_macs(net: nn.Module) -> int:
-    """Multiply-adds of one 96x96 crop in the convolutions and linear layers of any network."""
-    total = 0
-
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.Conv2d):
-            total += output[0].numel() * module.weight[0].numel()
-        elif isinstance(module, nn.Linear):
-            total += module.weight.numel()
-
-    hooks = [module.register_forward_hook(count) for module in net.modules()]
-    with torch.no_grad():
+@torch.no_grad()
+def mac_count(net: nn.Module) -> int:
+    """Multiply-adds of one 96x96 crop in all convolutions, linear layers and products of matrices."""
+    with FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 1, SIZE, SIZE, device=next(net.parameters()).device))
-    for hook in hooks:
-        hook.remove()
-    return total
+    return counter.get_total_flops() // 2
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -236,8 +221,6 @@ def lecun_normal(module: nn.Module) -> None:
 @torch.no_grad()
 def predicted(net: Net, images: NDArray[np.uint8], batch: int = 256) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The net's outputs for crops (N, 96, 96) uint8: points (N, 34, 2), sigma (N, 34), unit space."""
-    crops = torch.split(torch.from_numpy(images[:, None]), batch)
-    points, sigma = (
-        torch.cat(parts).cpu().numpy() for parts in zip(*(net(each.to(net.axis.device)) for each in crops), strict=True)
-    )
+    outputs = [net(crops.to(net.axis.device)) for crops in torch.split(torch.from_numpy(images[:, None]), batch)]
+    points, sigma = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
     return points, sigma

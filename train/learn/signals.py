@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tracker.spec import KEYPOINTS, SIGNALS, mirrored_name
-from train.learn.model import Net, density_of, mac_count, standardised
+from train.learn.model import Net, density_of, standardised
 
 SIGNAL_MIRROR = tuple(SIGNALS.index(mirrored_name(name)) for name in SIGNALS)
 """`signals[:, SIGNAL_MIRROR]` are those of the mirror image."""
@@ -49,13 +49,6 @@ class Telling(nn.Module):
         narrow = self.head.narrow(features)  # before the maps, so that all convolutions come first: see `fp16_form`
         density = density_of(self.net.mapped(features))
         return *self.net.located(density, deepest), *self.head(under(density, narrow))
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of one crop."""
-        cells, narrow = len(self.net.axis) ** 2, self.head.narrow.weight
-        layers = sum(layer.weight.numel() for layer in (self.head.hidden, self.head.value, self.head.doubt))
-        return mac_count(self.net) + cells * (narrow.numel() + len(KEYPOINTS) * len(narrow)) + layers
 
 
 def under(density: Tensor, features: Tensor) -> Tensor:

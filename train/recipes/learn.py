@@ -23,7 +23,7 @@ from tracker.spec import COLUMNS, KEYPOINTS, crop_from_unit, unit_from_crop
 from tracker.support.process import undisturbed
 from train.data.kaggle import Faces
 from train.learn.loop import Part, load_state, read_checkpoint, state_of, write_checkpoint
-from train.learn.model import layer_macs
+from train.learn.model import mac_count
 from train.metrics import rmse
 from train.recipes.contract import Fitted, Terms
 
@@ -194,7 +194,7 @@ def fitted(net: nn.Module, rows: int, learned: Learned, course: Course, notes: t
         predict=lambda images, _scheme: predicted(net, images),
         rows=rows,
         parameters=parameter_count(net),
-        macs=layer_macs(net),
+        macs=mac_count(net),
         finished=learned.finished,
         seconds_before=learned.seconds_before,
         notes=(f"{learned.epochs:.3g} of {course.epochs} epochs ({whose})", *notes),
