@@ -35,7 +35,8 @@ Points = NDArray[np.floating]
 
 def rmse(predicted: Points, labels: Points) -> float:
     """Root of the mean squared error over all labelled coordinates, px; NaN if none is labelled."""
-    squares = _squares(predicted, labels)
+    labelled = ~np.isnan(labels)
+    squares = (predicted[labelled].astype(np.float64) - labels[labelled]) ** 2
     return math.sqrt(squares.mean()) if squares.size else math.nan
 
 
@@ -213,13 +214,6 @@ def figure(report: Report) -> str:
     if math.isfinite(report.kaggle_weighted):
         return f"{report.kaggle_weighted:.3f} px ({schemes})"
     return f"{report.rmse:.3f} px over {schemes} only" if math.isfinite(report.rmse) else "without a label"
-
-
-def _squares(predicted: Points, labels: Points) -> NDArray[np.float64]:
-    """Squared errors of the labelled coordinates, flat.  A prediction must not be NaN if there is a label."""
-    labelled = ~np.isnan(labels)
-    squares: NDArray[np.float64] = (predicted[labelled].astype(np.float64) - labels[labelled]) ** 2
-    return squares
 
 
 def json_ready(value: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 HALF_OPS = ("Conv", "Selu", "Resize", "Add")
 """Operators that may use half precision between the first convolution and the last."""
@@ -17,11 +17,14 @@ HALF_OPS = ("Conv", "Selu", "Resize", "Add")
 
 def in_half(content: bytes) -> bytes:
     """Single-precision ONNX -> ONNX with half convolutions and activations; inputs and outputs stay as they are."""
-    model = onnx.load_model_from_string(content)
+    model = onnx.load_from_string(content)
     graph = model.graph
     body = _body(graph.node)
-    for weight in _weights_of(body, graph):
-        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), weight.name))
+    # the scales of a Resize stay single
+    read = {name for node in body for name in (node.input[:1] if node.op_type == "Resize" else node.input)}
+    for weight in graph.initializer:
+        if weight.name in read:
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), weight.name))
     made = {name for node in body for name in node.output}
     rest = [node for node in graph.node if node.output[0] not in made]
     entering = {name for node in body for name in node.input} & {name for node in rest for name in node.output}
@@ -48,16 +51,6 @@ def _body(nodes: Iterable[NodeProto]) -> list[NodeProto]:
     nodes = list(nodes)
     convolutions = [i for i, node in enumerate(nodes) if node.op_type == "Conv"]
     return [node for node in nodes[convolutions[0] : convolutions[-1] + 1] if node.op_type in HALF_OPS]
-
-
-def _data_inputs(node: NodeProto) -> list[str]:
-    """Inputs in the node's own precision: all but the scales of a Resize."""
-    return list(node.input[:1] if node.op_type == "Resize" else node.input)
-
-
-def _weights_of(body: Iterable[NodeProto], graph: GraphProto) -> list[TensorProto]:
-    names = {name for node in body for name in _data_inputs(node)}
-    return [weight for weight in graph.initializer if weight.name in names]
 
 
 def _rename(node: NodeProto, chosen: set[str], ending: str) -> None:

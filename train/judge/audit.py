@@ -8,7 +8,6 @@ the others.  A finished fold is kept, so a stopped audit continues where it stop
 just the hold-out in seconds.
 """
 
-import csv
 import io
 import logging
 import math
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLE, SHEET = "audit.csv", "audit.png"
-HEADER = ("row", "kaggle_row", "scheme", "keypoint", "label_x", "label_y", "predicted_x", "predicted_y", "distance_px",
-          "distance_sigma", "known_problem")  # fmt: skip
 
 SHEET_ROWS, SHEET_COLUMNS = 8, 6
 """Faces on the contact sheet."""
@@ -160,23 +158,22 @@ def _judge(faces: Faces, judged: NDArray[np.bool_], fold: int, settings: Folds) 
 
 
 def _table(audit: Audit) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    for face, keypoint in audit.ranking:
-        places = (*audit.faces.points[face, keypoint], *audit.predicted[face, keypoint])
-        distances = audit.distance_px[face, keypoint], audit.distance_sigma[face, keypoint]
-        writer.writerow(
-            [
-                audit.position[face],
-                audit.faces.row[face],
-                SCHEMES[audit.faces.scheme[face]],
-                KEYPOINTS[keypoint],
-                *(f"{value:.3f}" for value in (*places, *distances)),
-                "yes" if audit.faces.problem[face] else "",
-            ]
-        )
-    return text.getvalue()
+    face, keypoint = labels = tuple(audit.ranking.T)
+    (x, y), (u, v) = audit.faces.points[labels].T, audit.predicted[labels].T
+    columns = {
+        "row": audit.position[face],
+        "kaggle_row": audit.faces.row[face],
+        "scheme": np.array(SCHEMES)[audit.faces.scheme[face]],
+        "keypoint": np.array(KEYPOINTS)[keypoint],
+        "label_x": x,
+        "label_y": y,
+        "predicted_x": u,
+        "predicted_y": v,
+        "distance_px": audit.distance_px[labels],
+        "distance_sigma": audit.distance_sigma[labels],
+        "known_problem": np.where(audit.faces.problem[face], "yes", ""),
+    }
+    return pd.DataFrame(columns).to_csv(index=False, float_format="%.3f", lineterminator="\n")
 
 
 def _sheet(audit: Audit) -> bytes:
