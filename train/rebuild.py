@@ -7,7 +7,6 @@ training ends, the folder holds checkpoints instead.
 Large networks, the teachers, are trained first.  The small one that ships then learns from the labels and the teachers.
 """
 
-import copy
 import json
 import logging
 import math
@@ -36,7 +35,7 @@ from train.data.faces68 import Crops68, read_faces68
 from train.data.kaggle import Faces, read_training
 from train.data.split import SPLIT_SEED, dealt
 from train.export.from_onnx import head_of, held_net, net_of
-from train.export.onnx import SCHEMES_FILE, add_signals, write_weights
+from train.export.onnx import add_signals, schemes_of, write_weights
 from train.judge.evaluate import held_out, hold_out_sha256, judged, judged_twice
 from train.judge.places import note_places
 from train.judge.report import HISTORY, try_report
@@ -154,7 +153,8 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
     faces = read_training(options.data, index=options.index)
     extra = _to_learn(options.extra)
     unlabelled = [read_faces68(path) for path in options.unlabelled]
-    start = net_of(load(options.start)) if options.start else None
+    start = load(options.start) if options.start else None
+    teachers = [net_of(start)] if start else []
     if not faces.held.any():
         raise DataError(
             f"no row of {faces.name} can judge, since all have copies among the others; give more of the data"
@@ -169,7 +169,6 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
             _forget(options.out / HISTORY, *_checkpoints(options.out))
     run = _Run(options, faces, faces.only(~faces.held & ~faces.problem), extra, judge, device, crew, start, watch)
     banks = labelled
-    teachers = [] if start is None else [start]
     for stage in options.teach.stages:
         teacher = yield from run.stage(stage, labelled)
         teachers.append(run.calibrated(teacher).net)
@@ -231,8 +230,8 @@ class _Run:
     judge: _Judge
     device: torch.device
     crew: Crew
-    start: Net | None
-    """The network to start from."""
+    start: Weights | None
+    """What to start from."""
     watch: Watch
     seconds: float = 0.0
 
@@ -241,8 +240,7 @@ class _Run:
         """What the card says about the other files that the network learned from."""
         options = self.options
         files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
-        start = [load(options.start).path.with_name(SCHEMES_FILE)] if options.start else []
-        return files | ({"start": _named(start)} if start else {})
+        return files | ({"start": _named([schemes_of(self.start)[0]])} if self.start else {})
 
     def stage(self, name: str, banks: Mapping[str, Bank]) -> Generator[Progress, None, Net]:
         """Train one network to its end, or resume it, and return its averaged weights."""
@@ -293,9 +291,11 @@ class _Run:
         else:
             config = replace(config, finish=0, seed=config.seed + options.teach.stages.index(name))
         torch.manual_seed(config.seed)
-        net = Net(options.net if name == NET else options.teach.net)
-        if name == NET and self.start is not None:
-            net = _begun(self.start)
+        if name == NET and self.start:
+            net = net_of(self.start)
+            net.offset.zero_()  # the end of the training fits it again
+        else:
+            net = Net(options.net if name == NET else options.teach.net)
         return Fit(net, list(banks.values()), config, self.device, origin, self.crew)
 
     def _write(self, fit: Fit) -> None:
@@ -330,7 +330,7 @@ class _Run:
                     "rows": faces.count_by_scheme,
                 },
                 **self.files,
-                **({"start_training": load(options.start).noted("training")} if options.start else {}),
+                **({"start_training": self.start.noted("training")} if self.start else {}),
                 "rows_left_out": faces.row[faces.problem].tolist(),
                 "steps": fit.step_count,
                 "finished": True,
@@ -439,13 +439,6 @@ def _batch(banks: Mapping[str, Bank], of_kind: Mapping[str, int]) -> tuple[int, 
     """Faces per step from each bank."""
     portions = [of_kind[kind] for kind in banks]
     return tuple(round(portion * max(1.0, FEWEST / sum(portions))) for portion in portions)
-
-
-def _begun(start: Net) -> Net:
-    """A copy of finished weights to train further, without their offset, which is fitted again at the end."""
-    net = copy.deepcopy(start)
-    net.offset.zero_()
-    return net
 
 
 def _refuse_lost_work(options: Options) -> None:

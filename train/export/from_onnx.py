@@ -1,4 +1,4 @@
-"""Weights that ship -> a net that goes on learning from them.
+"""Finished weights -> a net that goes on learning from them.
 
 In: a folder with `fkp-schemes.onnx`.  Out: the net whose answers it holds, calibration included.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tracker.backends.weights import Weights
 from tracker.errors import WeightsError
-from train.export.onnx import SCHEMES_FILE, schemes_of
+from train.export.onnx import schemes_of
 from train.learn.model import Block, Net, NetConfig
 from train.learn.signals import SignalHead
 
@@ -34,7 +34,7 @@ def held_net(weights: Weights) -> Net:
 
     Raises WeightsError for weights of another shape.
     """
-    path, content, net = weights.path.with_name(SCHEMES_FILE), schemes_of(weights), Net(NetConfig())
+    (path, content), net = schemes_of(weights), Net(NetConfig())
     try:
         held = _numbers(content)
         with torch.no_grad():

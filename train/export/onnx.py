@@ -127,8 +127,11 @@ def schemes_entry(content: bytes) -> dict[str, Any]:
     }
 
 
-def schemes_of(weights: Weights) -> bytes:
-    """The network with every scheme's outputs, checked against the card that lists it.  Raises WeightsError."""
+def schemes_of(weights: Weights) -> tuple[Path, bytes]:
+    """The file with every scheme's outputs, and its content, checked against the card that lists it.
+
+    Raises WeightsError.
+    """
     path = weights.path.with_name(SCHEMES_FILE)
     try:
         content = path.read_bytes()
@@ -141,7 +144,7 @@ def schemes_of(weights: Weights) -> bytes:
             f"{path} is not the network with {len(HEADS)} outputs that the card of {weights.path} describes; restore "
             "both or run fkp-train again"
         )
-    return content
+    return path, content
 
 
 def served(net: Net, heads: Sequence[int]) -> Net:

@@ -21,7 +21,7 @@ from tracker.geometry import cut, frame_from_units, region_from_keypoints, unit_
 from tracker.spec import SIZE
 from tracker.types import Region
 from train.data.kaggle import Faces
-from train.export.onnx import SCHEMES_FILE, schemes_of
+from train.export.onnx import schemes_of
 from train.learn.model import SHOWN
 from train.learn.targets import read_by_scheme
 from train.metrics import Report, report
@@ -148,7 +148,7 @@ def second_look(images: NDArray[np.uint8], first: Outputs, ask: Ask) -> Outputs:
 
 def asking(weights: Weights, batch: int = 64) -> Ask:
     """Opens the network with every scheme's outputs."""
-    session = open_session(weights.path.with_name(SCHEMES_FILE), schemes_of(weights), threads=0)
+    session = open_session(*schemes_of(weights), threads=0)
 
     def ask(images: NDArray[np.uint8]) -> Outputs:
         parts = [
