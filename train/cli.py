@@ -49,9 +49,11 @@ WIDE = 110
 """Characters that the table of all recipes needs; a narrower terminal wraps its lines, which loses nothing."""
 
 
-def _option(help: str, metavar: str | None = None, panel: str | None = None, **limits: Any) -> Any:
-    """An option with a value, under a heading of --help."""
-    return typer.Option(metavar=metavar, help=help, rich_help_panel=panel, **limits)
+def _option(
+    help: str, metavar: str | None = None, panel: str | None = None, min: float | None = None, max: float | None = None
+) -> Any:
+    """An option with a value from `min` to `max`, under the heading `panel` of --help."""
+    return typer.Option(metavar=metavar, help=help, rich_help_panel=panel, min=min, max=max)
 
 
 def _flag(name: str, help: str, panel: str | None = None) -> Any:
@@ -206,9 +208,9 @@ def compare(
     """Compare all published recipes on the same data; run a stopped comparison again to continue it."""
     from train.recipes import compare as side_by_side
 
+    if to_the_end and budget is not None:
+        raise typer.BadParameter("leave out --budget", param_hint="--to-the-end")
     try:
-        if to_the_end and budget is not None:
-            raise typer.BadParameter("leave out --budget", param_hint="--to-the-end")
         chosen = side_by_side.chosen_recipes(recipes.split(","))
     except LookupError as error:
         raise typer.BadParameter(str(error), param_hint="--recipes") from error
