@@ -2,7 +2,7 @@
 
 In: Kaggle's training data, optionally faces with 68 landmarks and faces without labels.  Out: a folder with the
 networks (see `train.export.onnx`), their card `fkp.json`, `history.jsonl`, `places.json` and `report.html`.  Until the
-training ends, the folder holds checkpoints instead.
+training ends, the folder holds the checkpoints that `resume` needs.
 
 Large networks, the teachers, are trained first.  The small one that ships then learns from the labels and the teachers.
 """
@@ -131,14 +131,12 @@ Watch = Callable[[str, int], object]
 def rebuild(
     options: Options, crew: Crew = ALONE, watch: Watch = lambda stage, step: None
 ) -> Generator[Progress, None, None]:
-    """Train, and yield the progress.  At the end `options.out` holds the weights.  If the run ends earlier, the folder
-    holds what `resume` needs, and weights from before stay as they were.
+    """Train, and yield the progress.  If the run ends early, weights from before stay as they were.
 
     In a `crew`, only the first process yields and writes.
 
     Raises DataError if the data is bad, if learning diverges, or if `out` already holds a run and neither `resume` nor
     `overwrite` is set.  Raises SinkError if `out` cannot be written or another training writes there.
-
     """
     # Denormal numbers make a CPU several times slower in soft-argmax and averages.  Threads inherit this: it is first.
     torch.set_flush_denormal(True)
@@ -212,7 +210,7 @@ class _Judge:
         return judged(self.faces, predicted(net, self.faces.images)).report
 
     def metrics(self, net: Net) -> dict[str, object]:
-        """What the card says of it, also after a second look at each face."""
+        """What the card says of `net`, also after a second look at each face."""
         once, twice = judged_twice(self.faces, partial(predicted, net))
         short = ("kaggle_weighted", "kaggle_weighted_trimmed", "by_scheme")
         return {**once.to_json(), "second_look": {name: twice.to_json()[name] for name in short}}

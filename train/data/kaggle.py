@@ -56,7 +56,7 @@ class Faces:
     group: NDArray[np.int64]
     """(N,) equal for images that show the same picture; a split keeps a group together."""
     held: NDArray[np.bool_]
-    """(N,) the hold-out: nearly a tenth, which training never sees, nor near copies of them."""
+    """(N,) the hold-out, nearly a tenth: training never sees these rows, nor near copies of them."""
     problem: NDArray[np.bool_]
     """(N,) known to be bad: mislabelled, several faces, no face."""
     sha256: str

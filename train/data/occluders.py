@@ -26,7 +26,7 @@ Pixels = NDArray[np.floating]
 
 
 def covered(crops: Crops68, random: np.random.Generator) -> Crops68:
-    """The faces of which all landmarks are known, with something before them, and with `COVERED` where it hides what
+    """The faces whose landmarks are all known, with something before them, and with `COVERED` where it hides what
     people labelled."""
     crops = crops.only(np.asarray(np.isfinite(crops.landmarks).all((1, 2))))
     images, seen = list(crops.images), crops.placed_by.copy()

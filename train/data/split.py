@@ -36,7 +36,7 @@ def folds(group: NDArray[np.int64], scheme: NDArray[np.uint8], count: int, *, se
 
 
 def hold_out(group: NDArray[np.int64], scheme: NDArray[np.uint8], *, seed: int = SPLIT_SEED) -> NDArray[np.bool_]:
-    """(N,) bool: the tenth of the rows of which `Faces.held` keeps those without near copies among the others."""
+    """(N,) bool: a tenth of the rows; `Faces.held` leaves out those that have near copies among the others."""
     return folds(group, scheme, 10, seed=seed) == 0
 
 

@@ -4,8 +4,7 @@ In: Kaggle's faces.  Out: `audit.csv`, one line per label, the most doubtful fir
 head.  Data is never changed: a list is for people to look at.
 
 Every row is judged by a net that never saw it: the rows are dealt into folds, and for each fold one net learns from
-the others.  A finished fold is kept, so a stopped audit continues where it stopped.  Existing weights can judge
-just the hold-out in seconds.
+the others.  A stopped audit continues from its checkpoints.  Existing weights judge only the hold-out, in seconds.
 """
 
 import io
@@ -124,7 +123,7 @@ def audit_by_folds(faces: Faces, settings: Folds) -> Audit:
 
 
 def forget_folds(out: Path) -> None:
-    """Remove what an earlier audit kept in the folder `out` for going on."""
+    """Remove the checkpoints that an earlier audit left in the folder `out`."""
     for path in out.glob("fold-*-of-*.safetensors"):
         path.unlink()
 
@@ -139,7 +138,7 @@ def write_audit(audit: Audit, out: Path, *, overwrite: bool) -> None:
 
 
 def _judge(faces: Faces, judged: NDArray[np.bool_], fold: int, settings: Folds) -> Net:
-    """A net that learned from all but the `judged` (N,) faces; its checkpoint is kept when it is done, too."""
+    """A net that learned from all but the `judged` (N,) faces; its checkpoint stays after the last step, too."""
     path = settings.out / f"fold-{fold + 1}-of-{settings.count}.safetensors"
     torch.manual_seed(settings.fit.seed)
     bank = kaggle_bank(faces, ~judged)

@@ -128,11 +128,10 @@ def predicted_labels(
 
 
 def second_look(images: NDArray[np.uint8], first: Outputs, ask: Ask) -> Outputs:
-    """What the network says of whole pictures (N, 96, 96) and of the crops that those points ask for, together.
+    """What the network says of whole pictures (N, 96, 96), averaged with what it says of the crops that those points
+    ask for; each answer counts by the inverse of its variance.
 
-    Each point counts by its variance.
-
-    Kaggle's squares lie around their faces by 7 % of the side; trackers cut the crop that the network knows best.
+    Kaggle's squares scatter around their faces by 7 % of the side; trackers cut the crop that the network knows best.
     """
     if not len(images):
         return first

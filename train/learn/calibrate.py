@@ -1,5 +1,5 @@
-"""The last step of a training: moves the points to the mean of their scheme's labels, and scales sigma so that the
-promised share of errors lies within it.
+"""Corrects a net that has finished learning: moves the points to the mean of their scheme's labels, and scales sigma so
+that the promised share of errors lies within it.
 
 In: a trained net's outputs for faces that it learned from, and their labels.  Out: one offset and one factor per
 output, which become part of the exported graph.

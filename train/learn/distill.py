@@ -1,8 +1,8 @@
 """Turns the answers of large networks into targets for the small one that ships.
 
-Most coordinates are not labelled: two thirds of Kaggle's rows carry 4 of 15 points, each row follows one of three
-schemes, and faces from films have none.  Networks several times as large, which are trained on the labels first, fill
-in missing labels and smooth the others (Hinton et al. 2015, "Distilling the knowledge in a neural network").
+Most outputs have no label: two thirds of Kaggle's rows label 4 of 15 points, each row follows one of three schemes, and
+faces from films have no labels.  Networks several times as large, which learn from the labels first, fill in missing
+labels and smooth the others (Hinton et al. 2015, "Distilling the knowledge in a neural network").
 """
 
 from collections.abc import Sequence

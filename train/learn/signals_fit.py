@@ -109,7 +109,7 @@ class _Faces:
 def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
     """A head for this net.  Raises DataError if `sets` hold too few faces.
 
-    A fifth of the pictures is held out: by them sigma is scaled, and of them is the report.
+    A fifth of the pictures is held out: they scale sigma, and the report is about them.
     """
     torch.manual_seed(config.seed)
     faces = _gathered(sets, np.random.default_rng(config.seed))
@@ -135,10 +135,7 @@ def reported(
     targets: NDArray[np.floating],
     ratios: NDArray[np.floating],
 ) -> dict[str, Any]:
-    """How good signals (N, 3) are; `ratios` (N, 3) are the truth over each eye's and mouth's own width.
-
-    An AUC is the chance that an open one gets the higher value than a closed one.
-    """
+    """How good signals (N, 3) are; `ratios` (N, 3) are the truth over each eye's and mouth's own width."""
     eyes, lids, lips = values[:, :2].ravel(), ratios[:, :2].ravel(), ratios[:, 2]
     off = np.abs(values - targets).astype(np.float64)
     return {
