@@ -78,15 +78,14 @@ def _shown(stem: str, net: Net, head: SignalHead | None) -> tuple[dict[str, Any]
     shown = served(net, SHOWN)
     telling = shown if head is None else Telling(shown, head).eval()
     content = onnx_bytes(telling)
-    forms = _forms(stem, content)
-    entries = {
+    entries, forms = _forms(stem, content)
+    said = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "parameters": parameter_count(telling),
         "macs": mac_count(telling),
         "contract": _contract(telling),
-        **{kind: entry for kind, (entry, _) in forms.items()},
     }
-    return entries, {f"{stem}.onnx": content} | {entry["file"]: form for entry, form in forms.values()}
+    return said | entries, {f"{stem}.onnx": content} | forms
 
 
 def _contract(net: Net | Telling) -> dict[str, Any]:
@@ -98,24 +97,23 @@ def add_forms(weights: Weights) -> Weights:
 
     Raises SinkError when a file cannot be written.
     """
-    forms = _forms(weights.path.stem, weights.onnx)
-    for entry, content in forms.values():
-        path = weights.path.with_name(entry["file"])
+    entries, forms = _forms(weights.path.stem, weights.onnx)
+    for name, content in forms.items():
+        path = weights.path.with_name(name)
         if not path.is_file() or path.read_bytes() != content:
             _replace_all({path: content})
-    card = weights.card | {kind: entry for kind, (entry, _) in forms.items()}
+    card = weights.card | entries
     if card != weights.card:
         _replace_all({weights.path.with_suffix(".json"): _json(card)})
     return load(weights.path)
 
 
-def _forms(stem: str, onnx: bytes) -> dict[str, tuple[dict[str, str], bytes]]:
-    """Kind -> what the card says of each other form of a network, and its content."""
-    contents = {kind: derive(onnx) for kind, derive in FORMS.items()}
-    return {
-        kind: ({"file": f"{stem}-{kind}.onnx", "sha256": hashlib.sha256(content).hexdigest()}, content)
-        for kind, content in contents.items()
-    }
+def _forms(stem: str, content: bytes) -> tuple[dict[str, dict[str, str]], dict[str, bytes]]:
+    """What the card says of each other form of a network, by kind, and the files of those forms."""
+    forms = {kind: derive(content) for kind, derive in FORMS.items()}
+    names = {kind: f"{stem}-{kind}.onnx" for kind in forms}
+    entries = {kind: {"file": names[kind], "sha256": hashlib.sha256(form).hexdigest()} for kind, form in forms.items()}
+    return entries, {names[kind]: form for kind, form in forms.items()}
 
 
 def schemes_entry(content: bytes) -> dict[str, Any]:
