@@ -75,10 +75,10 @@ def face_rmse(predicted: Points, labels: Points) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(squares.sum((1, 2)) / np.maximum(labelled.sum((1, 2)), 1)))
 
 
-def without_worst(predicted: Points, labels: Points, share: float = WORST_SHARE) -> NDArray[np.bool_]:
-    """(N,) bool: all faces but the `share` (rounded to whole faces) of largest `face_rmse`, schemes together."""
+def without_worst(predicted: Points, labels: Points) -> NDArray[np.bool_]:
+    """(N,) bool: all faces but the 1 % (rounded to whole faces) of largest `face_rmse`, schemes together."""
     keep = np.ones(len(labels), np.bool_)
-    dropped = round(share * len(labels))
+    dropped = round(WORST_SHARE * len(labels))
     keep[np.argsort(face_rmse(predicted, labels), kind="stable")[len(labels) - dropped :]] = False
     return keep
 

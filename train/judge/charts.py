@@ -73,7 +73,8 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> str:
                 key = name if name in SCHEMES else "kaggle_weighted"
                 values = [line.get(key) for line in lines]  # None leaves a gap
                 label = f"scheme {name}" if name in SCHEMES else "Kaggle-weighted"
-                label = label if ships else _teachers_label(stage)
+                if not ships:  # one entry for all teachers: the legend leaves out labels that begin with an underscore
+                    label = f"{label}, teachers" if stage == "teacher-1" else f"_{stage}"
                 error.plot(steps, values, style, color=COLOURS[name], label=label, lw=2.2 if name == "all" else 1.4)
             loss.plot(steps, [line["loss"] for line in lines], style, color=_TEXT)
         error.set(title="Hold-out RMSE, px", xlabel="step", yscale="log")
@@ -83,11 +84,6 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> str:
             axes.margins(x=0.02)
         figure.legend(loc="outside lower center", ncols=5)
         return _svg(figure, "Learning curves")
-
-
-def _teachers_label(stage: str) -> str:
-    """One entry of the legend for all teachers: matplotlib leaves out labels that begin with an underscore."""
-    return "Kaggle-weighted, teachers" if stage == "teacher-1" else f"_{stage}"
 
 
 def _by_stage(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

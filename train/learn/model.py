@@ -150,7 +150,7 @@ class Net(nn.Module):
             skips.append(x)
         deepest = x.mean((2, 3))
         for up, blocks, skip in reversed(list(zip(self.up, self.up_blocks, skips, strict=False))):
-            x = blocks(skip + _doubled(up(x)))
+            x = blocks(skip + nn.functional.interpolate(up(x), scale_factor=2, mode="nearest"))
         return x, deepest
 
     def mapped(self, features: Tensor) -> Tensor:
@@ -196,10 +196,6 @@ def mac_count(net: nn.Module) -> int:
     with FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 1, SIZE, SIZE, device=next(net.parameters()).device))
     return counter.get_total_flops() // 2
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def _moments(axis: Tensor) -> Tensor:
