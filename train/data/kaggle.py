@@ -66,7 +66,7 @@ class Faces:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the file's own and of all that was read from it or said of it by an index."""
+        """sha256 over the file's own sha256 and all that was read from it or that an index says of it."""
         content = hashlib.sha256(self.sha256.encode())
         for array in (self.points, self.scheme, self.row, self.group, self.held, self.problem):
             content.update(array.tobytes())
@@ -102,7 +102,7 @@ def read_training(path: Path, *, index: Path | None = None) -> Faces:
     images, points = table.images, _points(table, place)
     refuse_nonsense(points, place)
     row, group, scheme, problem = _without_index(images, points) if index is None else _with_index(index, points)
-    # None joins the hold-out for the sake of its copies: it also judges networks from before near copies were known.
+    # Near copies only leave the hold-out: it must also judge networks that were trained before copies were looked for.
     drawn = hold_out(group, scheme)
     held = drawn & ~np.isin(group, group[duplicates.have_near_copy(images, points, drawn)])
     return Faces(images, points, scheme, row, group, held, problem, table.sha256, source.name)

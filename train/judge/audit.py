@@ -70,7 +70,7 @@ class Audit(Judged):
 
     @cached_property
     def distance_sigma(self) -> NDArray[np.floating]:
-        """(N, 15) the same over sigma; of normal errors 39 % lie within 1, 86 % within 2 and 98.9 % within 3."""
+        """(N, 15) `distance_px` over sigma; of normal errors 39 % lie within 1, 86 % within 2 and 98.9 % within 3."""
         return self.distance_px / self.sigma
 
     @cached_property

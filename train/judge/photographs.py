@@ -35,11 +35,11 @@ Look = Callable[[Frame], Points]
 """A picture -> the keypoints of the faces in it, whatever pictures came before."""
 
 IN_TRACKING = 6
-"""Looks at a face after which a tracker sees it as it goes on seeing it."""
+"""So many looks at a face, as in a film: its crop has settled by then."""
 YAW_DEG, ROLL_DEG = (0, 30, 45, 60, 75, 180), (0, 10, 20, 30, 180)
 """Borders of the bins."""
 LOST_PERCENT, BEYOND_PERCENT = 60.0, 10.0
-"""Of the box's size: further off, a face was not found; and was found, but badly."""
+"""Of the box's size: with a larger error than the first a face was not found, than the second it was found badly."""
 
 EYE_CORNERS = [INDEX["left_eye_outer_corner"], INDEX["right_eye_outer_corner"]]
 SHARED = np.array([INDEX[name] for name in IBUG])
@@ -109,8 +109,8 @@ class Answers:
 
 
 def ours(weights: Path | None = None, looks: int = 2) -> Look:
-    """Our own tracker without its memory, after so many looks at each face, each in the crop that its own points asked
-    for.  Raises WeightsError."""
+    """Our own tracker without its memory, after `looks` looks at each face, each in the crop that the points of the one
+    before ask for.  Raises WeightsError."""
     detect, locate = open_detector("yunet"), Locate(open_backend("cpu", load(weights)))
 
     def look(frame: Frame) -> Points:
@@ -141,11 +141,12 @@ def judged(crops: Crops68, weights: Path | None, peer: Peer | None) -> dict[str,
 
     Raises WeightsError, and DataError when these faces cannot judge.
     """
+    turned = crops.seen is not None
+    judge: Callable[[Answers], Turned | Wild] = judge_turned if turned else judge_end_to_end
     tracked = answers(crops, ours(weights, IN_TRACKING))
-    judge: Callable[[Answers], Turned | Wild] = judge_end_to_end if crops.seen is None else judge_turned
-    result = asdict(judge(answers(crops, ours(weights)) if crops.seen is None else tracked))
+    result = asdict(judge(tracked if turned else answers(crops, ours(weights))))
     result["within_sigma"] = within_sigma(tracked)
-    if crops.seen is None and (told := judge_signals(tracked)):
+    if not turned and (told := judge_signals(tracked)):
         result["signals"] = json_ready(told)
     if peer:
         result["peer"] = {"name": peer.name} | asdict(judge(answers(crops, theirs(peer))))

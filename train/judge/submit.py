@@ -15,7 +15,7 @@ from tracker.errors import DataError
 from tracker.spec import COLUMNS, SIZE
 from tracker.support.atomic import write_whole
 from train.data import archive
-from train.data.schemes import C_KEYPOINTS, A, B, C
+from train.data.schemes import BEYOND_C, A, B, C
 
 ROWS = 27_124
 """Lines of Kaggle's IdLookupTable.csv."""
@@ -26,7 +26,6 @@ web portraits as in scheme B; only the pictures themselves separate A from B."""
 
 _NAME = "IdLookupTable.csv"
 _COLUMNS = ("RowId", "ImageId", "FeatureName")
-_C_COLUMNS = {f"{name}_{axis}" for name in C_KEYPOINTS for axis in "xy"}
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +65,7 @@ def asked_scheme(table: Lookup) -> dict[int, int]:
     An image with questions about only the four points of scheme C is a C image; the others are A or B by
     FIRST_B_ID.
     """
-    beyond_c = np.array([name not in _C_COLUMNS for name in COLUMNS])
-    fifteen = set(table.image_id[beyond_c[table.column]].tolist())
+    fifteen = set(table.image_id[np.isin(table.column // 2, BEYOND_C)].tolist())  # a keypoint has two columns
     return {i: (A if i < FIRST_B_ID else B) if i in fifteen else C for i in np.unique(table.image_id).tolist()}
 
 

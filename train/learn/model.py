@@ -164,7 +164,7 @@ class Net(nn.Module):
         return self.located(density_of(logits), deepest)
 
     def located(self, density: Tensor, deepest: Tensor) -> tuple[Tensor, Tensor]:
-        """Where each output is how likely (N, 34, h * w), deepest features -> points (N, 34, 2), sigma (N, 34)."""
+        """The probability of each cell (N, 34, h * w), deepest features (N, C) -> points (N, 34, 2), sigma (N, 34)."""
         moments = density @ self.moments
         points = moments[..., :2]
         variance = (moments[..., 2:] - points.square()).sum(-1) / 2
