@@ -280,7 +280,7 @@ def audit(
     if weights is None:
         if overwrite:
             doubt.forget_folds(out)
-        fit = FitConfig(steps=steps or 2_000, batch=(128,))
+        fit = FitConfig(steps=steps or 2_000)
         found = doubt.audit_by_folds(
             faces, doubt.Folds(out=out, count=folds or 5, device=torch.device(chosen_device(device)), fit=fit)
         )

@@ -53,11 +53,11 @@ class Folds:
 
     out: Path
     """The folder for finished work."""
-    count: int = 5
+    count: int
     device: torch.device
     checkpoint_every: int = 250
     """Steps that a kill can cost."""
-    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=2_000, batch=(128,)))
+    fit: FitConfig
     net: NetConfig = field(default_factory=NetConfig)
 
 

@@ -45,7 +45,7 @@ class FitConfig:
     """One training run."""
 
     steps: int = 9_000
-    batch: tuple[int, ...] = (100, 28)
+    batch: tuple[int, ...] = (128,)
     """Faces drawn from each bank per step."""
     learning_rate: float = FRESH_RATE
     warm_up: float = 0.05

@@ -20,7 +20,7 @@ from train.learn.model import SHOWN, Net, mac_count, parameter_count, predicted
 from train.learn.targets import kaggle_bank, read_by_scheme
 from train.recipes.contract import Fitted, Recipe, Terms
 
-FULL = FitConfig(batch=(128,))
+FULL = FitConfig()
 
 KEEP_EVERY = 250
 """Steps that a kill can cost."""
