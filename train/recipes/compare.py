@@ -1,9 +1,9 @@
 """`fkp-train compare`: every recipe learns from the same rows in the same time and is judged by the same hold-out.
 
 In: Kaggle's training data.  Out: a `Board` in a folder, `compare.json` and `compare.md`, rewritten after each
-recipe, so that a stopped comparison continues where it ended.  To their own end, recipes take hours; then they are
-kept while they learn, and those with a published validation score also learn as their authors did, from complete rows
-dealt at random.
+recipe, so that a stopped comparison continues where it ended.  Recipes that learn to their own end take hours and keep
+checkpoints.  Those with a published validation score then also learn as their authors did, from complete rows dealt at
+random.
 """
 
 import fnmatch
