@@ -1,6 +1,7 @@
 """Kaggle's download and the faces68 layout, read in every form they come in, and refused with a reason where wrong."""
 
 import csv
+import gzip
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -202,8 +203,12 @@ def test_first_bad_line_is_named(tmp_path: Path, rows: Rows) -> None:
         (b"", "is empty"),
         (b"left_eye_center_x,Image\n", "no column left_eye_center_y, .* and 25 more"),
         ((",".join(COLUMNS) + "\n").encode(), "no column Image"),
+        (",".join((*COLUMNS, "nose_tip_x", "Image")).encode(), "column nose_tip_x occurs 2 times; keep the right one"),
+        (",".join(("Image", *COLUMNS, "Image")).encode(), "column Image occurs 2 times"),
+        (gzip.compress(b"left_eye_center_x"), "no text in UTF-8 .*; unpack it"),
+        (",".join(COLUMNS).encode("utf-16"), "no text in UTF-8 .*; unpack it, or save it as UTF-8"),
         ((",".join((*COLUMNS, "Image")) + "\n").encode(), "no faces"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(500_000), "no column|longer than"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(500_000), "no text in UTF-8"),
         (b"x" * 500_000, "longer than"),
     ],
 )

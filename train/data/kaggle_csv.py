@@ -86,12 +86,18 @@ def _header(line: bytes, place: str, needed: Sequence[str]) -> list[str]:
         raise DataError(f"{place} is empty; expected Kaggle's csv")
     if len(line) == MAX_LINE_BYTES:
         raise DataError(f"{place}, line 1: {_TOO_LONG}")
-    names = [name.strip('" \r\n') for name in line.decode("utf-8-sig", "replace").split(",")]
+    try:
+        names = [name.strip('" \r\n') for name in line.decode("utf-8-sig").split(",")]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place} is no text in UTF-8 ({error}); unpack it, or save it as UTF-8") from error
     missing = [name for name in (*needed, "Image") if name not in names]
     if missing:
         listing = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         seen = ",".join(names)
         raise DataError(f"{place}, line 1: no column {listing}; the header is {seen[:80]!r}{'...' * (len(seen) > 80)}")
+    twice = [name for name in (*needed, "Image") if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{place}, line 1: column {twice[0]} occurs {names.count(twice[0])} times; keep the right one")
     return names
 
 
