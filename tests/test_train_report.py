@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 HISTORY = """\
 {"stage": "teacher-1", "step": 250, "loss": 8.1, "faces_per_s": 9.0, "kaggle_weighted": 2.9, "A": 2.8, "B": 3, "C": 3.1}
 {"stage": "net", "step": 250, "loss": 9.1, "faces_per_s": 90.0, "kaggle_weighted": 3.2, "A": 2.8, "B": 3.1, "C": 3.6}
-{"stage": "net", "step": 500, "loss": 5.4, "faces_per_s": 91.0, "kaggle_weighted": 2.1, "A": 1.8, "B": 2.0, "C": 2.4}
+{"stage": "net", "step": 8250, "loss": 5.4, "faces_per_s": 91.0, "kaggle_weighted": 2.1, "A": 1.8, "B": 2.0, "C": 2.4}
 """
 
 
@@ -139,6 +139,15 @@ def test_the_same_run_gives_the_same_page_and_none_is_replaced_unasked(page: str
     again = write_report(run / "fkp.onnx", faces, run, overwrite=True).read_text(encoding="utf-8")
     assert again == page
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_curves_of_another_training_are_not_shown(run: Path, faces: Faces, tmp_path: Path) -> None:
+    """A training that replaces weights writes its history before its own weights."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "history.jsonl").write_text(HISTORY.replace("8250", "500"))
+    page = write_report(folder, faces, tmp_path, overwrite=False).read_text(encoding="utf-8")
+    assert "history.jsonl beside these weights is of another training" in page
+    assert "Learning curves" not in page
 
 
 def test_four_point_faces_alone_and_no_history_make_a_page_all_the_same(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _page(weights: Weights, faces: Faces, judged: Judged) -> str:
         origin=_origin(weights, judged),
         warning=_warning(weights, faces),
         tiles=_tiles(weights.card, report),
-        learning=_learning(weights.path.with_name(HISTORY)),
+        learning=_learning(weights),
         errors=charts.keypoint_errors(report),
         published=charts.published_scores(report),
         shares=charts.shares_within_sigma(report),
@@ -126,11 +126,15 @@ def _tiles(card: Mapping[str, Any], report: metrics.Report) -> str:
     return "".join(f'<div class="tile"><b>{value}</b>{name}</div>' for name, value in facts.items())
 
 
-def _learning(path: Path) -> str:
+def _learning(weights: Weights) -> str:
+    path, steps = weights.path.with_name(HISTORY), weights.noted("training").get("steps")
     if not path.exists():
         return "<p>There is no history.jsonl beside these weights.</p>"
     lines = path.read_text(encoding="ascii").splitlines()
-    return charts.learning_curves([json.loads(line) for line in lines if line.endswith("}")])  # a full disk cuts lines
+    history = [json.loads(line) for line in lines if line.endswith("}")]  # a full disk cuts lines
+    if not any((line["stage"], line["step"]) == ("net", steps) for line in history):
+        return "<p>The history.jsonl beside these weights is of another training.</p>"
+    return charts.learning_curves(history)
 
 
 def _worst_face(judged: Judged, i: int) -> str:
