@@ -28,6 +28,7 @@ from tracker.spec import COLUMNS, KEYPOINTS
 from train.data.kaggle import read_training
 from train.data.schemes import C_KEYPOINTS
 from train.judge.evaluate import held_out, second_look
+from train.judge.places import found_places
 from train.learn.distill import TeachConfig
 from train.learn.loop import FitConfig
 from train.learn.model import HEADS, NetConfig
@@ -92,7 +93,7 @@ def finished(stopped: Path, training_csv: Path, tmp_path_factory: pytest.TempPat
     run = rebuild(small(training_csv, out, resume=True))
     assert [next(run).step for _ in range(2, STEPS + 1)] == list(range(2, STEPS + 1))
     run.close()
-    assert set(contents(out)) == CHECKPOINTS | {"history.jsonl", "places.json"}
+    assert set(contents(out)) == CHECKPOINTS | {"history.jsonl"}
     assert list(rebuild(small(training_csv, out, resume=True))) == []
     return out
 
@@ -109,7 +110,7 @@ def steps_noted(folder: Path, stage: str = "net") -> list[int]:
 def test_a_stopped_run_leaves_what_resume_needs_and_nothing_that_tracks(
     stopped: Path, training_csv: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    assert set(contents(stopped)) == CHECKPOINTS | {"history.jsonl", "places.json"}
+    assert set(contents(stopped)) == CHECKPOINTS | {"history.jsonl"}
     caplog.set_level(logging.INFO, "train")
     run = rebuild(small(training_csv, tmp_path, teach=TeachConfig(0)))
     next(run)
@@ -137,7 +138,7 @@ def test_a_run_that_is_stopped_while_the_teacher_learns_goes_on_from_there(train
     run = rebuild(options)
     assert (next(run).stage, steps_noted(tmp_path, "teacher-1")) == ("teacher-1", [1])
     run.close()
-    assert set(contents(tmp_path)) == {"teacher-1.safetensors", "history.jsonl", "places.json"}
+    assert set(contents(tmp_path)) == {"teacher-1.safetensors", "history.jsonl"}
     run = rebuild(replace(options, resume=True))
     seen = [(progress.stage, progress.step) for progress, _ in zip(run, range(3), strict=False)]
     run.close()
@@ -270,7 +271,7 @@ def test_ctrl_c_answers_at_once_and_leaves_what_resume_needs(training_csv: Path,
     assert process.returncode == 130, lines
     assert all(line.startswith("fkp-train: ") for line in lines)
     assert "continue with --resume" in lines[-1]
-    assert set(contents(out)) == {"teacher-1.safetensors", "net.safetensors", "history.jsonl", "places.json"}
+    assert set(contents(out)) == {"teacher-1.safetensors", "net.safetensors", "history.jsonl"}
     assert fkp_track("--weights", out, "--demo", cwd=tmp_path).returncode == 4
 
 
@@ -415,6 +416,16 @@ def test_overwrite_keeps_nothing_that_a_later_resume_could_take_for_its_own(
     with closing(run):
         next(run)
     assert {path.name for path in out.glob("*.safetensors")} == {"teacher-1.safetensors"}
+
+
+def test_weights_keep_the_place_of_their_data_until_others_replace_them(
+    finished: Path, training_csv: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    other = shutil.copy(training_csv, tmp_path / "other.csv")
+    with closing(rebuild(small(other, out, overwrite=True))) as run:
+        next(run)
+    assert found_places(out, None, None) == (training_csv.resolve(), None)
 
 
 def test_bad_data_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,7 @@ from train.data.split import SPLIT_SEED, dealt
 from train.export.from_onnx import head_of, held_net, net_of
 from train.export.onnx import add_signals, schemes_of, write_weights
 from train.judge.evaluate import held_out, hold_out_sha256, judged, judged_twice
+from train.judge.pictures import refuse_others_labels, refuse_others_landmarks
 from train.judge.places import note_places
 from train.judge.report import HISTORY, try_report
 from train.learn.augment import Bank
@@ -149,8 +150,9 @@ def rebuild(
 def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, None, None]:
     device = torch.device(chosen_device(options.device))
     faces = read_training(options.data, index=options.index)
+    refuse_others_labels(faces, options.data)
     extra = _to_learn(options.extra)
-    unlabelled = [read_faces68(path) for path in options.unlabelled]
+    unlabelled = [_checked(path) for path in options.unlabelled]
     start = load(options.start) if options.start else None
     teachers = [net_of(start)] if start else []
     if not faces.held.any():
@@ -160,7 +162,6 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
     labelled = {"kaggle": kaggle_bank(faces, ~faces.held)} | _extra_banks(extra, unlabelled)
     judge = _Judge(faces, faces.held)
     if crew.leads:
-        note_places(options.out, options.data, options.index)
         count = sum(len(bank.images) for bank in labelled.values())
         log.info("%d faces to learn from, %d to judge by", count, len(judge.faces.row))
         if not options.resume:  # files of an earlier run must not be taken for this run's
@@ -309,6 +310,7 @@ class _Run:
                 facts |= {"signals": signals_entry(told, self.options.extra)}
             except DataError as error:
                 log.warning("the weights tell no signals: %s", error)
+        note_places(self.options.out, self.options.data, self.options.index)  # not before: old weights keep theirs
         write_weights(refitted.net, self.options.out, facts, head)
 
     def _facts(self, fit: Fit, answers: Calibrated) -> dict[str, Any]:
@@ -406,7 +408,14 @@ def _only_run(out: Path) -> Iterator[None]:
 
 def _to_learn(paths: Sequence[Path]) -> list[Crops68]:
     """Faces with 68 landmarks, without those that judge."""
-    return [dealt(read_faces68(path), judge=False) for path in paths]
+    return [dealt(_checked(path), judge=False) for path in paths]
+
+
+def _checked(path: Path) -> Crops68:
+    """Faces with 68 landmarks, which are those of their pictures.  Raises DataError."""
+    crops = read_faces68(path)
+    refuse_others_landmarks(crops, path)
+    return crops
 
 
 def _extra_banks(extra: Sequence[Crops68], unlabelled: Sequence[Crops68]) -> dict[str, Bank]:
