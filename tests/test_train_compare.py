@@ -137,6 +137,24 @@ def test_a_recipe_learns_to_its_end_and_as_its_authors_dealt_the_rows(data: Path
     assert "compare --data training.csv --index index.csv --to-the-end" in document
 
 
+def test_only_a_recipes_own_checkpoints_are_forgotten_when_it_is_done_or_starts_again(
+    data: Path, tmp_path: Path
+) -> None:
+    recipes = (Recipe("means", means), Recipe("means-augmented", means))
+    options = Options(data=data, out=tmp_path, recipes=recipes[:1], budget_minutes=None)
+    own, dealt, others = (tmp_path / f"means{kind}.net.safetensors" for kind in ("", "-random-rows", "-augmented"))
+    for path in (own, dealt, others):
+        path.touch()
+    compare(options)
+    assert [path.exists() for path in (own, dealt, others)] == [False, False, True]
+    compare(options)  # it was done before
+    assert others.exists()
+    seen = []
+    started = Recipe("means-augmented", lambda faces, terms: seen.append(others.exists()) or means(faces, terms))
+    compare(replace(options, recipes=(started,), overwrite=True))
+    assert seen == [False]
+
+
 def test_recipes_never_see_the_faces_that_judge_them(data: Path, tmp_path: Path) -> None:
     seen: list[Faces] = []
 

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 AUTHORS_SHARE = 0.15
 """Of the complete rows, what judges a recipe dealt as its authors did; one of them published 1,700 and 300 faces."""
 
+_DEALT = "-random-rows"
+"""Ends the names of what is kept of that learning."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -70,6 +73,8 @@ def compare(options: Options) -> Board:
         raise DataError(f"{faces.name} leaves no face to learn from or none to judge by; give more of the download")
     board = Board.open(options.out, _head(options, learn_from, judges, device), overwrite=options.overwrite)
     for recipe in options.recipes:
+        if options.overwrite:
+            _forget(options.out, recipe)
         row = board.rows.get(recipe.name)
         if row is None:
             log.info("%s: learning%s", recipe.name, _limit(options))
@@ -80,11 +85,10 @@ def compare(options: Options) -> Board:
             log.info("%s: done before", recipe.name)
         if options.budget_minutes is None and recipe.published_validation and row.as_published is None:
             log.info("%s: learning from rows dealt at random", recipe.name)
-            found = _as_published(recipe, faces, _terms(options, device, f"{recipe.name}-random-rows"))
+            found = _as_published(recipe, faces, _terms(options, device, f"{recipe.name}{_DEALT}"))
             board.add(replace(row, as_published=found))
             log.info("%s: %.3f px on rows dealt at random", recipe.name, found)
-        for kept in options.out.glob(f"{recipe.name}*.safetensors"):
-            kept.unlink()
+        _forget(options.out, recipe)
     return board
 
 
@@ -121,6 +125,13 @@ def _terms(options: Options, device: torch.device, name: str) -> Terms:
 def _fit(recipe: Recipe, learn_from: Faces, terms: Terms) -> Fitted:
     torch.manual_seed(terms.seed)
     return recipe.fit(learn_from, terms)
+
+
+def _forget(out: Path, recipe: Recipe) -> None:
+    """Remove what the recipe kept for going on; other names may begin like its own."""
+    for beginning in (recipe.name, recipe.name + _DEALT):
+        for kept in out.glob(f"{beginning}.*.safetensors"):
+            kept.unlink()
 
 
 def _as_published(recipe: Recipe, faces: Faces, terms: Terms) -> float:
