@@ -1,5 +1,7 @@
 """Sigma is fitted once more to faces as a tracker sees them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from faces import cut_faces
@@ -34,12 +36,27 @@ def labelled(images: np.ndarray, points: np.ndarray) -> Crops68:
     return Crops68(list(images), landmarks.astype(np.float32), [f"{i}.png" for i in range(len(points))])
 
 
-def test_sigma_learns_how_far_off_points_are_and_the_points_stay() -> None:
+def rows_and_crops() -> tuple[Faces, Crops68]:
     images, points = cut_faces(COUNT)
     points = points.astype(np.float32)
     row = np.arange(COUNT)
     rows = Faces(images, points, np.zeros(COUNT, np.uint8), row, row, row < 0, row < 0, "0", "training.csv")
-    crops = labelled(images, points)
+    return rows, labelled(images, points)
+
+
+def test_faces_without_the_landmarks_of_all_keypoints_are_left_out() -> None:
+    """It is the last step of a training that took hours."""
+    rows, crops = rows_and_crops()
+    without_eyes = replace(crops, landmarks=crops.landmarks.copy())
+    without_eyes.landmarks[:, LEFT_EYE] = np.nan
+    net = net_of(load()).eval()
+    with_them = with_doubt_fitted(net, rows, [crops, without_eyes]).fitted_on
+    assert with_them == with_doubt_fitted(net, rows, [crops]).fitted_on
+    assert with_them["photographs"] > 0
+
+
+def test_sigma_learns_how_far_off_points_are_and_the_points_stay() -> None:
+    rows, crops = rows_and_crops()
     net = net_of(load()).eval()
     faces = list(framed([crops]))
     told = np.array([cut(face.image, [face.region])[0, 0] for face in faces])

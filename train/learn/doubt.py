@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tracker.geometry import cut, frame_from_units, region_from_keypoints, unit_from_frame
 from tracker.spec import HALF_PX
 from tracker.types import Region
-from train.data.faces68 import COVERED, HIDDEN, HUMAN, Crops68
+from train.data.faces68 import COVERED, HIDDEN, HUMAN, Crops68, keypoints_from_68
 from train.data.kaggle import Faces
 from train.data.occluders import covered
 from train.data.schemes import A
@@ -107,6 +107,7 @@ def _of_crops(net: Net, crops: Crops68, kinds: Mapping[str, int] | None = None) 
 
     `kinds`: which points are a sample of their own.
     """
+    crops = crops.only(np.asarray(np.isfinite(keypoints_from_68(crops.landmarks)).all((1, 2))))
     if not crops.names:
         return
     kinds = kinds or {"photographs" if crops.seen is None else "seen": HUMAN, "hidden": HIDDEN}
