@@ -23,7 +23,7 @@ from train.data.occluders import covered, with_glasses, with_mask
 from train.export.from_onnx import head_of, held_net
 from train.export.onnx import add_signals
 from train.learn.signals import SIGNAL_MIRROR, SignalHead
-from train.learn.signals_fit import UNSEEN, SignalsConfig, _fit, _Views, reported
+from train.learn.signals_fit import UNSEEN, SignalsConfig, _fit, reported
 
 Image = NDArray[np.uint8]
 EYE = np.array([(20, 40), (33, 32), (47, 32), (60, 40), (47, 46), (33, 46)], float)
@@ -107,8 +107,7 @@ def test_a_head_learns_what_is_there_and_says_how_far_it_may_be_off() -> None:
     readable = at_points[:, 3, 2] > 0
     targets = torch.stack([0.2 * at_points[:, 0, 0], 0.2 * at_points[:, 1, 0], 0.3 * torch.randn(4000)], 1)
     targets[readable, 2] = 0.0
-    views = _Views(at_points, targets, torch.ones(4000, 3))
-    head = _fit(views, torch.ones(4000), SignalsConfig(steps=600, narrow=6))
+    head = _fit(at_points, targets, torch.ones(4000, 3), torch.ones(4000), SignalsConfig(steps=600, narrow=6))
     with torch.no_grad():
         values, sigma = head(head.narrowed(at_points))
     assert float((values[:, 0] - targets[:, 0]).abs().mean()) < 0.04
@@ -120,8 +119,8 @@ def test_what_nobody_can_see_teaches_sigma_alone() -> None:
     torch.manual_seed(0)
     at_points = torch.randn(4000, 15, 6)
     targets = torch.stack([torch.full((4000,), 5.0), 0.2 * at_points[:, 1, 0], 0.2 * at_points[:, 2, 0]], 1)
-    views = _Views(at_points, targets, torch.tensor([[-1.0, 1.0, 1.0]]).expand(4000, 3))
-    head = _fit(views, torch.ones(4000), SignalsConfig(steps=600, narrow=6))
+    trust = torch.tensor([[-1.0, 1.0, 1.0]]).expand(4000, 3)
+    head = _fit(at_points, targets, trust, torch.ones(4000), SignalsConfig(steps=600, narrow=6))
     with torch.no_grad():
         values, sigma = head(head.narrowed(at_points))
     assert float(values[:, 0].std()) < 0.5  # nothing taught it

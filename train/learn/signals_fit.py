@@ -9,7 +9,7 @@ import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,13 +72,6 @@ class SignalsConfig:
     augmentation: Augmentation = CALM
 
 
-class Fitted(NamedTuple):
-    """A head, and how good it is on the pictures that were held out."""
-
-    head: SignalHead
-    report: dict[str, Any]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Faces:
     """M faces."""
@@ -106,8 +99,8 @@ class _Faces:
         return torch.from_numpy(np.where(closed.any(1), OFTEN, 1.0))
 
 
-def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
-    """A head for this net.  Raises DataError if `sets` hold too few faces.
+def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> tuple[SignalHead, dict[str, Any]]:
+    """A head for this net, and its report.  Raises DataError if `sets` hold too few faces.
 
     A fifth of the pictures is held out: they scale sigma, and the report is about them.
     """
@@ -117,7 +110,7 @@ def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
     if not len(learned.targets) or not len(judged.targets):
         raise DataError("the faces with 68 landmarks are too few to fit and judge signals; give more of them")
     log.info("%d faces to fit signals to, %d to judge them by", len(learned.targets), len(judged.targets))
-    head = _fit(_views(net, learned, config), learned.chances.repeat(config.views), config)
+    head = _fit(*_views(net, learned, config), learned.chances.repeat(config.views), config)
     edge = (CANVAS - SIZE) // 2
     with torch.no_grad():
         crops = torch.from_numpy(judged.canvases[..., edge : edge + SIZE, edge : edge + SIZE])
@@ -126,7 +119,7 @@ def fitted(net: Net, sets: Sequence[Crops68], config: SignalsConfig) -> Fitted:
         scales = mirrored_scales(np.abs(values - judged.targets) / sigma, judged.weights > 0, SIGNAL_MIRROR)
         head.doubt.bias.add_(torch.from_numpy(np.log(scales)).float())  # a small sigmoid is nearly an exponential
         values, sigma = (each.numpy() for each in _told(head, seen))
-    return Fitted(head, reported(values, sigma, judged.targets, judged.ratios))
+    return head, reported(values, sigma, judged.targets, judged.ratios)
 
 
 def reported(
@@ -192,19 +185,8 @@ def _picture(name: str) -> str:
     return name.removeprefix("helen_").partition("_")[0].partition(".")[0]
 
 
-class _Views(NamedTuple):
-    """What the net saw in M crops, and what they show."""
-
-    at_points: Tensor
-    """(M, 15, C)"""
-    targets: Tensor
-    """(M, 3)"""
-    weights: Tensor
-    """(M, 3)"""
-
-
-def _views(net: Net, faces: _Faces, config: SignalsConfig) -> _Views:
-    """Augmented crops of each face."""
+def _views(net: Net, faces: _Faces, config: SignalsConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """What the net sees in M augmented crops of the faces (M, 15, C), their targets (M, 3) and weights (M, 3)."""
     views = []
     for _ in range(config.views):
         for some in torch.split(torch.arange(len(faces.targets)), config.batch):
@@ -213,8 +195,9 @@ def _views(net: Net, faces: _Faces, config: SignalsConfig) -> _Views:
             labels = (torch.from_numpy(each[some]) for each in (faces.targets, faces.weights))
             mirrored = placement.mirrored[:, None]
             here = (torch.where(mirrored, label[:, SIGNAL_MIRROR], label) for label in labels)
-            views.append(_Views(_seen(net, crops), *here))
-    return _Views(*(torch.cat(parts) for parts in zip(*views, strict=True)))
+            views.append((_seen(net, crops), *here))
+    at_points, targets, weights = (torch.cat(parts) for parts in zip(*views, strict=True))
+    return at_points, targets, weights
 
 
 @torch.no_grad()
@@ -230,9 +213,8 @@ def _told(head: SignalHead, at_points: Tensor) -> tuple[Tensor, Tensor]:
     return answer
 
 
-def _fit(views: _Views, chances: Tensor, config: SignalsConfig) -> SignalHead:
-    """A head fitted to what the net saw."""
-    at_points, targets, weights = views
+def _fit(at_points: Tensor, targets: Tensor, weights: Tensor, chances: Tensor, config: SignalsConfig) -> SignalHead:
+    """A head fitted to the result of `_views`; `chances` (M,) are how often each crop is drawn."""
     spread = at_points.flatten(0, 1).std(0) + 1e-3
     head = SignalHead(len(spread), narrow=config.narrow, hidden=config.hidden)
     for layer, start in ((head.value, targets.mean(0)), (head.doubt, torch.full((len(SIGNALS),), -2.5))):
