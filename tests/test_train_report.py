@@ -141,12 +141,19 @@ def test_the_same_run_gives_the_same_page_and_none_is_replaced_unasked(page: str
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_lines_of_the_history_that_are_cut_are_left_out(run: Path, faces: Faces, page: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    cut = HISTORY.splitlines()[1][:30]
+    (folder / "history.jsonl").write_bytes(f"{cut}{HISTORY.splitlines()[1]}\n{HISTORY}[1]\n{cut}".encode() + b"\xff")
+    assert write_report(folder, faces, tmp_path, overwrite=False).read_text(encoding="utf-8") == page
+
+
 def test_curves_of_another_training_are_not_shown(run: Path, faces: Faces, tmp_path: Path) -> None:
     """A training that replaces weights writes its history before its own weights."""
     folder = shutil.copytree(run, tmp_path / "run")
     (folder / "history.jsonl").write_text(HISTORY.replace("8250", "500"))
     page = write_report(folder, faces, tmp_path, overwrite=False).read_text(encoding="utf-8")
-    assert "history.jsonl beside these weights is of another training" in page
+    assert "is not that of their training" in page
     assert "Learning curves" not in page
 
 

@@ -8,7 +8,8 @@ refers to nothing on the network.  Charts are SVG and follow the browser's light
 import base64
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from html import escape
 from pathlib import Path
@@ -130,11 +131,19 @@ def _learning(weights: Weights) -> str:
     path, steps = weights.path.with_name(HISTORY), weights.noted("training").get("steps")
     if not path.exists():
         return "<p>There is no history.jsonl beside these weights.</p>"
-    lines = path.read_text(encoding="ascii").splitlines()
-    history = [json.loads(line) for line in lines if line.endswith("}")]  # a full disk cuts lines
+    history = list(_noted(path))
     if not any((line["stage"], line["step"]) == ("net", steps) for line in history):
-        return "<p>The history.jsonl beside these weights is of another training.</p>"
+        return "<p>The history.jsonl beside these weights is not that of their training.</p>"
     return charts.learning_curves(history)
+
+
+def _noted(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a history; not those that a full disk cut, to which the resumed run added its next one."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and {"stage", "step", "loss"} <= entry.keys():
+                yield entry
 
 
 def _worst_face(judged: Judged, i: int) -> str:
