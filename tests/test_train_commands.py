@@ -245,6 +245,8 @@ def test_photographs_judge_the_whole_tracker(faces68: Path, capsys: pytest.Captu
 def test_the_hold_out_of_turned_photographs_is_a_tenth_of_the_persons(
     turned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert fkp_train("wild", "--faces", turned, "--hold-out") == 7
+    assert "is held out from training; leave out --hold-out" in message(capsys)
     folder = shutil.copytree(turned, tmp_path / "turned")
     table = (folder / TABLE).read_text()
     (folder / TABLE).write_text(re.sub(r",60,2$", ",60,6", table, flags=re.MULTILINE))  # a person who is held out

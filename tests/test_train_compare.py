@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -233,6 +234,13 @@ def test_data_that_cannot_teach_a_recipe_is_one_message(tmp_path: Path, capsys: 
     data = write_training_csv(tmp_path / "training.csv", "A")
     assert fkp_compare(data, tmp_path / "out", "--recipes", "simple") == 7
     assert "leaves no face to learn from or none to judge by" in message(capsys)
+
+
+def test_data_without_a_scheme_is_told_by_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = write_training_csv(tmp_path / "training.csv", "A" * 30)
+    with caplog.at_level("INFO", "train"):
+        compare(Options(data=data, out=tmp_path, recipes=(Recipe("means", means),), budget_minutes=0.001))
+    assert re.fullmatch(r"means: \d\.\d{3} px in scheme A after 0\.0 min", caplog.messages[-1])
 
 
 def test_a_budget_and_no_end_exclude_each_other(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

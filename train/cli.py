@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tracker.backends.settings import Precision
 from tracker.bench.peers import PeerName
 from tracker.commands.help import CONTEXT, TRAINING, PlainCommand, PlainGroup
-from tracker.errors import BackendUnavailable
+from tracker.errors import BackendUnavailable, DataError
 from tracker.options import INPUT, MACHINE, OUTPUT
 from tracker.support.atomic import refuse_existing
 from tracker.support.process import run_program
@@ -327,6 +327,8 @@ def wild(
 
     crops = read_faces68(faces)
     crops = dealt(crops, judge=True) if hold_out else crops
+    if hold_out and not crops.names:
+        raise DataError(f"no face of {faces} is held out from training; leave out --hold-out to judge by all")
     # a peer that cannot be used is told before anything is judged
     with closing(open_peer(peer_model, stills=True)) if peer else nullcontext() as theirs:
         print(json.dumps(judged(crops, weights, theirs), allow_nan=False))

@@ -80,7 +80,7 @@ def compare(options: Options) -> Board:
             log.info("%s: learning%s", recipe.name, _limit(options))
             row = _judged(recipe, learn_from, judges, _terms(options, device, recipe.name))
             board.add(row)
-            log.info("%s: %.3f px Kaggle-weighted after %.1f min", row.recipe, row.kaggle_weighted, row.minutes)
+            log.info("%s: %s after %.1f min", row.recipe, _told(row), row.minutes)
         else:
             log.info("%s: done before", recipe.name)
         if options.budget_minutes is None and recipe.published_validation and row.as_published is None:
@@ -114,6 +114,14 @@ def _refuse_missing_modules(recipes: Sequence[Recipe]) -> None:
 
 def _limit(options: Options) -> str:
     return " to its end" if options.budget_minutes is None else f", at most {options.budget_minutes:g} min"
+
+
+def _told(row: Row) -> str:
+    """How good a recipe is, by the schemes that can judge it."""
+    if math.isfinite(row.kaggle_weighted):
+        return f"{row.kaggle_weighted:.3f} px Kaggle-weighted"
+    figures = {name: error for name, error in row.by_scheme.items() if math.isfinite(error)}
+    return ", ".join(f"{error:.3f} px in scheme {name}" for name, error in figures.items()) or "nothing can judge it"
 
 
 def _terms(options: Options, device: torch.device, name: str) -> Terms:
