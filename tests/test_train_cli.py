@@ -188,8 +188,9 @@ def test_two_trainings_never_share_a_folder(training_csv: Path, tmp_path: Path) 
     run = rebuild(small(training_csv, tmp_path))
     next(run)
     before = contents(tmp_path)
-    with pytest.raises(SinkError, match="another training is writing to"):
-        next(rebuild(small(training_csv, tmp_path, overwrite=True)))
+    for how in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(SinkError, match="another training is writing to"):
+            next(rebuild(small(training_csv, tmp_path, **how)))
     assert contents(tmp_path) == before
     run.close()
     with closing(rebuild(small(training_csv, tmp_path, resume=True))) as again:

@@ -141,9 +141,9 @@ def rebuild(
     """
     # Denormal numbers make a CPU several times slower in soft-argmax and averages.  Threads inherit this: it is first.
     torch.set_flush_denormal(True)
-    _refuse_lost_work(options)
     open_folder(options.out)
     with _only_run(options.out) if crew.leads else nullcontext(), _told_how_to_continue(options.out):
+        _refuse_lost_work(options)  # a run that goes on has not stopped
         yield from _rebuilt(options, crew, watch)
 
 
