@@ -187,6 +187,18 @@ def test_a_form_that_is_missing_is_added_to_finished_weights_and_nothing_else_ch
         assert (copy / path.name).read_bytes() == path.read_bytes()
 
 
+def test_weights_on_a_read_only_file_system_are_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    copy = Path(shutil.copytree(DEFAULT_DIR, tmp_path / "weights"))
+    (copy / "fkp-fp16.onnx").unlink()
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(SinkError, match=r"cannot write .*fkp-fp16\.onnx: Read-only file system"):
+        add_forms(load(copy))
+
+
 @pytest.mark.parametrize("blocked", ["fkp-schemes.onnx", "fkp.json"])
 def test_weights_that_cannot_all_be_written_replace_none(
     folder: Path, tmp_path: Path, blocked: str, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -259,5 +259,6 @@ def _replace_all(contents: Mapping[Path, bytes]) -> None:
                 move_patiently(partial, path)
     except OSError as error:
         for partial in partials.values():
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # a file system that is read-only says so of files that are not there too
+                partial.unlink()
         raise SinkError(f"cannot write {path}: {reason_of(error)}") from error
