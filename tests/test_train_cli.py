@@ -397,6 +397,15 @@ def test_a_run_is_resumed_only_with_its_own_settings(stopped: Path, training_csv
     assert contents(stopped) == before
 
 
+def test_a_resume_that_finds_nothing_says_so(
+    training_csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The name of the folder may be mistyped."""
+    with caplog.at_level("INFO", "train"), closing(rebuild(small(training_csv, tmp_path, resume=True))) as run:
+        next(run)
+    assert f"{tmp_path} holds no stopped run" in caplog.text
+
+
 def test_overwrite_loses_nothing_when_the_new_data_is_bad(
     stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -166,6 +166,8 @@ def _rebuilt(options: Options, crew: Crew, watch: Watch) -> Generator[Progress, 
         log.info("%d faces to learn from, %d to judge by", count, len(judge.faces.row))
         if not options.resume:  # files of an earlier run must not be taken for this run's
             _forget(options.out / HISTORY, *_checkpoints(options.out))
+        elif not _checkpoints(options.out):
+            log.info("%s holds no stopped run: this one begins at the first step", options.out)
     run = _Run(options, faces, faces.only(~faces.held & ~faces.problem), extra, judge, device, crew, start, watch)
     banks = labelled
     for stage in options.teach.stages:
