@@ -126,6 +126,30 @@ def test_a_face_that_is_not_whole_is_named_by_its_line(tmp_path, face):
         table.read(tmp_path / "x.jsonl")
 
 
+def parts(value):
+    """Every object and list in a JSON document."""
+    if isinstance(value, dict | list):
+        yield value
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from parts(each)
+
+
+def test_a_coco_file_without_one_of_its_values_is_a_table_or_one_message(tmp_path):
+    path = written(tmp_path, ".coco.json", [tracked(0, 1)])
+    whole = path.read_text()
+    refused = set()
+    for i, part in enumerate(parts(json.loads(whole))):
+        for key in list(part) if isinstance(part, dict) else range(len(part)):
+            document = json.loads(whole)
+            del list(parts(document))[i][key]
+            path.write_text(json.dumps(document))
+            try:
+                table.read(path)
+            except DataError:
+                refused.add(key)
+    assert {"annotations", "bbox", "score", "track_id", "image_id", "file_name", 0} <= refused
+
+
 def test_numbers_that_are_none_are_one_message(tmp_path):
     text = written(tmp_path, ".jsonl", [tracked(0, 1)]).read_text().replace('"frame":0', '"frame":"x"')
     (tmp_path / "x.jsonl").write_text(text)

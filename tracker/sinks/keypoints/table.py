@@ -105,7 +105,7 @@ def _of_file(path: Path) -> "pandas.DataFrame":
         return _ours(READERS[suffix](path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or _one_line(error)}") from error
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{path} is not a keypoint file from fkp: {_one_line(error)}; expected what --keypoints writes"
         ) from error
@@ -125,7 +125,7 @@ def _ours(table: "pandas.DataFrame") -> "pandas.DataFrame":
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join((f"it has no {error}" if isinstance(error, KeyError) else str(error)).split())
     return text if len(text) <= 200 else text[:197] + "..."
 
 
