@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,17 @@ def test_faces_from_elsewhere_are_learned_from_and_named_in_the_card(
     assert training["rows_left_out"] == [CARTOON]
     for word in (f"--index {index.name}", f"--extra {turned.name}", f"--unlabelled {faces68.name}", "--start weights"):
         assert word in training["command"]
+
+
+def test_a_run_is_not_resumed_with_other_pictures_in_its_folder(data: Path, faces68: Path, tmp_path: Path) -> None:
+    more = shutil.copytree(faces68, tmp_path / "more")
+    options = Options(data=data, extra=(more,), out=tmp_path / "run", device="cpu", teach=TeachConfig(nets=0))
+    options = replace(options, fit=FitConfig(steps=3, batch=(2,)))
+    with closing(rebuild(options)) as run:
+        next(run)
+    shutil.copy(more / "0.png", more / "1.png")
+    with pytest.raises(DataError, match="belongs to a run with"):
+        next(rebuild(replace(options, resume=True)))
 
 
 def test_faces_without_lids_and_inner_lips_teach_no_signals(faces68: Path, turned: Path) -> None:

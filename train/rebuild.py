@@ -237,7 +237,7 @@ class _Run:
     seconds: float = 0.0
 
     @cached_property
-    def files(self) -> dict[str, list[dict[str, str | None]]]:
+    def files(self) -> dict[str, list[dict[str, str]]]:
         """What the card says about the other files that the network learned from."""
         options = self.options
         files = {"extra": _named(options.extra), "unlabelled": _named(options.unlabelled)}
@@ -513,9 +513,14 @@ def _command(options: Options) -> str:
     return shlex.join(["fkp-train", *words, *(str(word) for number in numbers.items() for word in number)])
 
 
-def _named(paths: Sequence[Path]) -> list[dict[str, str | None]]:
-    """Name and sha256 of each file; None for a folder."""
-    return [
-        {"file": path.name, "sha256": sha256(path.read_bytes()).hexdigest() if path.is_file() else None}
-        for path in paths
-    ]
+def _named(paths: Sequence[Path]) -> list[dict[str, str]]:
+    """Name and sha256 of each file; of a folder, that of all its files one after the other, by name, down to a level
+    below it."""
+    named = []
+    for path in paths:
+        content = sha256()
+        for file in [path] if path.is_file() else sorted([*path.glob("*"), *path.glob("*/*")]):
+            if file.is_file():
+                content.update(file.read_bytes())
+        named.append({"file": path.name, "sha256": content.hexdigest()})
+    return named
