@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tracker.geometry import cut, frame_from_units, region_from_keypoints, unit_from_frame
 from tracker.spec import HALF_PX
 from tracker.types import Region
-from train.data.faces68 import COVERED, HIDDEN, HUMAN, Crops68, keypoints_from_68
+from train.data.faces68 import COVERED, HIDDEN, HUMAN, Crops68
 from train.data.kaggle import Faces
 from train.data.occluders import covered
 from train.data.schemes import A
@@ -107,11 +107,10 @@ def _of_crops(net: Net, crops: Crops68, kinds: Mapping[str, int] | None = None) 
 
     `kinds`: which points are a sample of their own.
     """
-    crops = crops.only(np.asarray(np.isfinite(keypoints_from_68(crops.landmarks)).all((1, 2))))
-    if not crops.names:
+    faces, random = list(framed([crops])), np.random.default_rng(0)
+    if not faces:
         return
     kinds = kinds or {"photographs" if crops.seen is None else "seen": HUMAN, "hidden": HIDDEN}
-    faces, random = list(framed([crops])), np.random.default_rng(0)
     regions = [_shaken(face.region, random) for face in faces]
     seen = torch.from_numpy(np.array([face.seen for face in faces]))
     by_people = ((seen == HUMAN) | (seen == COVERED)).any(1)

@@ -101,7 +101,7 @@ def faces68_bank(crops: Sequence[Crops68]) -> Bank:
 
     Faces with too few landmarks to tell that region are left out; raises DataError if none is left.
     """
-    faces = list(framed(crops))
+    faces = _some(crops)
     by_head = np.array(
         [
             unit_from_frame(np.stack([face.points[scheme][keypoint] for scheme, keypoint in HEADS]), face.region)
@@ -114,7 +114,7 @@ def faces68_bank(crops: Sequence[Crops68]) -> Bank:
 
 def turned_bank(crops: Sequence[Crops68]) -> Bank:
     """Faces whose table says what is visible.  They teach scheme A's points, and sigma for hidden points."""
-    faces = list(framed(crops))
+    faces = _some(crops)
     targets = np.array([unit_from_frame(face.points["A"], face.region)[_HEAD_KEYPOINT] for face in faces])
     of_a = _HEAD_SCHEME == SCHEMES.index("A")
     weights = np.array([_trust_of_seen(face.seen)[_HEAD_KEYPOINT] * of_a for face in faces])
@@ -127,14 +127,14 @@ def faceless_bank(crops: Sequence[Crops68], seed: int = 0) -> Bank:
     """Crops without an upright face, one for every face: the face turned by 90 or 180 degrees, or a piece of the
     picture that is too small to hold a face."""
     random = np.random.default_rng(seed)
-    images = np.array([_faceless(face, random) for face in framed(crops)])
+    images = np.array([_faceless(face, random) for face in _some(crops)])
     nothing = np.zeros((len(images), len(HEADS), 2))
     return _bank(images, nothing, nothing[..., 0], np.ones(len(images)), np.full(nothing.shape[:2], -1.0))
 
 
 def unlabelled_bank(crops: Sequence[Crops68]) -> Bank:
     """Faces without targets: their landmarks are too coarse to learn from, and only say where the face is."""
-    canvases = _canvases(list(framed(crops)))
+    canvases = _canvases(_some(crops))
     nothing = np.zeros((len(canvases), len(HEADS), 2))
     return _bank(canvases, nothing, nothing[..., 0], np.ones(len(canvases)))
 
@@ -155,7 +155,6 @@ class Framed:
 
 def framed(crops: Sequence[Crops68]) -> Iterator[Framed]:
     """Every face that has the landmarks which all keypoints need."""
-    empty = True
     for crop_set in crops:
         points = {scheme: keypoints_from_68(crop_set.landmarks, scheme) for scheme in SCHEMES}
         by = seen_from_68(crop_set.placed_by)
@@ -164,9 +163,14 @@ def framed(crops: Sequence[Crops68]) -> Iterator[Framed]:
             region = region_from_keypoints(points["A"][i])
             by_scheme = {name: each[i] for name, each in points.items()}
             yield Framed(crop_set.images[i], region, by_scheme, by[i], float(yaw[i]))
-            empty = False
-    if empty:
+
+
+def _some(crops: Sequence[Crops68]) -> list[Framed]:
+    """Those faces.  Raises DataError if there are none to make a bank of."""
+    faces = list(framed(crops))
+    if not faces:
         raise DataError("no face of the 68-landmark data has the landmarks that all keypoints need")
+    return faces
 
 
 def canvases(images: Iterable[NDArray[np.uint8]], regions: Iterable[Region]) -> NDArray[np.uint8]:
