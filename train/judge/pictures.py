@@ -31,31 +31,34 @@ FAR_PX = 3.0
 
 def refuse_others_labels(faces: Faces, path: Path) -> None:
     """Raises DataError if labels read from `path` do not follow their pictures."""
-    rows = _spread(faces.labelled)
-    if len(rows) < FEWEST:
+    looked_at = _spread(faces.labelled)
+    if looked_at.sum() < FEWEST:
         return
-    chosen = faces.only(np.isin(np.arange(len(faces.row)), rows))
+    chosen = faces.only(looked_at)
     told = judged(chosen, asking(load(None))(chosen.images))
-    _refuse(told.predicted, chosen.points, [f"{path}, line {row + 2}" for row in rows])
+    _refuse(told.predicted, chosen.points, [f"{path}, line {row + 2}" for row in np.flatnonzero(looked_at)])
 
 
 def refuse_others_landmarks(crops: Crops68, path: Path) -> None:
     """The same for faces with 68 landmarks."""
     points = keypoints_from_68(crops.landmarks)
-    rows = _spread(np.asarray(np.isfinite(points).all((1, 2))))
-    if len(rows) < FEWEST:
+    looked_at = _spread(np.asarray(np.isfinite(points).all((1, 2))))
+    if looked_at.sum() < FEWEST:
         return
-    regions = [region_from_keypoints(points[row]) for row in rows]
-    images = [cut(crops.images[row], [region])[0, 0] for row, region in zip(rows, regions, strict=True)]
-    labels = [unit_from_frame(points[row], region) for row, region in zip(rows, regions, strict=True)]
+    chosen, points = crops.only(looked_at), points[looked_at]
+    regions = [region_from_keypoints(each) for each in points]
+    images = [cut(image, [region])[0, 0] for image, region in zip(chosen.images, regions, strict=True)]
+    labels = [unit_from_frame(each, region) for each, region in zip(points, regions, strict=True)]
     seen = asking(load(None))(np.array(images))[0][:, SHOWN]
-    _refuse(crop_from_unit(seen), crop_from_unit(np.array(labels)), [f"{path}: {crops.names[row]}" for row in rows])
+    _refuse(crop_from_unit(seen), crop_from_unit(np.array(labels)), [f"{path}: {name}" for name in chosen.names])
 
 
-def _spread(usable: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """`LOOKED_AT` of the `usable` (N,) in order."""
+def _spread(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) which of the `usable` (N,) are looked at."""
     rows = np.flatnonzero(usable)
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
+    chosen = np.zeros_like(usable)
+    chosen[rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]] = True
+    return chosen
 
 
 def _refuse(seen: NDArray[np.floating], points: NDArray[np.floating], places: Sequence[str]) -> None:
